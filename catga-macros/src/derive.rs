@@ -1,0 +1,8 @@
+//! The derives: [`message`] for commands and queries, [`event`] for events.
+//!
+//! A derive with a mistake still implements its trait if it can, so that the user reads what is wrong with it,
+//! and not that half the program lacks the trait.
+
+pub(crate) mod message;
+
+pub(crate) mod event;

@@ -1,0 +1,239 @@
+//! Handlers as the code that the compiler gets.
+//!
+//! Spans decide where a user reads an error. What depends on a type has that type's span, what depends on the
+//! whole function has the span of its name, and variables have the macro's own. What can fail on a type is said
+//! in the same words wherever it is said: the compiler reports the same mistake at the same place once.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Ident, LitStr, spanned::Spanned};
+
+use crate::handler::{Handler, Kind, Param};
+
+/// What stands in the catalogue for one item.
+pub(crate) struct Registration<'a> {
+    /// The variant of `catga::Kind`.
+    pub(crate) kind: &'static str,
+    /// An expression for the name.
+    pub(crate) name: TokenStream,
+    /// The item within its module.
+    pub(crate) item: String,
+    /// Where the item is.
+    pub(crate) at: Span,
+    pub(crate) doc: &'a str,
+    /// Calls on `setup`.
+    pub(crate) setup: &'a [TokenStream],
+}
+
+/// The code beside the function of `handler`.
+pub(crate) fn handler(handler: &Handler) -> TokenStream {
+    let cfgs = &handler.cfgs;
+    let code = match &handler.kind {
+        Kind::Command => message_handler(handler, "CommandHandler", &format_ident!("Command")),
+        Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query")),
+        Kind::Event(name) => event_handler(handler, name),
+    };
+    quote! {
+        #(#cfgs)*
+        const _: () = { #code };
+    }
+}
+
+/// The catalogue entry of an item.
+pub(crate) fn registration(registration: &Registration<'_>) -> TokenStream {
+    let Registration { kind, name, item, at, doc, setup } = registration;
+    let kind = format_ident!("{kind}");
+    let argument = if setup.is_empty() { quote!(_) } else { local("setup").into_token_stream() };
+    // `file!` and `line!` answer where their own tokens are from.
+    let place = quote_spanned!(*at=> file: ::core::file!(), line: ::core::line!(),);
+    quote! {
+        ::catga::__private::inventory::submit! {
+            ::catga::Registration {
+                kind: ::catga::Kind::#kind,
+                name: #name,
+                item: ::core::concat!(::core::module_path!(), "::", #item),
+                doc: #doc,
+                #place
+                setup: |#argument| { #(#setup;)* },
+            }
+        }
+    }
+}
+
+/// A variable of the generated code, which hides none of the user's functions.
+pub(crate) fn local(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// `impl Handled for` the message, and the registration.
+fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident) -> TokenStream {
+    let function = &handler.function;
+    let message = &handler.message.to_token_stream();
+    let at = handler.message.span();
+    let [cx, outcome] = ["cx", "outcome"].map(local);
+    let this = quote!(self);
+    let output = quote_spanned!(at=> <#message as ::catga::#message_trait>::Output);
+    let extract = extract(handler, message, &quote!(&#this));
+    let call = call(handler, &this);
+    let into_outcome = into_outcome(handler, &output);
+    let finish = match handler.params.iter().find(|param| param.is_mut) {
+        Some(param) => {
+            let (held, provider) = (param.held(), param.provider(message));
+            quote_spanned!(param.ty.span()=> #provider::commit(#held, #cx, #outcome).await)
+        }
+        None => quote!(#outcome.map_err(::catga::Stop::from)),
+    };
+    // The span of the name is where the compiler says that the function's future is not `Send`.
+    let handle = quote_spanned! {function.span()=>
+        async fn handle<'c>(
+            #this,
+            #cx: &'c ::catga::Context<'c>,
+        ) -> ::core::result::Result<Self::Output, ::catga::Stop>
+    };
+    let body = quote! {
+        #extract
+        let #outcome = #into_outcome(#call);
+        #finish
+    };
+    // The span of the message is where the compiler says that it has a handler already.
+    let handled = quote_spanned! {at=>
+        impl ::catga::Handled for #message {
+            type Output = #output;
+            #handle { #body }
+        }
+    };
+    let registration = registration(&Registration {
+        kind,
+        name: quote_spanned!(at=> <#message as ::catga::#message_trait>::NAME),
+        item: function.to_string(),
+        at: function.span(),
+        doc: &handler.doc,
+        setup: &setup_calls(handler, message),
+    });
+    let aliases = aliases(handler);
+    quote!(#aliases #handled #registration)
+}
+
+/// The function that the runtime calls with each event, and the registration.
+fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
+    let Handler { message, function, .. } = handler;
+    let at = message.span();
+    let [cx, recorded, setup] = ["cx", "recorded", "setup"].map(local);
+    let event = quote_spanned!(at=> <#message as ::catga::Delivered>::Event);
+    let extract = extract(handler, &event, &quote!(&#recorded.event));
+    let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
+    let call = call(handler, &deliver);
+    let into_outcome = into_outcome(handler, &quote!(()));
+    let body = quote! {
+        #extract
+        #into_outcome(#call).map_err(::catga::Stop::from)
+    };
+    // The span of the name is where the compiler says that the function's future is not `Send`.
+    let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
+    let function_pointer = quote_spanned! {at=>
+        fn call<'c>(
+            #cx: &'c ::catga::Context<'c>,
+            #recorded: ::catga::Recorded<#event>,
+        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Stop>> {
+            #boxed
+        }
+    };
+    let mut setup_calls = setup_calls(handler, &event);
+    setup_calls.push(quote_spanned!(at=> #setup.event_handler::<#message>(#name, call)));
+    let registration = registration(&Registration {
+        kind: "EventHandler",
+        name: name.to_token_stream(),
+        item: function.to_string(),
+        at: function.span(),
+        doc: &handler.doc,
+        setup: &setup_calls,
+    });
+    let aliases = aliases(handler);
+    quote!(#aliases #function_pointer #registration)
+}
+
+/// Extracts every parameter. What is taken as `&mut` comes last, since it locks its stream.
+fn extract(handler: &Handler, message: &TokenStream, by_ref: &TokenStream) -> TokenStream {
+    let cx = local("cx");
+    let (locking, shared): (Vec<_>, Vec<_>) = handler.params.iter().partition(|param| param.is_mut);
+    // The compiler reports a parameter that can't be extracted where it first finds out. In these words and at
+    // this place it says the same as in `setup`, so that the user reads it once.
+    let checks = declare(handler, message);
+    let extracts = shared.into_iter().chain(locking).map(|param| {
+        let (held, provider) = (param.held(), param.provider(message));
+        let at = param.ty.span();
+        if param.is_mut {
+            quote_spanned!(at=> let mut #held = #provider::extract_mut(#cx, #by_ref).await?;)
+        } else {
+            quote_spanned!(at=> let #held = #provider::extract(#cx, #by_ref).await?;)
+        }
+    });
+    quote!(#(let _ = #checks;)* #(#extracts)*)
+}
+
+/// The functions that tell the builder what the parameters need.
+fn declare(handler: &Handler, message: &TokenStream) -> Vec<TokenStream> {
+    let declare = |param: &Param| {
+        let provider = param.provider(message);
+        quote_spanned!(param.ty.span()=> #provider::declare)
+    };
+    handler.params.iter().map(declare).collect()
+}
+
+/// The calls of [`declare`].
+fn setup_calls(handler: &Handler, message: &TokenStream) -> Vec<TokenStream> {
+    let setup = local("setup");
+    declare(handler, message).iter().map(|declare| quote!(#declare(#setup))).collect()
+}
+
+/// Names for the types of the parameters: one token each, so that all errors about one are in one place.
+fn aliases(handler: &Handler) -> TokenStream {
+    let aliases = handler.params.iter().map(|param| {
+        let (alias, ty) = (param.alias(), &param.ty);
+        quote!(type #alias = #ty;)
+    });
+    quote!(#(#aliases)*)
+}
+
+/// Calls the function with `message` and what is held for the other parameters.
+fn call(handler: &Handler, message: &TokenStream) -> TokenStream {
+    let Handler { function, params, .. } = handler;
+    let lent = params.iter().map(|param| {
+        let held = param.held();
+        if param.is_mut { quote!(&mut #held) } else { quote!(&#held) }
+    });
+    let awaited = handler.is_async.then(|| quote!(.await));
+    quote!(#function(#message #(, #lent)*)#awaited)
+}
+
+/// The path of the conversion of what the function returns.
+fn into_outcome(handler: &Handler, output: &TokenStream) -> TokenStream {
+    match &handler.answer {
+        Some(answer) => {
+            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome<#output>>::into_outcome)
+        }
+        None => {
+            quote_spanned!(handler.function.span()=> <() as ::catga::IntoOutcome<#output>>::into_outcome)
+        }
+    }
+}
+
+impl Param {
+    /// The trait that provides it to handlers of `message`, as a qualified path.
+    fn provider(&self, message: &TokenStream) -> TokenStream {
+        let alias = self.alias();
+        let from = if self.is_mut { "FromContextMut" } else { "FromContext" };
+        let from = format_ident!("{from}");
+        quote_spanned!(self.ty.span()=> <#alias as ::catga::#from<#message>>)
+    }
+
+    /// The name for its type.
+    fn alias(&self) -> Ident {
+        format_ident!("__Param{}", self.index, span = self.ty.span())
+    }
+
+    /// What is kept of it while the function runs.
+    fn held(&self) -> Ident {
+        local(&format!("held_{}", self.index))
+    }
+}

@@ -1,0 +1,43 @@
+//! `#[projection]`: an `impl Projection` and its entry in the catalogue.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Error, Item, ItemImpl, Result, spanned::Spanned};
+
+use crate::{
+    args::{Errors, cfgs, doc_comment, no_arguments, no_generics, shown},
+    expand::{Registration, local, registration},
+};
+
+/// The code beside the impl in `item`.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let mut errors = Errors::default();
+    no_arguments(arguments, &mut errors);
+    let Ok(Item::Impl(item @ ItemImpl { trait_: Some(_), .. })) = syn::parse2(item) else {
+        let message = "this attribute goes above an `impl Projection for ..`";
+        return errors.and(Error::new(Span::call_site(), message));
+    };
+    no_generics(&item.generics, "a projection", &mut errors);
+    errors.or(register(&item))
+}
+
+fn register(item: &ItemImpl) -> TokenStream {
+    let ty = &item.self_ty;
+    let setup = local("setup");
+    let cfgs = cfgs(&item.attrs);
+    let registration = registration(&Registration {
+        kind: "Projection",
+        name: quote_spanned!(ty.span()=> <#ty as ::catga::Projection>::NAME),
+        item: shown(&ty),
+        at: ty.span(),
+        doc: &doc_comment(&item.attrs),
+        setup: &[quote_spanned!(ty.span()=> #setup.projection::<#ty>())],
+    });
+    quote! {
+        #(#cfgs)*
+        const _: () = { #registration };
+    }
+}

@@ -1,0 +1,241 @@
+//! The commit frame: what one command appended, as every store keeps it.
+//!
+//! A store only ever sees an opaque frame, so one codec, with its golden bytes, serves them all:
+//! one byte of frame format, then the fields of [`Commit`] in order, in
+//! [postcard](https://postcard.jamesmunns.com/wire-format).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Position, StreamId, Timestamp, Version};
+
+/// The most events a commit can have.
+pub const MAX_EVENTS: usize = 1000;
+
+/// The frame format this program writes, and the only one there is so far.
+const FORMAT: u8 = 1;
+
+/// The identity of one event, unique over all logs. The first event's is the commit's too.
+pub type EventId = Uuid;
+
+/// What one command appended: one to [`MAX_EVENTS`] events of one stream, stored whole or not at
+/// all. It borrows from the frame that it was read from, or from what is about to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit<'a> {
+    /// The stream, as text. See [`Commit::stream_id`].
+    pub stream: &'a str,
+    /// The version of the first event: the commit says itself where it belongs.
+    pub first_version: Version,
+    /// When the command was decided, by the clock of its node.
+    pub time: Timestamp,
+    /// The node that decided it.
+    pub node: &'a str,
+    /// The command that had an id, so that its effect and its answer are one.
+    #[serde(borrow)]
+    pub command: Option<CommandRecord<'a>>,
+    /// What ties together all that came of one outside request.
+    pub correlation: Option<&'a str>,
+    /// The event that this command reacted to.
+    pub causation: Option<EventId>,
+    /// The trace that the command was part of ([W3C Trace Context](https://www.w3.org/TR/trace-context/)).
+    pub traceparent: Option<&'a str>,
+    /// The events, in order.
+    #[serde(borrow)]
+    pub events: Vec<EventFrame<'a>>,
+}
+
+/// A command with an id, its fingerprint and its answer, kept in the commit that it made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRecord<'a> {
+    /// The id its sender gave it.
+    pub id: &'a str,
+    /// Tells the same command sent again from another one under the same id.
+    pub fingerprint: u64,
+    /// The encoded answer.
+    pub reply: &'a [u8],
+}
+
+/// One event in a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFrame<'a> {
+    /// The event's identity.
+    pub id: EventId,
+    /// The name of the event's type.
+    pub name: &'a str,
+    /// The version of the event's type.
+    pub schema: u16,
+    /// The event, encoded.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Commit<'a> {
+    /// The commit as bytes to store.
+    pub fn encode(&self) -> Bytes {
+        let size = 96 + self.events.iter().map(|e| 48 + e.payload.len()).sum::<usize>();
+        let mut frame = Vec::with_capacity(size);
+        frame.push(FORMAT);
+        let frame = postcard::to_extend(self, frame)
+            .expect("a commit has only strings, integers and bytes, and a Vec does not run full");
+        frame.into()
+    }
+
+    /// The commit in `frame`.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the bytes are of another format, or are not exactly one commit with
+    /// events: a byte too few or too many is damage, never ignored.
+    pub fn decode(frame: &'a [u8]) -> Result<Self, FrameError> {
+        let (&format, rest) = frame.split_first().ok_or(FrameError::Damaged)?;
+        if format != FORMAT {
+            return Err(FrameError::Format(format));
+        }
+        match postcard::take_from_bytes::<Self>(rest) {
+            Ok((commit, [])) if !commit.events.is_empty() && commit.first_version > 0 => Ok(commit),
+            _ => Err(FrameError::Damaged),
+        }
+    }
+
+    /// The commit's identity: that of its first event.
+    pub fn id(&self) -> EventId {
+        self.events[0].id
+    }
+
+    /// The stream that the commit belongs to.
+    ///
+    /// # Errors
+    /// [`FrameError::Damaged`] when the text is no stream id.
+    pub fn stream_id(&self) -> Result<StreamId, FrameError> {
+        self.stream.parse().map_err(|_| FrameError::Damaged)
+    }
+
+    /// The version of the last event.
+    pub fn last_version(&self) -> Version {
+        self.first_version + self.events.len() as u64 - 1
+    }
+}
+
+/// A commit as a store gives it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The position of the first event; those of the others follow it, one by one.
+    pub position: Position,
+    /// What the store wants back as [`Append::token`](crate::Append::token) to append right after
+    /// this commit.
+    pub token: u64,
+    /// The encoded [`Commit`].
+    pub frame: Bytes,
+}
+
+impl Record {
+    /// The commit in the frame.
+    ///
+    /// # Errors
+    /// As [`Commit::decode`].
+    pub fn commit(&self) -> Result<Commit<'_>, FrameError> {
+        Commit::decode(&self.frame)
+    }
+}
+
+/// Why stored bytes are not a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A later version of catga wrote it.
+    #[error("the commit frame has format {0}, and this program reads format {FORMAT}")]
+    Format(u8),
+    /// The bytes are cut short, too long, or not what was written.
+    #[error("the commit frame is damaged")]
+    Damaged,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn commit<'a>(payload: &'a [u8], command: Option<CommandRecord<'a>>) -> Commit<'a> {
+        Commit {
+            stream: "order/a",
+            first_version: 3,
+            time: Timestamp::from_micros(1_700_000_000_000_000),
+            node: "n1",
+            command,
+            correlation: Some("c"),
+            causation: None,
+            traceparent: None,
+            events: vec![EventFrame {
+                id: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+                name: "OrderPaid",
+                schema: 1,
+                payload,
+            }],
+        }
+    }
+
+    /// These bytes are in people's logs: if this fails, old logs can't be read.
+    #[test]
+    fn golden_bytes_of_format_1() {
+        let command = CommandRecord { id: "k", fingerprint: 300, reply: &[9] };
+        let golden = concat!(
+            "01",
+            "076f726465722f61",                   // "order/a"
+            "03",                                 // first version
+            "8080f28183898506",                   // time, zig-zag
+            "026e31",                             // "n1"
+            "01016bac020109",                     // command "k", 300, [9]
+            "010163",                             // correlation "c"
+            "00",                                 // no causation
+            "00",                                 // no traceparent
+            "01",                                 // one event
+            "100102030405060708090a0b0c0d0e0f10", // id
+            "094f7264657250616964",               // "OrderPaid"
+            "01",                                 // schema version
+            "020708",                             // payload
+        );
+        let frame = commit(&[7, 8], Some(command)).encode();
+        let hex: String = frame.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_or_one_byte_longer_is_damaged() {
+        let frame = commit(b"payload", None).encode();
+        for cut in 0..frame.len() {
+            assert_eq!(Commit::decode(&frame[..cut]), Err(FrameError::Damaged), "cut at {cut}");
+        }
+        let longer = [&frame[..], &[0]].concat();
+        assert_eq!(Commit::decode(&longer), Err(FrameError::Damaged));
+    }
+
+    #[test]
+    fn a_frame_of_a_later_format_is_named() {
+        let mut frame = commit(b"", None).encode().to_vec();
+        frame[0] = 2;
+        assert_eq!(Commit::decode(&frame), Err(FrameError::Format(2)));
+    }
+
+    #[test]
+    fn a_commit_without_events_or_version_is_damaged() {
+        let mut none = commit(b"", None);
+        none.events.clear();
+        assert_eq!(Commit::decode(&none.encode()), Err(FrameError::Damaged));
+        let zero = Commit { first_version: 0, ..commit(b"", None) };
+        assert_eq!(Commit::decode(&zero.encode()), Err(FrameError::Damaged));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(payload: Vec<u8>, reply: Vec<u8>, fingerprint: u64, id: String) {
+            let command = CommandRecord { id: &id, fingerprint, reply: &reply };
+            let commit = commit(&payload, Some(command));
+            let frame = commit.encode();
+            prop_assert_eq!(Commit::decode(&frame), Ok(commit));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
+            let _ = Commit::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Event handlers: at least once, per stream in order, and a failing event stops only its stream.
+//!
+//! Each handler has a runner per partition. It reads the partition from its checkpoint, works on
+//! many streams at once and on each stream in order, tries a failing event again with growing
+//! delays, and parks it after the last attempt. The checkpoint is the end of the oldest stretch of
+//! the log in which everything is handled or parked; it is the position and the id of an event, so
+//! that a log that lost its tail is noticed.
+
+mod lanes;
+mod runner;
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+
+pub(crate) use self::runner::Runner;
+use crate::{
+    BoxFuture, Call, Context, Delivered, Error, ErrorKind, Event, EventType, Kind, Metadata,
+    Position, Record, Recorded, Stop, error::StopReason, pipeline, runtime::Runtime,
+};
+
+/// An event handler, whatever its event's type.
+pub(crate) trait EventHandler: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// The event types it gets.
+    fn types(&self) -> &'static [EventType];
+
+    /// Runs it once on the event with index `index` in the commit `record`.
+    fn handle<'a>(
+        &'a self,
+        runtime: &'a Runtime,
+        record: &'a Record,
+        index: usize,
+        attempt: u32,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// The generated function around an annotated one.
+pub(crate) type HandlerFn<E> =
+    for<'c> fn(&'c Context<'c>, Recorded<E>) -> BoxFuture<'c, Result<(), Stop>>;
+
+/// An annotated function with the type of its first parameter.
+pub(crate) struct TypedHandler<P: Delivered> {
+    pub(crate) name: &'static str,
+    pub(crate) call: HandlerFn<P::Event>,
+}
+
+impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn types(&self) -> &'static [EventType] {
+        P::Event::TYPES
+    }
+
+    fn handle<'a>(
+        &'a self,
+        runtime: &'a Runtime,
+        record: &'a Record,
+        index: usize,
+        attempt: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let version =
+                record.commit().map_err(crate::DecodeError::from)?.first_version + index as u64;
+            let events = Recorded::<P::Event>::read(record)?;
+            let Some(mut event) = events.into_iter().find(|event| event.version == version) else {
+                return Ok(());
+            };
+            event.attempt = attempt;
+            let origin = event.origin();
+            let metadata = Metadata {
+                correlation: origin.correlation,
+                causation: Some(event.id),
+                traceparent: origin.traceparent,
+                ..Metadata::default()
+            };
+            let cx = Context::new(runtime, &metadata);
+            let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
+            let handler = async {
+                let limit = runtime.delivery.timeout;
+                match timeout(limit, AssertUnwindSafe((self.call)(&cx, event)).catch_unwind()).await
+                {
+                    Err(_) => Err(ErrorKind::Timeout.into()),
+                    Ok(Err(_)) => Err(Error::misuse("the handler panicked")),
+                    Ok(Ok(outcome)) => outcome.map_err(Stop::into_error),
+                }
+            };
+            pipeline::run(&runtime.behaviors, &call, handler).await
+        })
+    }
+}
+
+impl Stop {
+    /// The error; a handler that only reads never ends for another reason.
+    pub(crate) fn into_error(self) -> Error {
+        match self.0 {
+            StopReason::Error(error) => error,
+            StopReason::Again | StopReason::Replay { .. } => ErrorKind::Contention.into(),
+        }
+    }
+}
+
+/// Where a handler is, for health and metrics.
+pub(crate) struct RunnerState {
+    pub(crate) handler: &'static str,
+    pub(crate) partition: u16,
+    /// Everything up to here is handled or parked.
+    position: AtomicU64,
+    /// Why it stopped for good, if it did.
+    stopped: Mutex<Option<String>>,
+}
+
+impl RunnerState {
+    pub(crate) fn new(handler: &'static str, partition: u16) -> Self {
+        Self { handler, partition, position: AtomicU64::new(0), stopped: Mutex::default() }
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_position(&self, position: Position) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    fn set_stopped(&self, reason: String) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+}
+
+impl fmt::Debug for RunnerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerState")
+            .field("handler", &self.handler)
+            .field("partition", &self.partition)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

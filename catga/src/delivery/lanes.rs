@@ -1,0 +1,161 @@
+//! What a runner has in hand: the window of commits it has read, and a lane for each stream in it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::{EventId, EventType, FrameError, Position, Record, StreamId};
+
+/// One event on its way to the handler.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) stream: StreamId,
+    pub(super) record: Record,
+    /// The event's place in the commit.
+    pub(super) index: usize,
+    /// The number of the commit in the window, counted from the runner's start.
+    commit: u64,
+}
+
+impl Delivery {
+    pub(super) fn position(&self) -> Position {
+        self.record.position + self.index as u64
+    }
+}
+
+/// Commits that were read and are not all handled, and the deliveries they hold, by stream.
+///
+/// A stream's lane has one delivery out at a time, so its events are handled in order; lanes are
+/// independent of one another.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    types: &'static [EventType],
+    window: VecDeque<Pending>,
+    /// The number of the first commit in `window`.
+    first: u64,
+    lanes: HashMap<StreamId, VecDeque<Delivery>>,
+    /// Streams with a delivery out.
+    busy: HashSet<StreamId>,
+    /// Streams with a delivery to give out and none out.
+    ready: VecDeque<StreamId>,
+    /// The end of the stretch in which everything is done.
+    done: Option<(Position, EventId)>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    last: (Position, EventId),
+    open: usize,
+}
+
+impl Lanes {
+    pub(super) fn new(types: &'static [EventType]) -> Self {
+        Self {
+            types,
+            window: VecDeque::new(),
+            first: 0,
+            lanes: HashMap::new(),
+            busy: HashSet::new(),
+            ready: VecDeque::new(),
+            done: None,
+        }
+    }
+
+    /// How many commits are not done yet.
+    pub(super) fn len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Takes in the next commit; its events from position `from` on that the handler gets are put in their lane,
+    /// unless the stream is parked. Answers the position of its last event, and the stream if
+    /// events of it were left to the parked.
+    pub(super) fn push(
+        &mut self,
+        record: &Record,
+        from: Position,
+        is_parked: impl Fn(&StreamId) -> bool,
+    ) -> Result<(Position, Option<StreamId>), FrameError> {
+        let commit = record.commit()?;
+        let last = record.position + commit.events.len() as u64 - 1;
+        let mut pending =
+            Pending { last: (last, commit.events[commit.events.len() - 1].id), open: 0 };
+        let wanted: Vec<usize> = (0..commit.events.len())
+            .filter(|&i| record.position + i as u64 >= from)
+            .filter(|&i| self.types.iter().any(|ty| ty.name == commit.events[i].name))
+            .collect();
+        let mut left_to_parked = None;
+        if !wanted.is_empty() {
+            let stream = commit.stream_id()?;
+            if is_parked(&stream) {
+                left_to_parked = Some(stream);
+            } else {
+                pending.open = wanted.len();
+                let number = self.first + self.window.len() as u64;
+                let lane = self.lanes.entry(stream.clone()).or_default();
+                lane.extend(wanted.into_iter().map(|index| Delivery {
+                    stream: stream.clone(),
+                    record: record.clone(),
+                    index,
+                    commit: number,
+                }));
+                if !self.busy.contains(&stream) && !self.ready.contains(&stream) {
+                    self.ready.push_back(stream);
+                }
+            }
+        }
+        self.window.push_back(pending);
+        self.settle();
+        Ok((last, left_to_parked))
+    }
+
+    /// The next delivery to give out.
+    pub(super) fn next(&mut self) -> Option<Delivery> {
+        let stream = self.ready.pop_front()?;
+        let delivery = self.lanes.get_mut(&stream)?.pop_front()?;
+        self.busy.insert(stream);
+        Some(delivery)
+    }
+
+    /// `delivery` is handled: the next of its stream can go out.
+    pub(super) fn finish(&mut self, delivery: &Delivery) {
+        self.close(delivery.commit);
+        self.busy.remove(&delivery.stream);
+        match self.lanes.get(&delivery.stream) {
+            Some(lane) if !lane.is_empty() => self.ready.push_back(delivery.stream.clone()),
+            _ => {
+                self.lanes.remove(&delivery.stream);
+            }
+        }
+        self.settle();
+    }
+
+    /// `delivery` is parked, and with it what waits in its lane. Answers the position of the last event that
+    /// was left to the parked.
+    pub(super) fn park(&mut self, delivery: &Delivery) -> Position {
+        self.close(delivery.commit);
+        self.busy.remove(&delivery.stream);
+        let mut last = delivery.position();
+        for waiting in self.lanes.remove(&delivery.stream).unwrap_or_default() {
+            self.close(waiting.commit);
+            last = waiting.position();
+        }
+        self.settle();
+        last
+    }
+
+    /// The end of the stretch in which everything is done, if it has moved.
+    pub(super) fn done(&self) -> Option<(Position, EventId)> {
+        self.done
+    }
+
+    fn close(&mut self, commit: u64) {
+        let index = usize::try_from(commit - self.first).expect("the window fits in memory");
+        self.window[index].open -= 1;
+    }
+
+    fn settle(&mut self) {
+        while let Some(front) = self.window.front().filter(|front| front.open == 0) {
+            self.done = Some(front.last);
+            self.window.pop_front();
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Events: what happened, and how it stays readable for ever.
+
+use std::{fmt, ops::Deref};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Commit, EventId, FrameError, Position, Record, StreamId, Timestamp, Version};
+
+/// The name and the schema version that an event is stored under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventType {
+    /// Stable for ever, whatever the Rust type is called.
+    pub name: &'static str,
+    /// Starts at 1; one more with every change to the fields.
+    pub version: u16,
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.name, self.version)
+    }
+}
+
+/// Something that happened: one event type (a struct), or all of an aggregate's (an enum of them).
+///
+/// Derive it with `#[derive(Event)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "not an event",
+    note = "write `#[derive(Event)]` and `#[event(name = \"..\", version = 1)]` above the struct, or `#[derive(Event)]` above the enum of events"
+)]
+pub trait Event: Sized + Send + Sync + 'static {
+    /// The types this is made of: one for a struct, one a variant for an enum.
+    const TYPES: &'static [EventType];
+
+    /// The type and the payload to store.
+    ///
+    /// # Errors
+    /// [`DecodeError::Encode`] when a field can't be encoded in postcard.
+    fn encode(&self) -> Result<(EventType, Vec<u8>), DecodeError>;
+
+    /// The event that was stored under `name` and schema version `schema`, lifted to today's type;
+    /// `None` when `name` is none of [`TYPES`](Self::TYPES).
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the name is known, and the version or the bytes are not.
+    fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError>;
+}
+
+/// Why an event can't be stored or read. Never skipped: whoever reads the log stops here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// No linked crate has an event type of this name.
+    #[error(
+        "event type `{name}` is not known to this program (version {version} at position {position})"
+    )]
+    UnknownType {
+        /// The stored name.
+        name: String,
+        /// The stored schema version.
+        version: u16,
+        /// Where it is in the log.
+        position: Position,
+    },
+    /// A later program wrote it, or no upcaster leads from it.
+    #[error(
+        "event `{name}` is stored with schema version {stored}, and this program knows 1 to {known}"
+    )]
+    UnknownVersion {
+        /// The event's name.
+        name: &'static str,
+        /// The stored schema version.
+        stored: u16,
+        /// The newest version this program knows.
+        known: u16,
+    },
+    /// The bytes are not an event of that type and version.
+    #[error("the payload of `{0}` is damaged, or its fields changed without a new version")]
+    Payload(EventType),
+    /// A field's type does not fit postcard (`serde(tag)`, `flatten`, `untagged`, `skip_serializing_if`).
+    #[error("`{0}` can't be encoded: {1}")]
+    Encode(EventType, String),
+    /// The commit around the event.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// `value` in postcard, as the payload of an event of type `ty`. Called by derived code.
+#[doc(hidden)]
+pub fn encode_payload(
+    ty: EventType,
+    value: &impl Serialize,
+) -> Result<(EventType, Vec<u8>), DecodeError> {
+    let payload = postcard::to_stdvec(value).map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
+    Ok((ty, payload))
+}
+
+/// All of `payload` as a `T`. Called by derived code.
+#[doc(hidden)]
+pub fn decode_payload<T: DeserializeOwned>(
+    ty: EventType,
+    payload: &[u8],
+) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(DecodeError::Payload(ty)),
+    }
+}
+
+/// An event with its place in the log, as projections, event handlers and histories see it.
+///
+/// It derefs to the event.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recorded<E> {
+    /// The event.
+    pub event: E,
+    /// The event's identity. An effect that is made at most once per id is made exactly once.
+    pub id: EventId,
+    /// The stream it is in.
+    pub stream: StreamId,
+    /// Its place in the stream.
+    pub version: Version,
+    /// Its place in the log.
+    pub position: Position,
+    /// When the command that made it was decided.
+    pub time: Timestamp,
+    /// 1 the first time that a handler gets the event, one more with each retry. 0 outside handlers.
+    pub attempt: u32,
+    /// The commit it was stored in, for [`Recorded::origin`].
+    frame: Bytes,
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The id of the command that made it, if it had one.
+    pub command_id: Option<String>,
+    /// What ties together all that came of one outside request.
+    pub correlation: Option<String>,
+    /// The event that the command reacted to.
+    pub causation: Option<EventId>,
+    /// The trace that the command was part of.
+    pub traceparent: Option<String>,
+    /// The node that decided it.
+    pub node: String,
+}
+
+impl<E> Recorded<E> {
+    /// Where the event came from. It is read from the stored commit at each call.
+    pub fn origin(&self) -> Origin {
+        let commit = Commit::decode(&self.frame).expect("the event was read from this very frame");
+        Origin {
+            command_id: commit.command.map(|c| c.id.to_owned()),
+            correlation: commit.correlation.map(str::to_owned),
+            causation: commit.causation,
+            traceparent: commit.traceparent.map(str::to_owned),
+            node: commit.node.to_owned(),
+        }
+    }
+}
+
+impl<E: Event> Recorded<E> {
+    /// The events of type `E` in `record`, in order; events of other types are left out.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
+    pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
+        let commit = record.commit()?;
+        let stream = commit.stream_id()?;
+        let mut events = Vec::with_capacity(commit.events.len());
+        for (i, frame) in (0..).zip(&commit.events) {
+            let Some(event) = E::decode(frame.name, frame.schema, frame.payload)? else { continue };
+            events.push(Self {
+                event,
+                id: frame.id,
+                stream: stream.clone(),
+                version: commit.first_version + i,
+                position: record.position + i,
+                time: commit.time,
+                attempt: 0,
+                frame: record.frame.clone(),
+            });
+        }
+        Ok(events)
+    }
+}
+
+impl<E> Deref for Recorded<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        &self.event
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Recorded<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded")
+            .field("event", &self.event)
+            .field("id", &self.id)
+            .field("stream", &self.stream)
+            .field("version", &self.version)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}

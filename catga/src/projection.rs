@@ -1,0 +1,247 @@
+//! Projections: read models that are pure folds of the log, and the read barrier.
+//!
+//! One task a node, the tail, reads the log and feeds every projection. A query that takes a
+//! [`ReadModel`] first asks the store for its head and waits until the tail is there, so that it
+//! sees everything that was answered before it was sent (P6).
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position, Record,
+    Recorded, Setup, Stop, StoreError, retry::Backoff,
+};
+
+/// How many commits the tail reads and applies at once.
+const PAGE: usize = 512;
+
+/// A read model: a fold of the events of the types in [`Event`](Self::Event), in log order.
+///
+/// It starts as the default value at the beginning of the log. Put `#[projection]` above the impl.
+///
+/// ```
+/// # use catga::prelude::*; use serde::{Serialize, Deserialize};
+/// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "Doc1Paid", version = 1)] struct OrderPaid { cents: u64 }
+/// #[derive(Debug, Default)]
+/// struct Revenue { cents: u64 }
+///
+/// /// What was paid, over all orders.
+/// #[projection]
+/// impl Projection for Revenue {
+///     type Event = OrderPaid;
+///     const NAME: &str = "revenue";
+///
+///     fn apply(&mut self, paid: &Recorded<OrderPaid>) {
+///         self.cents += paid.cents;
+///     }
+/// }
+/// ```
+pub trait Projection: Default + Send + Sync + 'static {
+    /// The events it is about: one type, or an enum of them. Others pass by.
+    type Event: Event;
+
+    /// Its name, in the catalogue, metrics and health.
+    const NAME: &'static str;
+
+    /// Takes in the next event. It has no effect but on itself.
+    fn apply(&mut self, event: &Recorded<Self::Event>);
+}
+
+/// A projection's state, for query handlers: `orders: &ReadModel<Orders>`.
+pub struct ReadModel<P> {
+    state: Arc<RwLock<P>>,
+}
+
+impl<P: Projection> ReadModel<P> {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default() }
+    }
+
+    /// The state, locked for reading. The tail can't go on while it is held, so take what the
+    /// answer needs and let go; held across an `.await` it does not compile.
+    pub fn read(&self) -> RwLockReadGuard<'_, P> {
+        // A panic in `apply` stops the tail, and then no barrier lets a query pass.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feeding end of this read model.
+    pub(crate) fn fold(&self) -> Box<dyn Fold> {
+        Box::new(Self { state: self.state.clone() })
+    }
+}
+
+impl<P> fmt::Debug for ReadModel<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadModel").field("of", &std::any::type_name::<P>()).finish_non_exhaustive()
+    }
+}
+
+impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
+    type Held<'c> = &'c Self;
+
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Stop> {
+        cx.runtime.read_barrier(cx.consistency).await?;
+        Ok(cx.runtime.parts.expect::<Self>())
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        setup.read_model::<P>();
+    }
+}
+
+/// A projection as the tail sees it.
+pub(crate) trait Fold: Send + Sync {
+    fn apply(&self, records: &[Record]) -> Result<(), DecodeError>;
+}
+
+impl<P: Projection> Fold for ReadModel<P> {
+    fn apply(&self, records: &[Record]) -> Result<(), DecodeError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for record in records {
+            for event in Recorded::<P::Event>::read(record)? {
+                state.apply(&event);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the tail is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Every event up to here is in every read model.
+    pub(crate) position: Position,
+    /// Why the tail stopped for good, if it did.
+    pub(crate) stopped: Option<String>,
+    /// Whether the end of the log was ever reached.
+    pub(crate) is_caught_up: bool,
+}
+
+/// The shared end of the tail: how far it is, for those who wait.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    progress: watch::Sender<Progress>,
+}
+
+impl Tail {
+    pub(crate) fn new() -> Self {
+        Self {
+            progress: watch::Sender::new(Progress {
+                position: 0,
+                stopped: None,
+                is_caught_up: false,
+            }),
+        }
+    }
+
+    /// Tells whenever the read models have taken in more.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Waits until the read models hold everything up to `position`.
+    pub(crate) async fn wait_for(&self, position: Position) -> Result<(), Error> {
+        let is_there = |progress: &Progress| progress.position >= position;
+        if is_there(&self.progress.borrow()) {
+            return Ok(());
+        }
+        let mut progress = self.progress.subscribe();
+        let reached = progress
+            .wait_for(|p| is_there(p) || p.stopped.is_some())
+            .await
+            .expect("the tail is alive as long as who waits for it");
+        match &reached.stopped {
+            Some(reason) if !is_there(&reached) => Err(ErrorKind::ReadModel(reason.clone()).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next commits after `after`, as soon as there are any.
+    async fn next_page(
+        &self,
+        store: &dyn EventStore,
+        after: Position,
+    ) -> Result<Vec<Record>, StoreError> {
+        loop {
+            let page = store.read_log(after, PAGE).await?;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            self.progress.send_if_modified(|p| !std::mem::replace(&mut p.is_caught_up, true));
+            store.wait(after).await?;
+        }
+    }
+
+    /// Feeds `folds` from `store` until `shutdown`, or until an event can't be read: the log is never skipped.
+    pub(crate) async fn run(
+        &self,
+        store: &dyn EventStore,
+        folds: &[Box<dyn Fold>],
+        is_known: impl Fn(&str) -> bool,
+        shutdown: CancellationToken,
+    ) {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        while !shutdown.is_cancelled() {
+            let after = self.progress.borrow().position;
+            let step = tokio::select! {
+                () = shutdown.cancelled() => return,
+                page = self.next_page(store, after) => page.map_err(Error::from).and_then(|page| {
+                    apply(folds, &is_known, &page).map_err(Error::from)
+                }),
+            };
+            match step {
+                Ok(position) => {
+                    self.progress.send_modify(|p| p.position = position.max(p.position));
+                    backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+                    // Other tasks get their turn while a long log is replayed.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "the log can't be read; trying again");
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = sleep(backoff.next_delay()) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, after, "the read models stopped");
+                    self.progress.send_modify(|p| p.stopped = Some(error.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Applies a page to every fold. Answers the position of its last event.
+fn apply(
+    folds: &[Box<dyn Fold>],
+    is_known: impl Fn(&str) -> bool,
+    page: &[Record],
+) -> Result<Position, DecodeError> {
+    let mut position = 0;
+    for record in page {
+        let commit = record.commit()?;
+        for (i, frame) in (0..).zip(&commit.events) {
+            position = record.position + i;
+            if !is_known(frame.name) {
+                let (name, version) = (frame.name.to_owned(), frame.schema);
+                return Err(DecodeError::UnknownType { name, version, position });
+            }
+        }
+    }
+    for fold in folds {
+        fold.apply(page)?;
+    }
+    Ok(position)
+}

@@ -1,0 +1,537 @@
+//! Loading aggregates, and appending what a handler recorded: one round trip for a warm one.
+//!
+//! Each cached aggregate sits in a slot with a lock, which is also the queue of the commands on it.
+//! A command takes the aggregate out of its slot and puts it back only when it knows what the stream
+//! holds; whatever ends it earlier (an error, a timeout, a dropped request) leaves the slot empty,
+//! and the next command replays. A cached state may be old when another node wrote: the
+//! expected version of the append makes that harmless, and a refusal is checked against the store
+//! before it is given.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use serde::Serialize;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Aggregate, Append, AppendError, Appended, Command, CommandId, CommandRecord, Commit,
+    Consistency, Context, DecodeError, Error, ErrorKind, Event, EventFrame, EventStore, Expected,
+    FieldError, FromContext, FromContextMut, MAX_EVENTS, Record, Root, Setup, Stop, StoreError,
+    StreamId, Targeted, Version, context::new_event_id, error::StopReason, retry::Backoff,
+};
+
+/// How many commits are read at once while an aggregate is replayed.
+const PAGE: usize = 512;
+
+/// How long a read waits for the command that is at work on its aggregate before it replays the
+/// stream for itself: a command that is stuck on a failing store must not hold up the readers.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The aggregates of one type.
+pub(crate) struct Repository<A: Aggregate> {
+    cache: Cache<StreamId, Cached<A>, ByMemory>,
+}
+
+/// The aggregate, or `None` while nobody knows its state.
+type Slot<A> = Arc<Mutex<Option<Loaded<A>>>>;
+
+struct Cached<A: Aggregate> {
+    slot: Slot<A>,
+    /// What it weighs in the cache. It is put in anew when it has grown to the next power of two.
+    weight: u64,
+}
+
+/// An aggregate with what it takes to append to its stream.
+struct Loaded<A: Aggregate> {
+    root: Root<A>,
+    token: u64,
+    /// The commands that had an id, by the digest of the id. Empty and unallocated for most.
+    commands: HashMap<[u8; 16], Version>,
+}
+
+#[derive(Debug, Clone)]
+struct ByMemory;
+
+impl<A: Aggregate> Weighter<StreamId, Cached<A>> for ByMemory {
+    fn weight(&self, _: &StreamId, cached: &Cached<A>) -> u64 {
+        cached.weight
+    }
+}
+
+impl<A: Aggregate> Clone for Cached<A> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone(), weight: self.weight }
+    }
+}
+
+impl<A: Aggregate> Repository<A> {
+    /// A repository that keeps about `bytes` of aggregates at hand.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let typical = Loaded::<A>::new_weight(size_of::<A>(), 0);
+        let items = usize::try_from(bytes / typical).unwrap_or(usize::MAX).clamp(1, 1 << 20);
+        Self { cache: Cache::with_weighter(items, bytes, ByMemory) }
+    }
+
+    fn slot(&self, stream: &StreamId) -> Cached<A> {
+        if let Some(cached) = self.cache.get(stream) {
+            return cached;
+        }
+        let cached = Cached { slot: Slot::default(), weight: Loaded::<A>::new_weight(0, 0) };
+        match self.cache.get_or_insert_with(stream, || Ok::<_, std::convert::Infallible>(cached)) {
+            Ok(cached) => cached,
+        }
+    }
+
+    /// Puts the aggregate back, known to be as the stream is.
+    fn put_back(
+        &self,
+        cached: &Cached<A>,
+        mut slot: OwnedMutexGuard<Option<Loaded<A>>>,
+        loaded: Loaded<A>,
+    ) {
+        if !loaded.root.exists() {
+            // Nothing is worth remembering about a stream that is not there.
+            return;
+        }
+        let weight = loaded.weight();
+        let stream = loaded.root.stream().clone();
+        *slot = Some(loaded);
+        drop(slot);
+        if weight != cached.weight {
+            self.cache.insert(stream, Cached { slot: cached.slot.clone(), weight });
+        }
+    }
+
+    /// The aggregate for reading.
+    async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Stop> {
+        let store = cx.runtime.store();
+        let Some(cached) = self.cache.get(&stream) else {
+            let loaded = Loaded::<A>::replay(store, stream).await?;
+            let root = loaded.root.share();
+            if root.exists() {
+                let cached = self.slot(root.stream());
+                if let Ok(slot) = cached.slot.clone().try_lock_owned() {
+                    // Whoever filled the slot meanwhile knows at least as much.
+                    if slot.is_none() {
+                        self.put_back(&cached, slot, loaded);
+                    }
+                }
+            }
+            return Ok(root);
+        };
+        let Ok(mut slot) = timeout(PATIENCE, cached.slot.clone().lock_owned()).await else {
+            return Ok(Loaded::replay(store, stream).await?.root);
+        };
+        let Some(mut loaded) = slot.take() else {
+            let loaded = Loaded::<A>::replay(store, stream).await?;
+            let root = loaded.root.share();
+            self.put_back(&cached, slot, loaded);
+            return Ok(root);
+        };
+        if cx.consistency == Consistency::Latest {
+            loaded.catch_up(store).await?;
+        }
+        let root = loaded.root.share();
+        self.put_back(&cached, slot, loaded);
+        Ok(root)
+    }
+}
+
+impl<A: Aggregate> Loaded<A> {
+    fn new(stream: StreamId) -> Self {
+        Self { root: Root::new(stream), token: 0, commands: HashMap::new() }
+    }
+
+    async fn replay(store: &dyn EventStore, stream: StreamId) -> Result<Self, Error> {
+        let mut loaded = Self::new(stream);
+        loaded.catch_up(store).await?;
+        Ok(loaded)
+    }
+
+    /// Takes in what the stream holds beyond this version. Answers whether there was anything.
+    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
+        let before = self.root.version();
+        loop {
+            let page = store.read_stream(self.root.stream(), self.root.version() + 1, PAGE).await?;
+            for record in &page {
+                self.take_in(record)?;
+            }
+            if page.len() < PAGE {
+                return Ok(self.root.version() > before);
+            }
+        }
+    }
+
+    fn take_in(&mut self, record: &Record) -> Result<(), Error> {
+        let commit = record.commit().map_err(DecodeError::from)?;
+        if commit.first_version != self.root.version() + 1 {
+            let (stream, version) = (self.root.stream(), self.root.version() + 1);
+            let found = commit.first_version;
+            return Err(StoreError::corrupt(format!(
+                "stream {stream} has version {found} where {version} belongs"
+            ))
+            .into());
+        }
+        for (i, frame) in (0..).zip(&commit.events) {
+            let event =
+                A::Event::decode(frame.name, frame.schema, frame.payload)?.ok_or_else(|| {
+                    DecodeError::UnknownType {
+                        name: frame.name.to_owned(),
+                        version: frame.schema,
+                        position: record.position + i,
+                    }
+                })?;
+            self.root.apply(&event);
+        }
+        self.token = record.token;
+        if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {
+            self.commands.insert(id.digest(), commit.first_version);
+        }
+        Ok(())
+    }
+
+    fn weight(&self) -> u64 {
+        Self::new_weight(self.root.memory(), self.commands.len())
+    }
+
+    /// The bytes of a slot, its key and what is in it, rounded up to a power of two.
+    fn new_weight(state: usize, commands: usize) -> u64 {
+        let bytes = 256 + size_of::<Self>() + state + 32 * commands;
+        (bytes as u64).next_power_of_two()
+    }
+}
+
+/// An aggregate while a command is at work on it. It holds the place at the head of the queue.
+pub struct RootGuard<A: Aggregate> {
+    loaded: Loaded<A>,
+    /// Whether `loaded` was read from the store by this very run.
+    is_fresh: bool,
+    cached: Cached<A>,
+    slot: OwnedMutexGuard<Option<Loaded<A>>>,
+}
+
+impl<A: Aggregate> Deref for RootGuard<A> {
+    type Target = Root<A>;
+
+    fn deref(&self) -> &Root<A> {
+        &self.loaded.root
+    }
+}
+
+impl<A: Aggregate> DerefMut for RootGuard<A> {
+    fn deref_mut(&mut self) -> &mut Root<A> {
+        &mut self.loaded.root
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for RootGuard<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootGuard")
+            .field("stream", self.loaded.root.stream())
+            .field("version", &self.loaded.root.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
+    type Held<'c> = RootGuard<A>;
+
+    async fn extract_mut<'c>(cx: &'c Context<'c>, message: &M) -> Result<RootGuard<A>, Stop> {
+        let stream = stream_of::<A>(message)?;
+        let store = cx.runtime.store();
+        let cached = cx.runtime.parts.expect::<Repository<A>>().slot(&stream);
+        let mut slot = cached.slot.clone().lock_owned().await;
+        let is_first_run = cx.run == 0;
+        let (loaded, is_fresh) = match slot.take() {
+            Some(loaded) if is_first_run => (loaded, false),
+            Some(mut loaded) => {
+                loaded.catch_up(store).await?;
+                (loaded, true)
+            }
+            None if M::CREATES && is_first_run => (Loaded::new(stream), false),
+            None => (Loaded::replay(store, stream).await?, true),
+        };
+        let mut guard = RootGuard { loaded, is_fresh, cached, slot };
+        match guard.admit(cx).await {
+            Ok(()) => Ok(guard),
+            Err(stop) => {
+                guard.release(cx);
+                Err(stop)
+            }
+        }
+    }
+
+    async fn commit<'c, O: Serialize + Send + Sync>(
+        mut held: RootGuard<A>,
+        cx: &'c Context<'c>,
+        outcome: Result<O, Error>,
+    ) -> Result<O, Stop> {
+        let recorded = held.loaded.root.take_recorded();
+        match outcome {
+            Ok(output) if !recorded.is_empty() => {
+                held.append(cx, &recorded, &output).await?;
+                Ok(output)
+            }
+            outcome => held.give_back(cx, recorded.len() as u64, outcome).await,
+        }
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        setup.aggregate::<A>();
+    }
+}
+
+impl<A: Aggregate, M: Targeted + Sync> FromContext<M> for Root<A> {
+    type Held<'c> = Box<Self>;
+
+    async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Stop> {
+        let stream = stream_of::<A>(message)?;
+        if let Consistency::AtLeast(position) = cx.consistency {
+            cx.runtime.tail.wait_for(position).await?;
+        }
+        Ok(Box::new(cx.runtime.parts.expect::<Repository<A>>().read(cx, stream).await?))
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        setup.aggregate::<A>();
+    }
+}
+
+pub(crate) fn stream_of<A: Aggregate>(message: &impl Targeted) -> Result<StreamId, Error> {
+    message
+        .stream(A::NAME)
+        .map_err(|e| ErrorKind::Invalid(vec![FieldError::new("key", e.to_string())]).into())
+}
+
+impl<A: Aggregate> RootGuard<A> {
+    /// Checks, before the handler runs, that the command was not done before and that the aggregate
+    /// is as its sender expects.
+    async fn admit(&mut self, cx: &Context<'_>) -> Result<(), Stop> {
+        self.check_replay(cx).await?;
+        if self.is_as_expected(cx) {
+            return Ok(());
+        }
+        if !self.is_fresh {
+            self.loaded.catch_up(cx.runtime.store()).await?;
+            self.is_fresh = true;
+            self.check_replay(cx).await?;
+        }
+        // A command on an aggregate that does not exist is the handler's to refuse: "not found" says more
+        // than "another version" (RFC 9110, 13.2.1).
+        if self.is_as_expected(cx) || !self.loaded.root.exists() {
+            return Ok(());
+        }
+        Err(ErrorKind::VersionMismatch { actual: self.loaded.root.version() }.into_stop())
+    }
+
+    fn is_as_expected(&self, cx: &Context<'_>) -> bool {
+        match cx.metadata.expected {
+            Expected::Any => true,
+            Expected::NoStream => self.loaded.root.version() == 0,
+            Expected::Exact(version) => self.loaded.root.version() == version,
+        }
+    }
+
+    /// Stops with the first answer when a command of the same id was done on this aggregate.
+    async fn check_replay(&self, cx: &Context<'_>) -> Result<(), Stop> {
+        let Some(id) = &cx.metadata.command_id else { return Ok(()) };
+        if self.loaded.commands.is_empty() {
+            return Ok(());
+        }
+        let Some(&version) = self.loaded.commands.get(&id.digest()) else { return Ok(()) };
+        let store = cx.runtime.store();
+        let found = store.read_stream(self.loaded.root.stream(), version, 1).await?;
+        let record = found.first().ok_or_else(|| {
+            StoreError::corrupt(format!(
+                "stream {} lost version {version}",
+                self.loaded.root.stream()
+            ))
+        })?;
+        let commit = record.commit().map_err(DecodeError::from)?;
+        let Some(command) = commit.command.as_ref().filter(|c| c.id == id.as_str()) else {
+            return Ok(());
+        };
+        if command.fingerprint != cx.fingerprint {
+            return Err(ErrorKind::CommandIdReused.into_stop());
+        }
+        Err(Stop(StopReason::Replay {
+            reply: record.frame.slice_ref(command.reply),
+            version: commit.last_version(),
+            position: record.position + commit.events.len() as u64 - 1,
+        }))
+    }
+
+    /// Ends a run that has nothing to append. An answer or a refusal that rests on a cached state is
+    /// given only if the stream still ends there; otherwise the handler runs again.
+    async fn give_back<O>(
+        mut self,
+        cx: &Context<'_>,
+        recorded: u64,
+        outcome: Result<O, Error>,
+    ) -> Result<O, Stop> {
+        let store = cx.runtime.store();
+        let is_changed = if recorded > 0 {
+            // The state has events in it that never happened: it is not put back.
+            let next = self.loaded.root.version() - recorded + 1;
+            let newer = !self.is_fresh
+                && !store.read_stream(self.loaded.root.stream(), next, 1).await?.is_empty();
+            drop(self);
+            newer
+        } else {
+            let newer = !self.is_fresh && self.loaded.catch_up(store).await?;
+            self.release(cx);
+            newer
+        };
+        if is_changed {
+            return Err(Stop(StopReason::Again));
+        }
+        Ok(outcome?)
+    }
+
+    /// Puts the unchanged aggregate back.
+    fn release(self, cx: &Context<'_>) {
+        let repository = cx.runtime.parts.expect::<Repository<A>>();
+        repository.put_back(&self.cached, self.slot, self.loaded);
+    }
+
+    /// Appends the recorded events as one commit, with the answer in it if the command has an id.
+    async fn append<O: Serialize>(
+        mut self,
+        cx: &Context<'_>,
+        recorded: &[A::Event],
+        output: &O,
+    ) -> Result<(), Stop> {
+        if recorded.len() > MAX_EVENTS {
+            let n = recorded.len();
+            return Err(Error::misuse(format!(
+                "a command recorded {n} events, and a commit holds at most {MAX_EVENTS}"
+            ))
+            .into());
+        }
+        let version = self.loaded.root.version() - recorded.len() as u64;
+        if version == 0 && matches!(cx.metadata.expected, Expected::Exact(_)) {
+            return Err(ErrorKind::VersionMismatch { actual: 0 }.into_stop());
+        }
+        let (frame, id) = encode(cx, self.loaded.root.stream(), version, recorded, output)?;
+        let append = Append {
+            stream: self.loaded.root.stream(),
+            version,
+            token: self.loaded.token,
+            events: recorded.len(),
+            frame,
+        };
+        let appended = append_once(cx.runtime.store(), append, id).await?;
+        self.loaded.token = appended.token;
+        if let Some(id) = &cx.metadata.command_id {
+            self.loaded.commands.insert(id.digest(), version + 1);
+        }
+        let position = appended.position + recorded.len() as u64 - 1;
+        let _ = cx.committed.set((self.loaded.root.version(), position));
+        self.release(cx);
+        Ok(())
+    }
+}
+
+/// The recorded events as a frame, and the commit's id.
+fn encode<E: Event, O: Serialize>(
+    cx: &Context<'_>,
+    stream: &StreamId,
+    version: Version,
+    recorded: &[E],
+    output: &O,
+) -> Result<(bytes::Bytes, crate::EventId), Error> {
+    let time = cx.runtime.clock.now();
+    let encoded = recorded.iter().map(Event::encode).collect::<Result<Vec<_>, _>>()?;
+    let events: Vec<_> = encoded
+        .iter()
+        .map(|(ty, payload)| EventFrame {
+            id: new_event_id(time),
+            name: ty.name,
+            schema: ty.version,
+            payload,
+        })
+        .collect();
+    let id = events[0].id;
+    let metadata = cx.metadata;
+    let reply = match &metadata.command_id {
+        Some(_) => postcard::to_stdvec(output).map_err(|e| {
+            Error::misuse(format!("the answer of a command with an id can't be stored: {e}"))
+        })?,
+        None => Vec::new(),
+    };
+    let command = metadata.command_id.as_ref().map(|id| CommandRecord {
+        id: id.as_str(),
+        fingerprint: cx.fingerprint,
+        reply: &reply,
+    });
+    let commit = Commit {
+        stream: stream.as_str(),
+        first_version: version + 1,
+        time,
+        node: &cx.runtime.node,
+        command,
+        correlation: metadata.correlation.as_deref(),
+        causation: metadata.causation,
+        traceparent: metadata.traceparent.as_deref(),
+        events,
+    };
+    Ok((commit.encode(), id))
+}
+
+/// Appends the commit with `id`, and stays with it until it is known how that ended (P3). The
+/// caller's timeout is the bound.
+pub(crate) async fn append_once(
+    store: &dyn EventStore,
+    append: Append<'_>,
+    id: crate::EventId,
+) -> Result<Appended, Stop> {
+    let mut is_in_doubt = false;
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
+    loop {
+        match store.append(append.clone()).await {
+            Ok(appended) => return Ok(appended),
+            Err(AppendError::Conflict { .. }) if !is_in_doubt => {
+                return Err(Stop(StopReason::Again));
+            }
+            // Once the stream has moved on, the commit in doubt is in it or never will be.
+            Err(AppendError::Conflict { .. }) => {
+                if let Ok(found) = store.read_stream(append.stream, append.version + 1, 1).await {
+                    return found_commit(found.first(), id);
+                }
+            }
+            Err(AppendError::Refused(error)) if !is_in_doubt => {
+                return Err(Error::from(error).into());
+            }
+            Err(AppendError::Refused(error) | AppendError::Unknown(error)) => {
+                is_in_doubt = true;
+                tracing::warn!(stream = %append.stream, %error, "an append is in doubt");
+            }
+        }
+        sleep(backoff.next_delay()).await;
+    }
+}
+
+fn found_commit(record: Option<&Record>, id: crate::EventId) -> Result<Appended, Stop> {
+    if let Some(record) = record {
+        let commit = record.commit().map_err(DecodeError::from)?;
+        if commit.id() == id {
+            return Ok(Appended { position: record.position, token: record.token });
+        }
+    }
+    Err(Stop(StopReason::Again))
+}
+
+impl ErrorKind {
+    fn into_stop(self) -> Stop {
+        Error::from(self).into()
+    }
+}

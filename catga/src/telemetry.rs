@@ -1,0 +1,35 @@
+//! The names of all metrics, in one place. Units are in the names; no label holds an id.
+
+/// Histogram: seconds from a message's arrival to its answer. Labels: `kind`, `name`, `outcome`
+/// (`ok`, `refused` by a rule, `failed`).
+pub(crate) const HANDLE_SECONDS: &str = "catga_handle_seconds";
+
+/// Counter: runs of a command handler on newer state, after another command came first. Label: `name`.
+pub(crate) const RERUNS: &str = "catga_command_reruns_total";
+
+/// Counter: commands answered from the commit that an earlier sending made. Label: `name`.
+pub(crate) const REPLAYS: &str = "catga_command_replays_total";
+
+/// Counter: attempts of event handlers that failed. Label: `handler`.
+pub(crate) const EVENT_FAILURES: &str = "catga_event_failures_total";
+
+/// Counter: events that were parked. Label: `handler`.
+pub(crate) const EVENTS_PARKED: &str = "catga_events_parked_total";
+
+/// Gauge: events that a handler has still to take in, counted in log positions. Label: `handler`.
+pub(crate) const HANDLER_LAG: &str = "catga_handler_lag";
+
+/// Gauge: log positions that the read models have still to take in.
+pub(crate) const READ_MODEL_LAG: &str = "catga_read_model_lag";
+
+/// Says to the installed recorder what each metric is.
+pub(crate) fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_histogram!(HANDLE_SECONDS, Unit::Seconds, "Time to handle a command, query or event");
+    describe_counter!(RERUNS, "Command handlers run again because another command came first");
+    describe_counter!(REPLAYS, "Commands answered from the commit of an earlier sending");
+    describe_counter!(EVENT_FAILURES, "Attempts of event handlers that failed");
+    describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
+    describe_gauge!(HANDLER_LAG, "Log positions an event handler is behind the head");
+    describe_gauge!(READ_MODEL_LAG, "Log positions the read models are behind the head");
+}

@@ -1,0 +1,485 @@
+//! The runtime's promises, on a small program of its own.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use catga::{
+    CommandId, Consistency, DeliverySettings, Error, ErrorKind, EventStore, Expected, MemoryKeyed,
+    MemoryStore, StartError,
+    prelude::*,
+    testing::{Fault, ScriptedStore},
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "Added", version = 1)]
+struct Added {
+    amount: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Event)]
+enum AccountEvent {
+    Added(Added),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Account {
+    sum: u64,
+}
+
+impl Aggregate for Account {
+    type Event = AccountEvent;
+    const NAME: &'static str = "account";
+
+    fn apply(&mut self, AccountEvent::Added(added): &AccountEvent) {
+        self.sum += added.amount;
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("the sum would be over the limit")]
+struct OverLimit;
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "account.add", output = u64)]
+struct Add {
+    #[key]
+    account: String,
+    amount: u64,
+    limit: u64,
+}
+
+#[command_handler]
+fn add(add: Add, account: &mut Root<Account>) -> Result<u64, OverLimit> {
+    account.record(Added { amount: add.amount });
+    // The refusal comes after the recording on purpose: what was recorded must not count.
+    if account.sum > add.limit { Err(OverLimit) } else { Ok(account.sum) }
+}
+
+#[derive(Debug, Query)]
+#[query(name = "account.get", output = (u64, u64))]
+struct Get {
+    #[key]
+    account: String,
+}
+
+#[query_handler]
+fn get(_: Get, account: &Root<Account>) -> Result<(u64, u64), Error> {
+    Ok((account.sum, account.version()))
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    total: u64,
+}
+
+/// The sum over all accounts.
+#[projection]
+impl Projection for Sums {
+    type Event = AccountEvent;
+    const NAME: &'static str = "sums";
+
+    fn apply(&mut self, recorded: &Recorded<AccountEvent>) {
+        let AccountEvent::Added(added) = &recorded.event;
+        self.total += added.amount;
+    }
+}
+
+#[derive(Debug, Query)]
+#[query(name = "account.total", output = u64)]
+struct Total;
+
+#[query_handler]
+fn total(_: Total, sums: &ReadModel<Sums>) -> Result<u64, Error> {
+    Ok(sums.read().total)
+}
+
+/// What the event handler did, outside the log; and for which amount it fails.
+#[derive(Debug, Clone, Default)]
+struct Ledger {
+    seen: Arc<Mutex<HashMap<String, Vec<u64>>>>,
+    broken: Arc<Mutex<Option<u64>>>,
+}
+
+impl Resource for Ledger {}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger is closed")]
+struct Closed;
+
+#[event_handler(name = "ledger")]
+async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
+    tokio::task::yield_now().await;
+    if *ledger.broken.lock().unwrap() == Some(added.amount) {
+        return Err(Closed);
+    }
+    let mut seen = ledger.seen.lock().unwrap();
+    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
+    Ok(())
+}
+
+impl Ledger {
+    fn of(&self, account: &str) -> Vec<u64> {
+        self.seen.lock().unwrap().get(account).cloned().unwrap_or_default()
+    }
+
+    fn break_at(&self, amount: impl Into<Option<u64>>) {
+        *self.broken.lock().unwrap() = amount.into();
+    }
+}
+
+struct Fixture {
+    store: Arc<ScriptedStore>,
+    keyed: Arc<MemoryKeyed>,
+    ledger: Ledger,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
+        Self { store, keyed: Arc::default(), ledger: Ledger::default() }
+    }
+
+    /// A node on the shared store.
+    async fn node(&self) -> Catga {
+        let delivery = DeliverySettings {
+            attempts: 3,
+            first_delay: Duration::from_millis(1),
+            longest_delay: Duration::from_millis(2),
+            ..DeliverySettings::default()
+        };
+        Catga::builder()
+            .store(self.store.clone())
+            .keyed(self.keyed.clone())
+            .resource(self.ledger.clone())
+            .delivery(delivery)
+            .start()
+            .await
+            .unwrap()
+    }
+}
+
+fn add_to(account: &str, amount: u64) -> Add {
+    Add { account: account.to_owned(), amount, limit: u64::MAX }
+}
+
+fn with_id(id: &str) -> Metadata {
+    Metadata { command_id: CommandId::new(id), ..Metadata::default() }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "it did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn p1_create_load_update_update() {
+    let fixture = Fixture::new();
+    for expected in [1, 2, 3] {
+        // A new node each time: nothing is cached.
+        let node = fixture.node().await;
+        assert_eq!(node.send(add_to("a", 1)).await.unwrap(), expected);
+        assert_eq!(node.query(Get { account: "a".into() }).await.unwrap(), (expected, expected));
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn p1_two_nodes_with_old_caches_lose_nothing() {
+    let fixture = Fixture::new();
+    let nodes = [fixture.node().await, fixture.node().await];
+    let mut tasks = Vec::new();
+    for i in 0..200 {
+        let node = nodes[i % 2].clone();
+        tasks.push(tokio::spawn(async move { node.send(add_to("a", 1)).await.unwrap() }));
+    }
+    let mut sums = Vec::new();
+    for task in tasks {
+        sums.push(task.await.unwrap());
+    }
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_refusal_never_rests_on_an_old_cache() {
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    one.send(add_to("a", 5)).await.unwrap();
+    assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (5, 1));
+    // Node two believes in 5; meanwhile it is 15. A limit of 12 admits 5 + 5, not 15 + 5.
+    one.send(add_to("a", 10)).await.unwrap();
+    let error = two.send(Add { account: "a".into(), amount: 5, limit: 12 }).await.unwrap_err();
+    assert_eq!(error.handler(), Some(&OverLimit));
+    assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (15, 2));
+    assert_eq!(one.send(add_to("a", 1)).await.unwrap(), 16, "what was refused left no trace");
+}
+
+#[tokio::test]
+async fn an_expected_version_guards_the_command() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let expect = |expected| Metadata { expected, ..Metadata::default() };
+    node.execute(add_to("a", 1), &expect(Expected::NoStream)).await.unwrap();
+    for wrong in [Expected::NoStream, Expected::Exact(2), Expected::Exact(7)] {
+        let error = node.execute(add_to("a", 1), &expect(wrong)).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::VersionMismatch { actual: 1 }), "{error:?}");
+    }
+    let missing = node.execute(add_to("b", 1), &expect(Expected::Exact(1))).await.unwrap_err();
+    assert!(matches!(missing.kind(), ErrorKind::VersionMismatch { actual: 0 }), "{missing:?}");
+    node.execute(add_to("a", 1), &expect(Expected::Exact(1))).await.unwrap();
+}
+
+#[tokio::test]
+async fn p3_an_append_in_doubt_is_found_or_done_once() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let mut sum = 0;
+    for faults in [
+        vec![Some(Fault::LoseAnswer)],
+        vec![Some(Fault::LoseRequest)],
+        vec![Some(Fault::LoseRequest), Some(Fault::LoseAnswer)],
+        vec![Some(Fault::LoseAnswer), Some(Fault::LoseAnswer)],
+        vec![Some(Fault::LoseRequest), Some(Fault::Refuse), None],
+    ] {
+        fixture.store.script(faults.clone());
+        sum += 1;
+        assert_eq!(node.send(add_to("a", 1)).await.unwrap(), sum, "{faults:?}");
+    }
+    assert_eq!(node.query(Get { account: "a".into() }).await.unwrap(), (sum, sum));
+    fixture.store.script([Some(Fault::Refuse)]);
+    let refused = node.send(add_to("a", 1)).await.unwrap_err();
+    assert!(refused.is_retryable(), "{refused:?}");
+    assert_eq!(node.query(Total).await.unwrap(), sum, "a refused append wrote nothing");
+}
+
+#[tokio::test]
+async fn p4_a_command_id_has_one_effect_and_one_answer() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let first = node.execute(add_to("a", 3), &with_id("k")).await.unwrap();
+    assert!(!first.is_replay);
+    node.send(add_to("a", 4)).await.unwrap();
+    // Again here, on another node, and on one that starts later.
+    for node in [node.clone(), fixture.node().await] {
+        let again = node.execute(add_to("a", 3), &with_id("k")).await.unwrap();
+        assert!(again.is_replay);
+        assert_eq!(
+            (again.output, again.version, again.position),
+            (first.output, first.version, first.position)
+        );
+        let other = node.execute(add_to("a", 9), &with_id("k")).await.unwrap_err();
+        assert!(matches!(other.kind(), ErrorKind::CommandIdReused), "{other:?}");
+    }
+    let elsewhere = node.execute(add_to("b", 3), &with_id("k")).await.unwrap();
+    assert!(!elsewhere.is_replay, "an id counts for its aggregate");
+    assert_eq!(node.query(Total).await.unwrap(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_query_sees_what_was_answered_before_on_another_node() {
+    let fixture = Fixture::new();
+    let nodes = [fixture.node().await, fixture.node().await];
+    for i in 0..500 {
+        nodes[i % 2].send(add_to(&format!("a{}", i % 7), 1)).await.unwrap();
+        assert_eq!(nodes[(i + 1) % 2].query(Total).await.unwrap(), i as u64 + 1);
+    }
+    let eventual = nodes[0].query_with(Total, Consistency::Eventual).await.unwrap();
+    assert!(eventual <= 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_every_event_reaches_the_handler_in_order_across_restarts() {
+    let fixture = Fixture::new();
+    for _ in 0..3 {
+        let node = fixture.node().await;
+        for i in 0..300 {
+            node.send(add_to(&format!("a{}", i % 10), 1)).await.unwrap();
+        }
+        node.shutdown().await;
+    }
+    let node = fixture.node().await;
+    for account in (0..10).map(|i| format!("a{i}")) {
+        until("90 events", async || fixture.ledger.of(&account).len() >= 90).await;
+        assert_eq!(
+            fixture.ledger.of(&account),
+            (1..=90).collect::<Vec<_>>(),
+            "a clean stop repeats nothing"
+        );
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    fixture.ledger.break_at(13);
+    for amount in [1, 13, 2, 3] {
+        node.send(add_to("bad", amount)).await.unwrap();
+    }
+    for _ in 0..100 {
+        node.send(add_to("good", 1)).await.unwrap();
+    }
+    until("the others go on", async || fixture.ledger.of("good").len() == 100).await;
+    until("it is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
+    })
+    .await;
+    let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
+    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
+    assert_eq!(letter.error, "the ledger is closed");
+    assert_eq!(fixture.ledger.of("bad"), [1]);
+    node.shutdown().await;
+
+    // It is still parked after a restart, and what comes later waits behind it.
+    let node = fixture.node().await;
+    node.send(add_to("bad", 4)).await.unwrap();
+    node.send(add_to("good", 1)).await.unwrap();
+    until("the others go on", async || fixture.ledger.of("good").len() == 101).await;
+    assert_eq!(fixture.ledger.of("bad"), [1]);
+
+    // A retry that fails parks again, with all attempts counted.
+    assert_eq!(node.retry_dead_letter("ledger.nothing").await.unwrap(), None);
+    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    until("six attempts", async || {
+        let letters = node.dead_letters(Consistency::Latest).await.unwrap();
+        letters[0].attempts == 6 && !letters[0].is_in_progress()
+    })
+    .await;
+
+    fixture.ledger.break_at(None);
+    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    until("it is drained", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(fixture.ledger.of("bad"), [1, 2, 3, 4, 5]);
+    node.send(add_to("bad", 5)).await.unwrap();
+    until("it goes on", async || fixture.ledger.of("bad").len() == 6).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_dropped_event_is_left_out_and_the_rest_follows() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    fixture.ledger.break_at(13);
+    for amount in [13, 1, 2] {
+        node.send(add_to("bad", amount)).await.unwrap();
+    }
+    until("it is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
+    })
+    .await;
+    let id = node.dead_letters(Consistency::Latest).await.unwrap().remove(0).id;
+    node.drop_dead_letter(&id, Some("a test".to_owned())).await.unwrap().unwrap();
+    until("the rest follows", async || fixture.ledger.of("bad") == [2, 3]).await;
+    until("nothing is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
+    })
+    .await;
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let stream = catga::StreamId::new("other", "x").unwrap();
+    let frame = catga::Commit {
+        stream: stream.as_str(),
+        first_version: 1,
+        time: Timestamp::default(),
+        node: "n",
+        command: None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        events: vec![catga::EventFrame {
+            id: uuid::Uuid::nil(),
+            name: "Strange",
+            schema: 4,
+            payload: b"",
+        }],
+    }
+    .encode();
+    let append = catga::Append { stream: &stream, version: 0, token: 0, events: 1, frame };
+    fixture.store.append(append).await.unwrap();
+    let error = node.query(Total).await.unwrap_err();
+    assert!(
+        error.to_string().contains("`Strange`") && error.to_string().contains("version 4"),
+        "{error}"
+    );
+    assert!(node.health().await.read_models.is_err());
+}
+
+#[tokio::test]
+async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
+    let error = Catga::builder().start().await.unwrap_err();
+    let StartError::Incomplete(problems) = &error else { panic!("{error:?}") };
+    assert_eq!(problems.len(), 1);
+    for part in ["keep", "Ledger", "runtime.rs", ".resource("] {
+        assert!(problems[0].contains(part), "{part}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
+    let fixture = Fixture::new();
+    let node = Catga::builder()
+        .store(fixture.store.clone())
+        .resource(fixture.ledger.clone())
+        .timeout(Duration::from_millis(300))
+        .start()
+        .await
+        .unwrap();
+    node.send(add_to("a", 1)).await.unwrap();
+    fixture.store.script([Some(Fault::LoseRequest); 1000]);
+    let stuck = {
+        let node = node.clone();
+        tokio::spawn(async move { node.send(add_to("a", 1)).await })
+    };
+    assert_eq!(node.query(Get { account: "a".into() }).await.unwrap(), (1, 1));
+    let error = stuck.await.unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout) && error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_events_replay_and_page() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let stream = catga::StreamId::new("account", "long").unwrap();
+    let payload = [1];
+    for commit in 0..100 {
+        let event = |_| catga::EventFrame {
+            id: uuid::Uuid::now_v7(),
+            name: "Added",
+            schema: 1,
+            payload: &payload,
+        };
+        let version = commit * 1000;
+        let frame = catga::Commit {
+            stream: stream.as_str(),
+            first_version: version + 1,
+            time: Timestamp::default(),
+            node: "n",
+            command: None,
+            correlation: None,
+            causation: None,
+            traceparent: None,
+            events: (0..1000).map(event).collect(),
+        }
+        .encode();
+        let append = catga::Append { stream: &stream, version, token: 0, events: 1000, frame };
+        fixture.store.append(append).await.unwrap();
+    }
+    assert_eq!(node.query(Get { account: "long".into() }).await.unwrap(), (100_000, 100_000));
+    assert_eq!(node.send(add_to("long", 1)).await.unwrap(), 100_001);
+}

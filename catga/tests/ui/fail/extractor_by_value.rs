@@ -1,0 +1,22 @@
+//! Parameters after the message by value, and of no one type.
+#![allow(unused)]
+
+#[path = "../order.rs"]
+mod order;
+
+use catga::prelude::*;
+use order::*;
+
+#[command_handler]
+fn pay_order(
+    command: PayOrder,
+    order: Root<Order>,
+    clock: Clock,
+    mailer: &impl Resource,
+    other: &dyn Send,
+    third: &'static Mailer,
+) -> Result<u32, MailError> {
+    Ok(0)
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A key that is no text.
+#![allow(unused)]
+
+use catga::prelude::*;
+
+#[derive(Query)]
+#[query(name = "order.get", output = u32)]
+struct GetOrder {
+    #[key]
+    number: u64,
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! The impl is of another trait.
+#![allow(unused)]
+
+#[path = "../order.rs"]
+mod order;
+
+use catga::prelude::*;
+use order::*;
+
+#[projection]
+impl Resource for Orders {}
+
+#[derive(Default)]
+struct Orders;
+
+fn main() {}

@@ -1,0 +1,75 @@
+//! Every shape that a handler can have.
+#![deny(warnings, clippy::all)]
+
+#[path = "../order.rs"]
+mod order;
+
+use catga::prelude::*;
+use order::*;
+
+
+type Result<T, E = MailError> = std::result::Result<T, E>;
+
+/// The message's parameter can be a pattern; `&mut` can be anywhere.
+#[command_handler]
+async fn pay_order(
+    PayOrder { amount, .. }: PayOrder,
+    _metadata: &Metadata,
+    order: &mut Root<Order>,
+    _: &Mailer,
+) -> Result<u32> {
+    order.record(OrderPaid { amount });
+    Ok(order.paid)
+}
+
+#[query_handler]
+fn get_order(_: GetOrder, order: &Root<Order>, _history: &History<Order>) -> Result<u32, catga::Error> {
+    Ok(order.paid)
+}
+
+#[derive(Debug, Clone, serde::Serialize, Command)]
+#[command(name = "tick", output = ())]
+pub(crate) struct Tick;
+
+/// Nothing is returned where the output is `()`. Functions may be called as the macro's own variables.
+#[command_handler]
+fn message(_: Tick) {}
+
+#[event_handler(name = "receipts")]
+async fn cx(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<()> {
+    let _ = (paid.amount, mailer);
+    Ok(())
+}
+
+#[event_handler(name = "log_2")]
+fn recorded(_: OrderEvent) {}
+
+#[cfg(any())]
+mod left_out {
+    use super::*;
+}
+
+#[event_handler(name = "absent")]
+#[cfg(any())]
+fn absent(_: DoesNotExist) {}
+
+macro_rules! handle {
+    ($name:ident, $message:ty, $param:ty) => {
+        #[derive(Debug, Query)]
+        #[query(name = "by.macro", output = u32)]
+        struct ByMacro;
+
+        #[query_handler]
+        fn $name(message: $message, cx: $param) -> Result<u32> {
+            let _ = (message, cx);
+            Ok(1)
+        }
+    };
+}
+handle!(setup, ByMacro, &Mailer);
+
+fn main() {
+    // A handler stays a function that can be called as it is written.
+    assert_eq!(setup(ByMacro, &Mailer).ok(), Some(1));
+    message(Tick);
+}

@@ -1,0 +1,49 @@
+# What one can do here. `just` alone lists it.
+_default:
+    @just --list --unsorted
+
+# Run order-system in memory on http://127.0.0.1:5000
+[group('run')]
+run *flags:
+    cargo run --release --package order-system -- {{flags}}
+
+# Drive a running server through an order's life: a ✓ or ✗ a step
+[group('test')]
+quick-test url='http://127.0.0.1:5000':
+    scripts/quick-test.sh {{url}}
+
+# Everything that CI runs
+[group('test')]
+test:
+    scripts/test.sh
+
+# Format, lints, tests, doctests, documentation: the same as `test`
+[group('test')]
+verify: test
+
+# Check every answer of a running server against its OpenAPI document
+[group('test')]
+contract url='http://127.0.0.1:5000':
+    scripts/schemathesis.sh {{url}}
+
+# Measure: each line is a ratio to a limit taken in the same run
+[group('measure')]
+bench:
+    cargo run --release --package catga --example bench
+    cargo run --release --package order-system --example bench_http
+
+# Add lines to events.lock for event versions that have none, and rewrite the compile-error texts
+[group('maintain')]
+golden:
+    CATGA_BLESS=1 cargo test --package order-system --test domain
+    TRYBUILD=overwrite cargo test --package catga --test ui
+
+# Format the code
+[group('maintain')]
+fmt:
+    cargo fmt --all
+
+# Build the documentation
+[group('maintain')]
+docs:
+    cargo doc --workspace --no-deps --open

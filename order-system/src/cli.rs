@@ -1,0 +1,152 @@
+//! The command line.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An event-sourced order service: every change is an event in a log, and everything else is read from it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    subcommand_precedence_over_arg = true,
+    after_help = "\
+Examples:
+  order-system                       serve on http://127.0.0.1:5000, in memory
+  order-system --port 0              serve on a free port; the first line says which
+  order-system handlers              list every command, query, event and handler
+
+Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage, 130 stopped at once by a second Ctrl-C."
+)]
+pub struct Cli {
+    /// What to do; serves when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What the program can do.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Serve the HTTP API (the default)
+    Serve,
+    /// List every command, query, event, event handler and projection, with its source line
+    Handlers,
+    /// Print the OpenAPI 3.1 document
+    Openapi,
+    /// Ask a running server on --host and --port whether it is ready; exit 1 when it is not
+    Healthcheck,
+}
+
+/// The flags.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The address to listen on
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_HOST",
+        default_value = "127.0.0.1",
+        help_heading = "Server"
+    )]
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_PORT",
+        default_value_t = 5000,
+        help_heading = "Server"
+    )]
+    pub port: u16,
+    /// How many seconds a shutdown waits for requests in flight
+    #[arg(long, global = true, env = "CATGA_DRAIN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS", help_heading = "Server")]
+    pub drain_timeout: Duration,
+    /// What brings events to event handlers
+    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory, help_heading = "Backends")]
+    pub transport: Transport,
+    /// Where the log is
+    #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory, help_heading = "Backends")]
+    pub persistence: Persistence,
+    /// This node's name in the log [default: node- and six random digits]
+    #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = node_id, help_heading = "Server")]
+    pub node_id: Option<String>,
+    /// How log lines look, on stderr
+    #[arg(long, global = true, env = "CATGA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Observability")]
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or a list such as info,catga=debug
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        help_heading = "Observability"
+    )]
+    pub log: String,
+    /// Let the receipt of every order paid by this method fail, to see retries and dead letters
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_FAIL_RECEIPTS_FOR",
+        value_name = "METHOD",
+        help_heading = "Observability"
+    )]
+    pub fail_receipts_for: Option<String>,
+}
+
+/// The transports there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// Inside the process
+    Inmemory,
+}
+
+/// The stores there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Persistence {
+    /// In memory, gone with the process
+    Inmemory,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Json,
+}
+
+impl Transport {
+    /// The flag's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inmemory => "inmemory",
+        }
+    }
+}
+
+impl Persistence {
+    /// The flag's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inmemory => "inmemory",
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("0 to 3600 seconds are allowed".to_owned()),
+    }
+}
+
+fn node_id(text: &str) -> Result<String, String> {
+    match catga::StreamId::new("node", text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed".to_owned()),
+    }
+}

@@ -1,0 +1,60 @@
+//! What one can ask about orders.
+
+use catga::prelude::*;
+
+use super::{commands::OrderView, events::OrderEvent, order::Status};
+use crate::projections::{OrderPage, Stats};
+
+/// One order, now or as it was.
+#[derive(Debug, Query)]
+#[query(name = "order.get", output = OrderView)]
+pub struct GetOrder {
+    /// Which one.
+    #[key]
+    pub order_id: String,
+    /// As of when.
+    pub moment: Moment,
+}
+
+/// A moment in an order's life.
+#[derive(Debug, Clone, Copy)]
+pub enum Moment {
+    /// As it is now.
+    Now,
+    /// As it was at a version.
+    Version(u64),
+    /// As it was at a time.
+    Time(Timestamp),
+}
+
+/// What happened to one order.
+#[derive(Debug, Query)]
+#[query(name = "order.history", output = Vec<Recorded<OrderEvent>>)]
+pub struct GetHistory {
+    /// Which one.
+    #[key]
+    pub order_id: String,
+    /// From which version on.
+    pub from: u64,
+    /// How many events at most.
+    pub limit: usize,
+}
+
+/// A page of orders, newest first.
+#[derive(Debug, Query)]
+#[query(name = "order.list", output = OrderPage)]
+pub struct ListOrders {
+    /// Only those with this status.
+    pub status: Option<Status>,
+    /// Only those of this customer.
+    pub customer_id: Option<String>,
+    /// Only those made before this one: the place of the last order of the page before.
+    pub before: Option<u32>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// How many orders there are, and what they are worth.
+#[derive(Debug, Query)]
+#[query(name = "order.stats", output = Stats)]
+pub struct GetStats;

@@ -1,0 +1,51 @@
+//! What orders set off: event handlers, with effects outside the log.
+
+use catga::prelude::*;
+
+use crate::domain::events::{OrderEvent, OrderPaid};
+
+/// Writes a line for everything that happens to orders.
+#[event_handler(name = "order-log")]
+fn log_order(event: Recorded<OrderEvent>) {
+    let order = event.stream.key();
+    match &event.event {
+        OrderEvent::Created(e) => tracing::info!(order, total = %e.total, "order created"),
+        OrderEvent::Paid(e) => tracing::info!(order, method = ?e.payment_method, "order paid"),
+        OrderEvent::Shipped(e) => {
+            tracing::info!(order, tracking = ?e.tracking_number, "order shipped");
+        }
+        OrderEvent::Delivered(_) => tracing::info!(order, "order delivered"),
+        OrderEvent::Cancelled(e) => tracing::info!(order, reason = ?e.reason, "order cancelled"),
+    }
+}
+
+/// Sends the customer a receipt for a payment.
+#[event_handler(name = "receipts")]
+fn send_receipt(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<(), MailError> {
+    // The event's id goes with the mail, so that a receipt sent twice can be told from two receipts.
+    mailer.send(&paid.payment_method, &paid.id.to_string())
+}
+
+/// Stands for a mail server: it only writes to the log, and fails for one payment method when told to.
+#[derive(Debug, Default)]
+pub struct Mailer {
+    /// The payment method for which no receipt can be sent.
+    pub refuses: Option<String>,
+}
+
+impl Resource for Mailer {}
+
+/// A mail that could not be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the mail server refused the receipt")]
+pub struct MailError;
+
+impl Mailer {
+    fn send(&self, payment_method: &str, receipt: &str) -> Result<(), MailError> {
+        if self.refuses.as_deref() == Some(payment_method) {
+            return Err(MailError);
+        }
+        tracing::info!(receipt, "receipt sent");
+        Ok(())
+    }
+}

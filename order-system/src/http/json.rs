@@ -1,0 +1,262 @@
+//! The JSON of orders and events: what goes in and out, apart from how it is stored.
+
+use catga::{Recorded, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{problem::Problem, request::Object};
+use crate::domain::{
+    commands::{CreateOrder, OrderLine, OrderView},
+    events::OrderEvent,
+    money::Money,
+    order::Item,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateBody {
+    customer_id: String,
+    items: Vec<Object<ItemBody>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemBody {
+    product_id: String,
+    name: String,
+    /// Kept as text: a number of any size is well-formed JSON, and prices are exact.
+    quantity: Box<RawValue>,
+    price: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PayBody {
+    pub(super) payment_method: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShipBody {
+    pub(super) tracking_number: String,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct ReasonBody {
+    pub(super) reason: Option<String>,
+}
+
+impl CreateBody {
+    pub(super) fn into_command(self, order_id: String) -> Result<CreateOrder, Problem> {
+        let items = self.items.into_iter().enumerate().map(|(i, Object(item))| {
+            let quantity = number(&item.quantity, || format!("items[{i}].quantity"))?;
+            let price = number(&item.price, || format!("items[{i}].price"))?;
+            if is_fraction(quantity) {
+                let detail =
+                    format!("items[{i}].quantity: a whole number is expected, not {quantity}");
+                return Err(Problem::bad_request(detail));
+            }
+            Ok(OrderLine {
+                product_id: item.product_id,
+                name: item.name,
+                quantity: Money::parse(quantity)
+                    .and_then(|q| u32::try_from(q.units() / Money::ONE).ok()),
+                price: Money::parse(price),
+            })
+        });
+        let items = items.collect::<Result<_, Problem>>()?;
+        Ok(CreateOrder { order_id, customer_id: self.customer_id, items })
+    }
+}
+
+/// The text of a JSON number.
+fn number(raw: &RawValue, field: impl Fn() -> String) -> Result<&str, Problem> {
+    let text = raw.get();
+    if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Ok(text);
+    }
+    Err(Problem::bad_request(format!("{}: a number is expected", field())))
+}
+
+/// Whether a JSON number is certainly not whole. Numbers too large to be exact count as whole.
+fn is_fraction(number: &str) -> bool {
+    match Money::parse(number) {
+        Some(amount) => amount.units() % Money::ONE != 0,
+        None => number.parse::<f64>().is_ok_and(|n| n.fract() != 0.0),
+    }
+}
+
+/// A number exactly as `decimal` is written.
+pub(super) fn exact(decimal: impl ToString) -> Box<RawValue> {
+    RawValue::from_string(decimal.to_string()).expect("a decimal is a JSON number")
+}
+
+/// A time in RFC 3339, UTC.
+pub(super) fn time(time: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(time.as_micros()).unwrap_or_default().to_string()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemJson<'a> {
+    product_id: &'a str,
+    name: &'a str,
+    quantity: u32,
+    price: Box<RawValue>,
+}
+
+fn items(items: &[Item]) -> Vec<ItemJson<'_>> {
+    items
+        .iter()
+        .map(|Item { product_id, name, quantity, price }| ItemJson {
+            product_id,
+            name,
+            quantity: *quantity,
+            price: exact(*price),
+        })
+        .collect()
+}
+
+/// An order as clients see it; what has not happened is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrderJson<'a> {
+    id: &'a str,
+    customer_id: &'a str,
+    items: Vec<ItemJson<'a>>,
+    status: &'static str,
+    total: Box<RawValue>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paid_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipped_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracking_number: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<&'a str>,
+    version: u64,
+}
+
+impl<'a> From<&'a OrderView> for OrderJson<'a> {
+    fn from(OrderView { id, version, order }: &'a OrderView) -> Self {
+        let (paid, shipped, cancelled) = (&order.paid, &order.shipped, &order.cancelled);
+        Self {
+            id,
+            customer_id: &order.customer_id,
+            items: items(&order.items),
+            status: order.status.map_or("", |status| status.name()),
+            total: exact(order.total),
+            created_at: time(order.created_at),
+            paid_at: paid.as_ref().map(|(_, at)| time(*at)),
+            payment_method: paid.as_ref().map(|(method, _)| method.as_str()),
+            shipped_at: shipped.as_ref().map(|(_, at)| time(*at)),
+            tracking_number: shipped.as_ref().map(|(number, _)| number.as_str()),
+            delivered_at: order.delivered_at.map(time),
+            cancelled_at: cancelled.as_ref().map(|(_, at)| time(*at)),
+            cancel_reason: cancelled.as_ref().and_then(|(reason, _)| reason.as_deref()),
+            version: *version,
+        }
+    }
+}
+
+/// An event as `/history` and `/events` show it.
+#[derive(Serialize)]
+pub(super) struct EventJson<'a> {
+    version: u64,
+    position: u64,
+    r#type: &'static str,
+    timestamp: String,
+    data: DataJson<'a>,
+    metadata: Value,
+}
+
+/// What happened; the members are those of the event's type.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", untagged)]
+enum DataJson<'a> {
+    Created {
+        order_id: &'a str,
+        customer_id: &'a str,
+        items: Vec<ItemJson<'a>>,
+        total: Box<RawValue>,
+        created_at: String,
+    },
+    Paid {
+        order_id: &'a str,
+        payment_method: &'a str,
+        paid_at: String,
+    },
+    Shipped {
+        order_id: &'a str,
+        tracking_number: &'a str,
+        shipped_at: String,
+    },
+    Delivered {
+        order_id: &'a str,
+        delivered_at: String,
+    },
+    Cancelled {
+        order_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        cancelled_at: String,
+    },
+}
+
+impl EventJson<'_> {
+    pub(super) fn type_name(&self) -> &'static str {
+        self.r#type
+    }
+}
+
+impl<'a> From<&'a Recorded<OrderEvent>> for EventJson<'a> {
+    fn from(recorded: &'a Recorded<OrderEvent>) -> Self {
+        let order_id = recorded.stream.key();
+        let (r#type, data) = match &recorded.event {
+            OrderEvent::Created(e) => (
+                "OrderCreated",
+                DataJson::Created {
+                    order_id,
+                    customer_id: &e.customer_id,
+                    items: items(&e.items),
+                    total: exact(e.total),
+                    created_at: time(e.created_at),
+                },
+            ),
+            OrderEvent::Paid(e) => {
+                let (payment_method, paid_at) = (e.payment_method.as_str(), time(e.paid_at));
+                ("OrderPaid", DataJson::Paid { order_id, payment_method, paid_at })
+            }
+            OrderEvent::Shipped(e) => {
+                let (tracking_number, shipped_at) =
+                    (e.tracking_number.as_str(), time(e.shipped_at));
+                ("OrderShipped", DataJson::Shipped { order_id, tracking_number, shipped_at })
+            }
+            OrderEvent::Delivered(e) => (
+                "OrderDelivered",
+                DataJson::Delivered { order_id, delivered_at: time(e.delivered_at) },
+            ),
+            OrderEvent::Cancelled(e) => {
+                let (reason, cancelled_at) = (e.reason.as_deref(), time(e.cancelled_at));
+                ("OrderCancelled", DataJson::Cancelled { order_id, reason, cancelled_at })
+            }
+        };
+        let origin = recorded.origin();
+        let mut metadata = json!({ "eventId": recorded.id.to_string(), "node": origin.node });
+        if let Some(id) = origin.command_id {
+            metadata["commandId"] = id.into();
+        }
+        if let Some(id) = origin.correlation {
+            metadata["correlationId"] = id.into();
+        }
+        let (version, position) = (recorded.version, recorded.position);
+        Self { version, position, r#type, timestamp: time(recorded.time), data, metadata }
+    }
+}

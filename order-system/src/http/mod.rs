@@ -1,0 +1,115 @@
+//! The HTTP contract: the only place that knows JSON and status codes.
+
+mod dead_letters;
+mod feed;
+mod json;
+mod orders;
+mod problem;
+mod request;
+mod system;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use catga::{Catga, Timestamp};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::problem::Problem;
+
+/// The OpenAPI 3.1 document of everything that is served.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// What request handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The running program.
+    pub catga: Catga,
+    /// What this node is.
+    pub node: Arc<Node>,
+    /// The metrics, ready to be rendered.
+    pub metrics: PrometheusHandle,
+    /// Cancelled first thing in a shutdown: not ready any more, and streams end.
+    pub draining: CancellationToken,
+}
+
+/// What a node says about itself.
+#[derive(Debug)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+    /// The value of `--transport`.
+    pub transport: &'static str,
+    /// The value of `--persistence`.
+    pub persistence: &'static str,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(system::info))
+        .route("/health", get(system::health))
+        .route("/health/live", get(system::live))
+        .route("/health/ready", get(system::ready))
+        .route("/stats", get(system::stats))
+        .route("/metrics", get(system::metrics))
+        .route("/openapi.json", get(system::openapi))
+        .route("/docs", get(system::docs))
+        .route("/cluster", get(system::cluster))
+        .route("/events", get(feed::events))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/{id}", axum::routing::delete(dead_letters::remove))
+        .route("/dead-letters/{id}/retry", post(dead_letters::retry))
+        .route("/orders", get(orders::list).post(orders::create))
+        .route("/orders/{id}", get(orders::get))
+        .route("/orders/{id}/history", get(orders::history))
+        .route("/orders/{id}/pay", post(orders::pay))
+        .route("/orders/{id}/ship", post(orders::ship))
+        .route("/orders/{id}/deliver", post(orders::deliver))
+        .route("/orders/{id}/cancel", post(orders::cancel))
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async {
+            let detail = "this path does not take this method; the header Allow says which";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        })
+        .layer(middleware::from_fn(observe))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .with_state(app)
+}
+
+/// Counts and times every request by its route, and tells browsers not to guess content types.
+async fn observe(request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    let labels = [
+        ("method", method.as_str().to_owned()),
+        ("route", route),
+        ("status", response.status().as_u16().to_string()),
+    ];
+    metrics::histogram!("http_request_seconds", &labels).record(start.elapsed());
+    let no_sniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
+    response
+}
+
+/// `body` as JSON.
+fn json_response(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_string(body).expect("answers are plain structs");
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
+        .into_response()
+}

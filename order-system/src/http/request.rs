@@ -1,0 +1,279 @@
+//! Reading requests: query parameters, headers and bodies, each with an error that names what was wrong.
+
+use std::{collections::HashMap, fmt, marker::PhantomData, time::Duration};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use catga::{CommandId, Consistency, Expected, Metadata, StreamId};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use super::problem::Problem;
+use crate::domain::order::Order;
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// The header that holds a log position.
+pub(super) const POSITION: &str = "x-catga-position";
+
+/// The query parameters of a request, each given at most once.
+pub(super) struct Params(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("the query string can't be read"))?;
+        let mut params = HashMap::new();
+        for (name, value) in pairs {
+            if params.contains_key(&name) {
+                return Err(Problem::bad_request(format!(
+                    "the query parameter {name:?} is given twice"
+                )));
+            }
+            params.insert(name, value);
+        }
+        Ok(Self(params))
+    }
+}
+
+impl Params {
+    /// Refuses parameters of other names than `known`.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        let unknown = self.0.keys().find(|name| !known.contains(&name.as_str()));
+        let Some(name) = unknown else { return Ok(()) };
+        let allowed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(Problem::bad_request(format!("unknown query parameter {name:?}; allowed: {allowed}")))
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The parameter `name`, made of its text by `parse`; `allowed` says what it takes.
+    pub(super) fn parse<T>(
+        &self,
+        name: &str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let wrong = || Problem::bad_request(format!("{name} is {text:?}; allowed: {allowed}"));
+        parse(text).map(Some).ok_or_else(wrong)
+    }
+
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let parse = |text: &str| {
+            number(text).and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=1000).contains(n))
+        };
+        Ok(self.parse("limit", "1 to 1000", parse)?.unwrap_or(100))
+    }
+
+    /// How fresh the answer must be, by `?consistency=` and the position header.
+    pub(super) fn consistency(&self, headers: &HeaderMap) -> Result<Consistency, Problem> {
+        let position = match headers.get(POSITION) {
+            None => None,
+            Some(value) => Some(value.to_str().ok().and_then(number).ok_or_else(|| {
+                Problem::bad_request(
+                    "the header X-Catga-Position takes a log position, a whole number",
+                )
+            })?),
+        };
+        let parse = |text: &str| match text {
+            "latest" => Some(Consistency::Latest),
+            "eventual" => Some(position.map_or(Consistency::Eventual, Consistency::AtLeast)),
+            _ => None,
+        };
+        Ok(self.parse("consistency", "latest, eventual", parse)?.unwrap_or_default())
+    }
+}
+
+/// A whole number as JSON would write it, up to 2^53.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|n| is_plain && *n <= 1 << 53)
+}
+
+/// `id` if an order can have it. Any other text is an order that does not exist, never an error.
+pub(super) fn order_id(id: &str) -> Result<String, Problem> {
+    match StreamId::new(<Order as catga::Aggregate>::NAME, id) {
+        Ok(_) => Ok(id.to_owned()),
+        Err(_) => Err(Problem::order_not_found()),
+    }
+}
+
+/// The body as JSON; `None` when it is empty.
+pub(super) struct Json<T>(pub(super) Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json(&parts.headers) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be JSON, with Content-Type: application/json",
+            ));
+        }
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let Object(body) =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| bad_json(&error))?;
+        json.end().map_err(|_| Problem::bad_request("the body goes on after the JSON value"))?;
+        Ok(Self(Some(body)))
+    }
+}
+
+impl<T> Json<T> {
+    /// The body, which must not be empty.
+    pub(super) fn required(self) -> Result<T, Problem> {
+        self.0.ok_or_else(|| Problem::bad_request("the body is missing: a JSON object is expected"))
+    }
+}
+
+/// A `T` written as a JSON object: serde alone would take an array of the fields' values, too.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        json.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body is larger than {MAX_BODY} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+    };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
+        Err(_) => Err(Problem::bad_request("the body did not arrive in time")),
+        Ok(Err(error)) if is_too_long(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request("the body ended early")),
+        Ok(Ok(bytes)) => Ok(bytes),
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    use std::error::Error;
+    error.source().is_some_and(<dyn Error>::is::<http_body_util::LengthLimitError>)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or("").trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+fn bad_json(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let reason = error.inner().to_string();
+    match path.as_str() {
+        "." | "?" => {
+            Problem::bad_request(format!("the body is not the JSON that is expected: {reason}"))
+        }
+        path => Problem::bad_request(format!("{path}: {reason}")),
+    }
+}
+
+/// What the headers say about a command. `scope` makes the idempotency keys of different targets different.
+pub(super) fn metadata(headers: &HeaderMap, scope: &str) -> Result<Metadata, Problem> {
+    Ok(Metadata {
+        command_id: idempotency_key(headers)?
+            .and_then(|key| CommandId::new(format!("{scope}{key}"))),
+        expected: if_match(headers)?,
+        correlation: visible(headers, "x-correlation-id", 128)?.map(str::to_owned),
+        causation: None,
+        traceparent: traceparent(headers),
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    visible(headers, "idempotency-key", 255)
+}
+
+/// A header of 1 to `longest` visible ASCII characters.
+fn visible<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    longest: usize,
+) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| {
+        (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    });
+    match text {
+        Some(text) if values.next().is_none() => Ok(Some(text)),
+        _ => Err(Problem::bad_request(format!(
+            "the header {name} takes 1 to {longest} visible ASCII characters, once"
+        ))),
+    }
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Expected, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Expected::Any) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Expected::Any);
+    }
+    let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').and_then(number);
+    match (quoted(text), text.strip_prefix("W/").and_then(quoted)) {
+        (Some(version), _) => Ok(Expected::Exact(version)),
+        // A weak tag never matches here (RFC 9110, 13.1.1), and no order has this version.
+        (None, Some(_)) => Ok(Expected::Exact(u64::MAX)),
+        (None, None) => Err(Problem::bad_request(
+            "the header If-Match takes one version in quotes, as in \"3\", or *",
+        )),
+    }
+}
+
+/// Whether `If-None-Match` names `etag`, or anything.
+pub(super) fn is_unchanged(headers: &HeaderMap, etag: &str) -> bool {
+    let values =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// A well-formed `traceparent`; a broken one is ignored, as W3C Trace Context asks.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let lengths: Vec<_> = value.split('-').map(str::len).collect();
+    let is_hex =
+        value.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (lengths == [2, 32, 16, 2] && is_hex).then(|| value.to_owned())
+}

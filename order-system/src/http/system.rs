@@ -1,0 +1,167 @@
+//! What the node says about itself.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use catga::Health;
+use serde_json::{Map, Value, json};
+
+use super::{
+    App, OPENAPI,
+    json::{exact, time},
+    json_response,
+    problem::Problem,
+    request::Params,
+};
+use crate::domain::{order::Status, queries::GetStats};
+
+fn now() -> String {
+    time(catga::Clock::system().now())
+}
+
+pub(super) async fn info(
+    State(app): State<App>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Ok(Redirect::to("/docs").into_response());
+    }
+    let node = &app.node;
+    Ok(json_response(
+        StatusCode::OK,
+        &json!({
+            "service": "Catga OrderSystem",
+            "version": env!("CARGO_PKG_VERSION"),
+            "node": node.id,
+            "mode": "Standalone",
+            "transport": node.transport,
+            "persistence": node.persistence,
+            "status": "running",
+            "timestamp": now(),
+        }),
+    ))
+}
+
+pub(super) async fn health(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let health = app.catga.health().await;
+    Ok(health_response(&health, is_healthy(&health)))
+}
+
+pub(super) async fn live(params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() })))
+}
+
+pub(super) async fn ready(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    if app.draining.is_cancelled() {
+        let body =
+            json!({ "status": "unhealthy", "timestamp": now(), "checks": { "draining": true } });
+        return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
+    }
+    let health = app.catga.health().await;
+    Ok(health_response(&health, is_healthy(&health) && health.is_caught_up))
+}
+
+fn is_healthy(health: &Health) -> bool {
+    health.store.is_ok()
+        && health.read_models.is_ok()
+        && health.handlers.iter().all(|handler| handler.stopped.is_none())
+}
+
+fn health_response(health: &Health, is_ok: bool) -> Response {
+    let check =
+        |outcome: &Result<(), String>| if outcome.is_ok() { "healthy" } else { "unhealthy" };
+    let handlers: Map<String, Value> = health
+        .handlers
+        .iter()
+        .map(|handler| {
+            let status = if handler.stopped.is_none() { "healthy" } else { "unhealthy" };
+            let lag = health.head.saturating_sub(handler.position);
+            (handler.name.to_owned(), json!({ "status": status, "lag": lag }))
+        })
+        .collect();
+    let lag = health.head.saturating_sub(health.read_model_position);
+    let body = json!({
+        "status": if is_ok { "healthy" } else { "unhealthy" },
+        "timestamp": now(),
+        "checks": {
+            "store": { "status": check(&health.store), "durability": health.durability.to_string() },
+            "readModels": { "status": check(&health.read_models), "lag": lag },
+            "handlers": handlers,
+        },
+    });
+    let status = if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, &body)
+}
+
+pub(super) async fn stats(
+    State(app): State<App>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.only(&["consistency"])?;
+    let stats = app.catga.query_with(GetStats, params.consistency(&headers)?).await?;
+    let counts = Status::ALL.iter().zip(stats.by_status);
+    let by_status: Map<String, Value> =
+        counts.map(|(status, n)| (status.name().to_owned(), n.into())).collect();
+    let revenue =
+        rust_decimal::Decimal::try_from_i128_with_scale(stats.revenue, 4).unwrap_or_default();
+    Ok(json_response(
+        StatusCode::OK,
+        &json!({
+            "totalOrders": stats.by_status.iter().sum::<u64>(),
+            "byStatus": by_status,
+            "totalRevenue": exact(revenue.normalize()),
+            "timestamp": now(),
+        }),
+    ))
+}
+
+pub(super) async fn metrics(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    app.catga.observe().await;
+    app.metrics.run_upkeep();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], app.metrics.render()).into_response())
+}
+
+pub(super) async fn openapi(params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let kind = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, kind)], OPENAPI).into_response())
+}
+
+/// A page to try the API, with nothing from another host.
+pub(super) async fn docs(params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    let policy = HeaderValue::from_static(policy);
+    let page = Html(include_str!("docs.html"));
+    Ok(([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response())
+}
+
+pub(super) async fn cluster(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let handlers = app.catga.health().await.handlers;
+    let leases: Vec<_> = handlers.iter().map(|h| format!("{}/{}", h.name, h.partition)).collect();
+    let node = &app.node;
+    Ok(json_response(
+        StatusCode::OK,
+        &json!({
+            "nodes": [{
+                "node": node.id,
+                "address": node.address,
+                "startedAt": time(node.started_at),
+                "lastSeen": now(),
+                "leases": leases,
+            }],
+        }),
+    ))
+}

@@ -1,0 +1,184 @@
+//! Running the service, from flags to exit code.
+
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use catga::{Catga, Clock};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+use crate::{
+    cli::{LogFormat, Serve},
+    effects::Mailer,
+    http::{self, App, Node},
+    server,
+};
+
+/// The upper bounds of the buckets of every histogram; all of them measure seconds.
+const SECONDS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// Why the service failed; the text is for the person who started it.
+type Failure = Box<dyn std::error::Error>;
+
+/// Serves until a signal. The exit code is 0 after a clean stop.
+pub fn run(flags: Serve) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(serve(flags)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("order-system: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(flags: Serve) -> Result<(), Failure> {
+    start_logging(&flags)?;
+    let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    let wanted = SocketAddr::new(flags.host, flags.port);
+    let listener = TcpListener::bind(wanted)
+        .await
+        .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
+    let address = listener.local_addr()?;
+    let node_id = flags.node_id.unwrap_or_else(random_node_id);
+    let catga = Catga::builder()
+        .node(&node_id)
+        .resource(Mailer { refuses: flags.fail_receipts_for })
+        .start()
+        .await?;
+    let app = App {
+        catga: catga.clone(),
+        node: Arc::new(Node {
+            id: node_id,
+            address: address.to_string(),
+            transport: flags.transport.name(),
+            persistence: flags.persistence.name(),
+            started_at: Clock::system().now(),
+        }),
+        metrics,
+        draining: CancellationToken::new(),
+    };
+    banner(&app, address, &catga.store().durability().to_string());
+    let stop = app.draining.clone();
+    spawn_signals(stop.clone())?;
+    server::serve(listener, http::router(app), stop, flags.drain_timeout).await;
+    catga.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_logging(flags: &Serve) -> Result<(), Failure> {
+    let filter = EnvFilter::builder()
+        .parse(&flags.log)
+        .map_err(|error| format!("--log is {:?}: {error}", flags.log))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+fn random_node_id() -> String {
+    let random = Uuid::new_v4().simple().to_string();
+    format!("node-{}", &random[..6])
+}
+
+/// Says where the service is. Nobody has to read it: a closed stdout stops nothing.
+fn banner(app: &App, address: SocketAddr, durability: &str) {
+    let Node { id, transport, persistence, .. } = &*app.node;
+    let text = format!(
+        "listening on http://{address}\n\
+         order-system {} as {id}\n\
+         transport {transport}, persistence {persistence}: an answered command survives: {durability}\n\
+         try http://{address}/docs\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    print(&text);
+}
+
+/// The first SIGTERM or Ctrl-C begins the shutdown; a second one ends the process at once.
+fn spawn_signals(stop: CancellationToken) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                tracing::info!("stopping; once more stops at once");
+                stop.cancel();
+            }
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Prints `text` to stdout. A reader that has gone away is no failure.
+pub fn print(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The catalogue as a table.
+pub fn catalogue() -> String {
+    let mut table = String::new();
+    for item in catga::catalogue() {
+        let summary = item.doc.lines().next().unwrap_or_default();
+        let _ = writeln!(
+            table,
+            "{:<14} {:<24} {:<48} {}:{}",
+            item.kind, item.name, summary, item.file, item.line
+        );
+    }
+    table
+}
+
+/// Asks a running server whether it is ready.
+pub fn healthcheck(flags: &Serve) -> ExitCode {
+    let address = SocketAddr::new(flags.host, flags.port);
+    match ask(address) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
+        Ok(answer) => {
+            eprintln!("{address} is not ready: {}", answer.lines().next().unwrap_or("no answer"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{address} can't be asked (--host, --port): {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let limit = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream
+        .write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

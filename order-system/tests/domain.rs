@@ -1,0 +1,68 @@
+//! The rules of an order without a runtime, and the promise that its events stay readable.
+
+use std::path::Path;
+
+use catga::{
+    prelude::*,
+    testing::{check_events_lock, given},
+};
+use order_system::domain::{
+    events::{OrderCancelled, OrderCreated, OrderDelivered, OrderEvent, OrderPaid, OrderShipped},
+    money::Money,
+    order::{Item, Order, OrderError, Status},
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + seconds * 1_000_000)
+}
+
+fn created() -> OrderCreated {
+    let price = Money::parse("49.99").unwrap();
+    let item = Item { product_id: "p".into(), name: "Pen".into(), quantity: 2, price };
+    let total = Money::parse("99.98").unwrap();
+    OrderCreated { customer_id: "c".into(), items: vec![item], total, created_at: at(0) }
+}
+
+fn paid() -> OrderPaid {
+    OrderPaid { payment_method: "card".into(), paid_at: at(1) }
+}
+
+fn pay(order: &mut Root<Order>) -> Result<(), OrderError> {
+    order.record(order.pay("card".into(), at(1))?);
+    Ok(())
+}
+
+#[test]
+fn paying_a_pending_order_records_it() {
+    given::<Order>([OrderEvent::from(created())]).when(pay).then([paid()]);
+}
+
+#[test]
+fn paying_twice_is_refused() {
+    let refusal = OrderError::InvalidTransition { status: Status::Paid, step: "paid" };
+    given::<Order>([OrderEvent::from(created()), paid().into()]).when(pay).then_error(refusal);
+}
+
+#[test]
+fn an_order_that_does_not_exist_can_only_be_created() {
+    let nothing: [OrderEvent; 0] = [];
+    given::<Order>(nothing).when(pay).then_error(OrderError::NotFound);
+    let order = Order::default();
+    assert_eq!(order.cancel(None, at(0)), Err(OrderError::NotFound));
+    assert_eq!(order.deliver(at(0)), Err(OrderError::NotFound));
+}
+
+/// P9: what is in people's logs stays readable. `just golden` adds lines for new versions.
+#[test]
+fn p9_stored_events_mean_what_they_meant() {
+    let samples: [OrderEvent; 6] = [
+        created().into(),
+        paid().into(),
+        OrderShipped { tracking_number: "T-1".into(), shipped_at: at(2) }.into(),
+        OrderDelivered { delivered_at: at(3) }.into(),
+        OrderCancelled { reason: Some("late".into()), cancelled_at: at(4) }.into(),
+        OrderCancelled { reason: None, cancelled_at: at(4) }.into(),
+    ];
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("events.lock");
+    check_events_lock(&lock, &samples).unwrap();
+}

@@ -1,0 +1,141 @@
+//! What the end-to-end tests share: a server as a child process, and waiting without sleeping.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// The built `order-system`, which lies beside the tests in the target folder.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test knows where it is");
+    path.pop();
+    path.pop();
+    path.push("order-system");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build -p order-system` first",
+        path.display()
+    );
+    path
+}
+
+/// A running order-system of one test's own, on a free port. It is killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// The process.
+    pub child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    client: Client,
+}
+
+impl Server {
+    /// Starts a server with `flags`, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(flags: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .args(["--port", "0", "--log", "warn"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program can be started");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next_line().await.expect("stdout can be read").expect("it prints a line");
+        let url = line.strip_prefix("listening on ").expect("the first line says where").to_owned();
+        Self { child, url, client: Client::new() }
+    }
+
+    /// A GET request.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    /// A POST request with a JSON body; without a body when it is null.
+    pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        let request = self.client.post(format!("{}{path}", self.url));
+        if body.is_null() { request } else { request.json(body) }
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("{}{path}", self.url))
+    }
+
+    /// The JSON at `path`, which must be there.
+    ///
+    /// # Panics
+    /// When the answer is not 200 with JSON.
+    pub async fn json(&self, path: &str) -> Value {
+        let answer = self.get(path).send().await.expect("the server answers");
+        assert_eq!(answer.status(), StatusCode::OK, "GET {path}");
+        answer.json().await.expect("the answer is JSON")
+    }
+
+    /// Makes an order for `customer`, and answers its id.
+    ///
+    /// # Panics
+    /// When the order is not made.
+    pub async fn create(&self, customer: &str) -> String {
+        let answer =
+            self.post("/orders", &order(customer)).send().await.expect("the server answers");
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        let created: Value = answer.json().await.expect("the answer is JSON");
+        created["orderId"].as_str().expect("it has an id").to_owned()
+    }
+
+    /// Sends the order one step on.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn step(&self, id: &str, step: &str) -> Response {
+        let body = match step {
+            "pay" => json!({ "paymentMethod": "card" }),
+            "ship" => json!({ "trackingNumber": "T-1" }),
+            _ => Value::Null,
+        };
+        self.post(&format!("/orders/{id}/{step}"), &body).send().await.expect("the server answers")
+    }
+}
+
+/// An order of two pens at 49.99.
+pub fn order(customer: &str) -> Value {
+    json!({
+        "customerId": customer,
+        "items": [{ "productId": "p1", "name": "Pen", "quantity": 2, "price": 49.99 }],
+    })
+}
+
+/// Asks `probe` until it answers `Ok`, for at most ten seconds.
+///
+/// # Panics
+/// With the last state, when the time is over.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(state) => {
+                assert!(Instant::now() < deadline, "it did not happen; the last state: {state}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,105 @@
+//! The program as an operator sees it: flags, exit codes, shutdown, hostile connections.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use catga_tests::{Server, binary, eventually};
+use futures_util::StreamExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+
+async fn run(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(binary()).args(args).stdin(Stdio::null()).output().await.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+async fn terminate(server: &mut Server) -> Option<i32> {
+    let pid = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let exit = timeout(Duration::from_secs(15), server.child.wait()).await;
+    exit.expect("it stops in time").unwrap().code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_flags_are_named_and_exit_with_2() {
+    for (args, named) in [
+        (["--port", "70000"], "--port"),
+        (["--persistence", "floppy"], "inmemory"),
+        (["--node-id", "a b"], "--node-id"),
+        (["--colour", "red"], "--colour"),
+        (["--drain-timeout", "soon"], "--drain-timeout"),
+    ] {
+        let (code, text) = run(&args).await;
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(text.contains(named), "{args:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_a_clear_failure() {
+    let server = Server::start(&[]).await;
+    let port = server.url.rsplit(':').next().unwrap();
+    let (code, text) = run(&["--port", port]).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("--port") && text.contains(port), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_tells_what_is_in_it() {
+    let (code, table) = run(&["handlers"]).await;
+    assert_eq!(code, Some(0));
+    for name in ["order.create", "order.pay", "order.list", "receipts", "orders", "OrderCreated"] {
+        assert!(table.contains(name), "{name}: {table}");
+    }
+    let (code, help) = run(&["--help"]).await;
+    assert_eq!(code, Some(0));
+    for flag in ["--host", "--port", "--transport", "--persistence", "--node-id", "CATGA_PORT"] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_feeds_and_exits_with_0() {
+    let mut server = Server::start(&[]).await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(0));
+    let mut feed = server.get("/events").send().await.unwrap().bytes_stream();
+    feed.next().await.unwrap().unwrap();
+    let (code, ()) = tokio::join!(terminate(&mut server), async {
+        while let Some(Ok(_)) = feed.next().await {}
+    });
+    assert_eq!(code, Some(0));
+    assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_half_a_request_is_cut_off() {
+    let server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    for half in ["GET / HTT", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "{half:?} still holds its connection after {:?}", start.elapsed());
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(64 << 10));
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    eventually(|| async {
+        let status = server.get("/health/live").send().await.map(|answer| answer.status());
+        if status.as_ref().is_ok_and(|s| *s == 200) { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}
