@@ -8,15 +8,7 @@ use crate::domain::events::{OrderEvent, OrderPaid};
 #[event_handler(name = "order-log")]
 fn log_order(event: Recorded<OrderEvent>) {
     let order = event.stream.key();
-    match &event.event {
-        OrderEvent::Created(e) => tracing::info!(order, total = %e.total, "order created"),
-        OrderEvent::Paid(e) => tracing::info!(order, method = ?e.payment_method, "order paid"),
-        OrderEvent::Shipped(e) => {
-            tracing::info!(order, tracking = ?e.tracking_number, "order shipped");
-        }
-        OrderEvent::Delivered(_) => tracing::info!(order, "order delivered"),
-        OrderEvent::Cancelled(e) => tracing::info!(order, reason = ?e.reason, "order cancelled"),
-    }
+    tracing::info!(order, version = event.version, event = ?event.event, "an order changed");
 }
 
 /// Sends the customer a receipt for a payment.
