@@ -137,7 +137,7 @@ impl<A: Aggregate> Repository<A> {
             self.put_back(&cached, slot, loaded);
             return Ok(root);
         };
-        if cx.consistency == Consistency::Latest {
+        if cx.consistency != Consistency::Eventual {
             loaded.catch_up(store).await?;
         }
         let root = loaded.root.share();
@@ -295,9 +295,6 @@ impl<A: Aggregate, M: Targeted + Sync> FromContext<M> for Root<A> {
 
     async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Stop> {
         let stream = stream_of::<A>(message)?;
-        if let Consistency::AtLeast(position) = cx.consistency {
-            cx.runtime.tail.wait_for(position).await?;
-        }
         Ok(Box::new(cx.runtime.parts.expect::<Repository<A>>().read(cx, stream).await?))
     }
 

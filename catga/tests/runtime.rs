@@ -294,6 +294,20 @@ async fn p6_a_query_sees_what_was_answered_before_on_another_node() {
     assert!(eventual <= 500);
 }
 
+#[tokio::test]
+async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before() {
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    one.send(add_to("a", 1)).await.unwrap();
+    assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (1, 1));
+    let done = one.execute(add_to("a", 1), &Metadata::default()).await.unwrap();
+    let at_least = Consistency::AtLeast(done.position);
+    let seen = two.query_with(Get { account: "a".into() }, at_least).await.unwrap();
+    assert_eq!(seen, (2, 2));
+    let total = two.query_with(Total, at_least).await.unwrap();
+    assert_eq!(total, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_every_event_reaches_the_handler_in_order_across_restarts() {
     let fixture = Fixture::new();
