@@ -59,6 +59,28 @@ fn add(add: Add, account: &mut Root<Account>) -> Result<u64, OverLimit> {
     if account.sum > add.limit { Err(OverLimit) } else { Ok(account.sum) }
 }
 
+/// Succeeds when there is at least `amount`; with `records_first`, it finds out too late.
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "account.need", output = ())]
+struct Need {
+    #[key]
+    account: String,
+    amount: u64,
+    records_first: bool,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("there is not enough")]
+struct NotEnough;
+
+#[command_handler]
+fn need(need: Need, account: &mut Root<Account>) -> Result<(), NotEnough> {
+    if need.records_first {
+        account.record(Added { amount: 0 });
+    }
+    if account.sum < need.amount { Err(NotEnough) } else { Ok(()) }
+}
+
 #[derive(Debug, Query)]
 #[query(name = "account.get", output = (u64, u64))]
 struct Get {
@@ -219,6 +241,21 @@ async fn a_refusal_never_rests_on_an_old_cache() {
     assert_eq!(error.handler(), Some(&OverLimit));
     assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (15, 2));
     assert_eq!(one.send(add_to("a", 1)).await.unwrap(), 16, "what was refused left no trace");
+}
+
+#[tokio::test]
+async fn a_refusal_is_checked_against_the_store_before_it_is_given() {
+    for records_first in [false, true] {
+        let fixture = Fixture::new();
+        let (one, two) = (fixture.node().await, fixture.node().await);
+        one.send(add_to("a", 5)).await.unwrap();
+        assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (5, 1));
+        let need = |amount| Need { account: "a".into(), amount, records_first };
+        assert_eq!(two.send(need(10)).await.unwrap_err().handler(), Some(&NotEnough));
+        one.send(add_to("a", 10)).await.unwrap();
+        // Node two may still believe in 5, and must not refuse because of it.
+        two.send(need(10)).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -400,6 +437,8 @@ async fn p8_a_dropped_event_is_left_out_and_the_rest_follows() {
         node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
     })
     .await;
+    node.send(add_to("bad", 3)).await.unwrap();
+    until("what comes later is handled", async || fixture.ledger.of("bad") == [2, 3, 4]).await;
     node.shutdown().await;
 }
 
