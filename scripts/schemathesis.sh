@@ -13,7 +13,14 @@ if [ ! -x "$tools/bin/schemathesis" ]; then
 fi
 
 # /events never ends, which no schema check waits for; the end-to-end tests cover it.
-"$tools/bin/schemathesis" run "$url/openapi.json" \
-  --checks all --exclude-path /events --max-examples "${EXAMPLES:-25}" --seed 1 \
-  --request-timeout 10 --workers 1 --no-color \
-  --exclude-checks unsupported_method,positive_data_acceptance,missing_required_header
+run() {
+  timeout 180 "$tools/bin/schemathesis" --config-file scripts/schemathesis.toml run "$url/openapi.json" \
+    --checks all --exclude-path /events --max-examples "${EXAMPLES:-25}" --seed 1 \
+    --request-timeout 10 --workers 1 --no-color "$@"
+}
+status=0
+run --phases fuzzing,stateful || status=$?
+# The coverage phase sends `If-Match: 0` as a valid value, against the pattern in the document, and so can't
+# tell which requests the server must accept.
+run --phases examples,coverage --exclude-checks positive_data_acceptance || status=$?
+exit "$status"

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use catga_tests::{Server, binary, eventually};
+use catga_tests::{Server, binary, eventually, order};
 use futures_util::{StreamExt, future::join_all};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -74,6 +74,41 @@ async fn sigterm_ends_feeds_and_exits_with_0() {
     });
     assert_eq!(code, Some(0));
     assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_is_finished_before_the_exit() {
+    let mut server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let body = order("c").to_string();
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server asks for the body once it is at work on the request.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let (code, answer) = tokio::join!(terminate(&mut server), async {
+        // The shutdown has begun when nobody else can connect.
+        eventually(|| async {
+            match TcpStream::connect(&address).await {
+                Ok(_) => Err("it still takes connections".to_owned()),
+                Err(_) => Ok(()),
+            }
+        })
+        .await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("\"orderId\""), "{answer}");
+    assert_eq!(code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
