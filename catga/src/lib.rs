@@ -68,8 +68,8 @@ pub use crate::{
     runtime::{Catga, Done, HandlerStatus, Health},
     setup::{Builder, DeliverySettings, Setup, StartError},
     store::{
-        Append, AppendError, Appended, Durability, Entry, EventStore, Keyed, MemoryKeyed,
-        MemoryStore, StoreError,
+        Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, Keyed,
+        MemoryKeyed, MemoryStore, StoreError, UnknownDurability,
     },
     stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
     time::{Clock, Timestamp},

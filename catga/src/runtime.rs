@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Behavior, Builder, Call, Clock, Command, Consistency, Context, DeadLetter, DeliverySettings,
-    Durability, Error, ErrorKind, EventStore, FromContext, Handled, Keyed, Kind, Metadata,
+    DurabilityReport, Error, ErrorKind, EventStore, FromContext, Handled, Keyed, Kind, Metadata,
     Position, Query, Setup, Stop, Transport, Version,
     delivery::{Runner, RunnerState},
     error::StopReason,
@@ -79,8 +79,8 @@ pub struct Health {
     pub read_model_position: Position,
     /// The last position of the log, 0 when the store does not answer.
     pub head: Position,
-    /// What an acknowledged command survives.
-    pub durability: Durability,
+    /// What an acknowledged command survives; `None` when the store does not answer.
+    pub durability: Option<DurabilityReport>,
     /// Each event handler on each partition.
     pub handlers: Vec<HandlerStatus>,
     /// Whether the read models have ever been at the head since the program started.
@@ -231,9 +231,12 @@ impl Catga {
     /// How the program is, asking the store anew.
     pub async fn health(&self) -> Health {
         let runtime = &self.runtime;
-        let head = match timeout(runtime.timeout, runtime.store().head()).await {
-            Ok(head) => head.map_err(|error| error.to_string()),
-            Err(_) => Err("the store did not answer in time".to_owned()),
+        let store = runtime.store();
+        let answers = async { tokio::try_join!(store.head(), store.durability()) };
+        let (head, durability) = match timeout(runtime.timeout, answers).await {
+            Ok(Ok((head, durability))) => (Ok(head), Some(durability)),
+            Ok(Err(error)) => (Err(error.to_string()), None),
+            Err(_) => (Err("the store did not answer in time".to_owned()), None),
         };
         let progress = runtime.tail.progress();
         Health {
@@ -241,7 +244,7 @@ impl Catga {
             store: head.map(|_| ()),
             read_models: progress.stopped.map_or(Ok(()), Err),
             read_model_position: progress.position,
-            durability: runtime.store().durability(),
+            durability,
             is_caught_up: progress.is_caught_up,
             handlers: runtime
                 .runners

@@ -6,7 +6,7 @@
 mod memory;
 mod memory_keyed;
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
@@ -62,8 +62,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`StoreError`] when the store can't be asked.
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What an acknowledged append survives, as the live store is set now.
-    fn durability(&self) -> Durability;
+    /// What an acknowledged append survives, read from how the live store is set now (P2).
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store can't be asked.
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>>;
 }
 
 /// A commit to append.
@@ -174,6 +177,37 @@ impl fmt::Display for Durability {
             Self::ProcessCrash => "process-crash",
             Self::PowerLoss => "power-loss",
         })
+    }
+}
+
+impl FromStr for Durability {
+    type Err = UnknownDurability;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDurability> {
+        let all = [Self::Memory, Self::Seconds, Self::ProcessCrash, Self::PowerLoss];
+        all.into_iter().find(|level| level.to_string() == text).ok_or(UnknownDurability)
+    }
+}
+
+/// A text that names no [`Durability`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("memory, seconds, process-crash and power-loss are allowed")]
+pub struct UnknownDurability;
+
+/// What an acknowledged commit survives on the live store, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DurabilityReport {
+    /// What it survives.
+    pub level: Durability,
+    /// The settings that were read, in the store's own words: name and value.
+    pub settings: Vec<(&'static str, String)>,
+    /// What keeps the level down and how to raise it, when the store knows.
+    pub advice: Option<String>,
+}
+
+impl From<Durability> for DurabilityReport {
+    fn from(level: Durability) -> Self {
+        Self { level, settings: Vec::new(), advice: None }
     }
 }
 

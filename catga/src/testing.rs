@@ -20,8 +20,8 @@ use std::{
 };
 
 use crate::{
-    Aggregate, Append, AppendError, Appended, BoxFuture, Durability, Event, EventStore, Position,
-    Record, Root, StoreError, StreamId, Version,
+    Aggregate, Append, AppendError, Appended, BoxFuture, DurabilityReport, Event, EventStore,
+    Position, Record, Root, StoreError, StreamId, Version,
 };
 
 /// An aggregate to which `events` happened, for one run of a handler.
@@ -197,7 +197,7 @@ impl EventStore for ScriptedStore {
         self.inner.wait(after)
     }
 
-    fn durability(&self) -> Durability {
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
         self.inner.durability()
     }
 }

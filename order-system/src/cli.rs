@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An event-sourced order service: every change is an event in a log, and everything else is read from it.
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Examples:
   order-system                       serve on http://127.0.0.1:5000, in memory
   order-system --port 0              serve on a free port; the first line says which
+  order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage, 130 stopped at once by a second Ctrl-C."
@@ -35,6 +37,8 @@ pub enum Command {
     Handlers,
     /// Print the OpenAPI 3.1 document
     Openapi,
+    /// Ask the store how durable it is, and print the settings that say so
+    Check,
     /// Ask a running server on --host and --port whether it is ready; exit 1 when it is not
     Healthcheck,
 }
@@ -63,12 +67,9 @@ pub struct Serve {
     /// How many seconds a shutdown waits for requests in flight
     #[arg(long, global = true, env = "CATGA_DRAIN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS", help_heading = "Server")]
     pub drain_timeout: Duration,
-    /// What brings events to event handlers
-    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory, help_heading = "Backends")]
-    pub transport: Transport,
-    /// Where the log is
-    #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory, help_heading = "Backends")]
-    pub persistence: Persistence,
+    /// Where the log is.
+    #[command(flatten)]
+    pub backends: Backends,
     /// This node's name in the log [default: node- and six random digits]
     #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = node_id, help_heading = "Server")]
     pub node_id: Option<String>,
@@ -94,6 +95,29 @@ pub struct Serve {
         help_heading = "Observability"
     )]
     pub fail_receipts_for: Option<String>,
+}
+
+/// The flags that say where the log is, and what brings events to event handlers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Backends")]
+pub struct Backends {
+    /// What brings events to event handlers
+    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory)]
+    pub transport: Transport,
+    /// Where the log is
+    #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory)]
+    pub persistence: Persistence,
+    /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
+    /// power-loss
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_REQUIRE_DURABILITY",
+        default_value = "memory",
+        hide_default_value = true,
+        value_name = "LEVEL"
+    )]
+    pub require_durability: Durability,
 }
 
 /// The transports there are.

@@ -3,8 +3,9 @@
 //! - [`domain`]: the order, its events, commands and queries; pure
 //! - [`handlers`], [`projections`], [`effects`]: what catga runs
 //! - [`http`]: the HTTP contract
-//! - [`cli`], [`server`], [`serve`]: the program around it
+//! - [`cli`], [`backend`], [`server`], [`serve`]: the program around it
 
+pub mod backend;
 pub mod cli;
 pub mod domain;
 pub mod effects;

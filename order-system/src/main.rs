@@ -11,7 +11,8 @@ use order_system::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        None | Some(Command::Serve) => serve::run(cli.serve),
+        None | Some(Command::Serve) => serve::run(&cli.serve, serve::serve(cli.serve.clone())),
+        Some(Command::Check) => serve::run(&cli.serve, serve::check(cli.serve.clone())),
         Some(Command::Handlers) => serve::print(&serve::catalogue()),
         Some(Command::Openapi) => serve::print(http::OPENAPI),
         Some(Command::Healthcheck) => serve::healthcheck(&cli.serve),

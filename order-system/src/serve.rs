@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::{
+    backend::{self, Failure},
     cli::{LogFormat, Serve},
     effects::Mailer,
     http::{self, App, Node},
@@ -30,13 +31,12 @@ use crate::{
 const SECONDS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// Why the service failed; the text is for the person who started it.
-type Failure = Box<dyn std::error::Error>;
-
-/// Serves until a signal. The exit code is 0 after a clean stop.
-pub fn run(flags: Serve) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(serve(flags)));
+/// Runs `task` to its end. The exit code is 0 when it went well; otherwise stderr says what did not.
+pub fn run(flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let outcome = start_logging(flags).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(task)
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -46,8 +46,14 @@ pub fn run(flags: Serve) -> ExitCode {
     }
 }
 
-async fn serve(flags: Serve) -> Result<(), Failure> {
-    start_logging(&flags)?;
+/// `order-system check`.
+pub async fn check(flags: Serve) -> Result<(), Failure> {
+    print(&backend::check(&flags.backends).await?);
+    Ok(())
+}
+
+/// Serves until a signal.
+pub async fn serve(flags: Serve) -> Result<(), Failure> {
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
     let wanted = SocketAddr::new(flags.host, flags.port);
     let listener = TcpListener::bind(wanted)
@@ -55,7 +61,10 @@ async fn serve(flags: Serve) -> Result<(), Failure> {
         .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
     let address = listener.local_addr()?;
     let node_id = flags.node_id.unwrap_or_else(random_node_id);
+    let backend = backend::open(&flags.backends).await?;
     let catga = Catga::builder()
+        .store(backend.store)
+        .keyed(backend.keyed)
         .node(&node_id)
         .resource(Mailer { refuses: flags.fail_receipts_for })
         .start()
@@ -65,14 +74,14 @@ async fn serve(flags: Serve) -> Result<(), Failure> {
         node: Arc::new(Node {
             id: node_id,
             address: address.to_string(),
-            transport: flags.transport.name(),
-            persistence: flags.persistence.name(),
+            transport: flags.backends.transport.name(),
+            persistence: flags.backends.persistence.name(),
             started_at: Clock::system().now(),
         }),
         metrics,
         draining: CancellationToken::new(),
     };
-    banner(&app, address, &catga.store().durability().to_string());
+    banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
     let stop = app.draining.clone();
     spawn_signals(stop.clone())?;
     server::serve(listener, http::router(app), stop, flags.drain_timeout).await;
@@ -102,12 +111,12 @@ fn random_node_id() -> String {
 }
 
 /// Says where the service is. Nobody has to read it: a closed stdout stops nothing.
-fn banner(app: &App, address: SocketAddr, durability: &str) {
-    let Node { id, transport, persistence, .. } = &*app.node;
+fn banner(app: &App, address: SocketAddr, store: &str) {
+    let Node { id, transport, .. } = &*app.node;
     let text = format!(
         "listening on http://{address}\n\
          order-system {} as {id}\n\
-         transport {transport}, persistence {persistence}: an answered command survives: {durability}\n\
+         transport {transport}, {store}\n\
          try http://{address}/docs\n",
         env!("CARGO_PKG_VERSION")
     );

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Append, AppendError, Appended, Durability, EventStore, StoreError};
+use super::{Append, AppendError, Appended, Durability, DurabilityReport, EventStore, StoreError};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// How many locks the streams are spread over.
@@ -176,8 +176,8 @@ impl EventStore for MemoryStore {
         })
     }
 
-    fn durability(&self) -> Durability {
-        Durability::Memory
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        Box::pin(async { Ok(Durability::Memory.into()) })
     }
 }
 

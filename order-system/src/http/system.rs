@@ -88,11 +88,21 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
         })
         .collect();
     let lag = health.head.saturating_sub(health.read_model_position);
+    let mut store = json!({ "status": check(&health.store) });
+    if let Some(durability) = &health.durability {
+        store["durability"] = durability.level.to_string().into();
+        store["settings"] = durability
+            .settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+            .collect::<Map<String, Value>>()
+            .into();
+    }
     let body = json!({
         "status": if is_ok { "healthy" } else { "unhealthy" },
         "timestamp": now(),
         "checks": {
-            "store": { "status": check(&health.store), "durability": health.durability.to_string() },
+            "store": store,
             "readModels": { "status": check(&health.read_models), "lag": lag },
             "handlers": handlers,
         },
