@@ -68,8 +68,8 @@ pub use crate::{
     runtime::{Catga, Done, HandlerStatus, Health},
     setup::{Builder, DeliverySettings, Setup, StartError},
     store::{
-        Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, Keyed,
-        MemoryKeyed, MemoryStore, StoreError, UnknownDurability,
+        Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, FileError,
+        FileStore, Keyed, MemoryKeyed, MemoryStore, StoreError, UnknownDurability, Verified,
     },
     stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
     time::{Clock, Timestamp},

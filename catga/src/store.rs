@@ -3,6 +3,8 @@
 //! The promises P1–P5 are stated by [`conformance`](crate::conformance), which runs against any
 //! implementation.
 
+mod file;
+mod index;
 mod memory;
 mod memory_keyed;
 
@@ -10,7 +12,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::{memory::MemoryStore, memory_keyed::MemoryKeyed};
+pub use self::{
+    file::{FileError, FileStore, Verified},
+    memory::MemoryStore,
+    memory_keyed::MemoryKeyed,
+};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// The log: commits in one total order, each also in the order of its stream.

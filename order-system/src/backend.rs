@@ -1,8 +1,8 @@
 //! The store behind the service, from the flags.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
-use catga::{DurabilityReport, EventStore, Keyed, MemoryKeyed, MemoryStore};
+use catga::{DurabilityReport, EventStore, FileError, FileStore, Keyed, MemoryKeyed, MemoryStore};
 
 use crate::cli::{Backends, Persistence};
 
@@ -33,6 +33,12 @@ impl fmt::Debug for Backend {
 pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
     let (store, keyed): (Arc<dyn EventStore>, Arc<dyn Keyed>) = match flags.persistence {
         Persistence::Inmemory => (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new())),
+        Persistence::File => {
+            let directory = &flags.data_dir;
+            let store = FileStore::open(directory).map_err(|error| data_dir(directory, &error))?;
+            let store = Arc::new(store);
+            (store.clone(), store)
+        }
     };
     let durability = store.durability().await?;
     if durability.level < flags.require_durability {
@@ -67,4 +73,31 @@ pub async fn check(flags: &Backends) -> Result<String, Failure> {
     let backend = open(flags).await?;
     let head = backend.store.head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
+}
+
+/// `order-system verify`: what the log below `--data-dir` holds.
+///
+/// # Errors
+/// When something there is not as it was written, or can't be read.
+pub fn verify(flags: &Backends) -> Result<String, Failure> {
+    let found = FileStore::verify(&flags.data_dir).map_err(|e| data_dir(&flags.data_dir, &e))?;
+    let end = match found.torn_bytes {
+        0 if found.is_closed => "it was closed".to_owned(),
+        0 => "it was not closed, and ends with a whole commit".to_owned(),
+        bytes => format!(
+            "it was not closed; {bytes} bytes of a write that was never acknowledged follow, and the next start cuts them off"
+        ),
+    };
+    Ok(format!(
+        "{}: sound\n  {} segments, {} commits of {} streams, last position {}\n  {end}\n",
+        flags.data_dir.display(),
+        found.segments,
+        found.commits,
+        found.streams,
+        found.head,
+    ))
+}
+
+fn data_dir(directory: &Path, error: &FileError) -> Failure {
+    format!("--data-dir {}: {error}", directory.display()).into()
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Examples:
   order-system                       serve on http://127.0.0.1:5000, in memory
   order-system --port 0              serve on a free port; the first line says which
+  order-system --persistence file --data-dir /var/lib/orders
+                                     keep the orders in files
   order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
@@ -39,6 +41,8 @@ pub enum Command {
     Openapi,
     /// Ask the store how durable it is, and print the settings that say so
     Check,
+    /// Check every byte of the log below --data-dir, which must not be in use; exit 1 when it is damaged
+    Verify,
     /// Ask a running server on --host and --port whether it is ready; exit 1 when it is not
     Healthcheck,
 }
@@ -107,6 +111,9 @@ pub struct Backends {
     /// Where the log is
     #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory)]
     pub persistence: Persistence,
+    /// The directory of --persistence file; it is made when it is not there
+    #[arg(long, global = true, env = "CATGA_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
     /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
     /// power-loss
     #[arg(
@@ -132,6 +139,8 @@ pub enum Transport {
 pub enum Persistence {
     /// In memory, gone with the process
     Inmemory,
+    /// In files below --data-dir, for one machine; survives a power cut
+    File,
 }
 
 /// How log lines look.
@@ -157,6 +166,7 @@ impl Persistence {
     pub fn name(self) -> &'static str {
         match self {
             Self::Inmemory => "inmemory",
+            Self::File => "file",
         }
     }
 }

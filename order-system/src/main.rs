@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     match cli.command {
         None | Some(Command::Serve) => serve::run(&cli.serve, serve::serve(cli.serve.clone())),
         Some(Command::Check) => serve::run(&cli.serve, serve::check(cli.serve.clone())),
+        Some(Command::Verify) => serve::run(&cli.serve, serve::verify(cli.serve.clone())),
         Some(Command::Handlers) => serve::print(&serve::catalogue()),
         Some(Command::Openapi) => serve::print(http::OPENAPI),
         Some(Command::Healthcheck) => serve::healthcheck(&cli.serve),

@@ -52,6 +52,12 @@ pub async fn check(flags: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `order-system verify`.
+pub async fn verify(flags: Serve) -> Result<(), Failure> {
+    print(&backend::verify(&flags.backends)?);
+    Ok(())
+}
+
 /// Serves until a signal.
 pub async fn serve(flags: Serve) -> Result<(), Failure> {
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;

@@ -1,0 +1,326 @@
+//! The file store under power cuts, damage and failing disks.
+
+mod sim;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use self::sim::{Cut, Fault, SimDisk};
+use super::{segment::Record as Stored, *};
+use crate::{Commit, EventFrame, Timestamp};
+
+/// Small, so that a short script fills several segments.
+const SEGMENT: usize = 2048;
+
+fn open(disk: &SimDisk) -> Result<FileStore, FileError> {
+    FileStore::open_on(Arc::new(disk.clone()), Arc::new(SimDisk::new()), SEGMENT)
+}
+
+fn stream(key: usize) -> StreamId {
+    StreamId::new("test", &key.to_string()).unwrap()
+}
+
+fn frame(stream: &StreamId, version: Version, events: usize, payload: &[u8]) -> Bytes {
+    let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload };
+    let commit = Commit {
+        stream: stream.as_str(),
+        first_version: version + 1,
+        time: Timestamp::from_micros(1),
+        node: "test",
+        command: None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        events: (0..events).map(event).collect(),
+    };
+    commit.encode()
+}
+
+async fn append(
+    store: &FileStore,
+    key: usize,
+    version: Version,
+    frame: &Bytes,
+) -> Result<Appended, AppendError> {
+    let stream = stream(key);
+    let events = Commit::decode(frame).unwrap().events.len();
+    store.append(Append { stream: &stream, version, token: 0, events, frame: frame.clone() }).await
+}
+
+async fn frames(store: &FileStore) -> Vec<Bytes> {
+    let records = store.read_log(0, usize::MAX).await.unwrap();
+    records.into_iter().map(|record| record.frame).collect()
+}
+
+/// What a script of appends sent, and what of it was acknowledged.
+#[derive(Default)]
+struct Run {
+    sent: Vec<Bytes>,
+    acknowledged: Vec<Bytes>,
+}
+
+/// Appends to four streams at once, `rounds` times, until an append fails.
+async fn script(store: &FileStore, rounds: u64) -> Run {
+    let mut run = Run::default();
+    for round in 0..rounds {
+        let frames: Vec<_> =
+            (0..4).map(|key| frame(&stream(key), round, 1, &vec![b'x'; (key + 1) * 37])).collect();
+        let appends = (0..).zip(&frames).map(|(key, frame)| append(store, key, round, frame));
+        let outcomes = join_all(appends).await;
+        for (frame, outcome) in frames.iter().zip(&outcomes) {
+            run.sent.push(frame.clone());
+            if outcome.is_ok() {
+                run.acknowledged.push(frame.clone());
+            }
+        }
+        if outcomes.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    run
+}
+
+/// The store opens, holds all that was acknowledged and nothing that was not sent, and goes on.
+async fn must_recover(disk: &SimDisk, run: &Run, what: &str) {
+    let store = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = frames(&store).await;
+    for frame in &run.acknowledged {
+        assert!(found.contains(frame), "{what}: an acknowledged commit is lost");
+    }
+    for frame in &found {
+        assert!(run.sent.contains(frame), "{what}: there is a commit that nobody sent");
+    }
+    let version = store.index.version(&stream(0));
+    let more = frame(&stream(0), version, 2, b"more");
+    append(&store, 0, version, &more).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    drop(store);
+    let again = open(disk).unwrap_or_else(|error| panic!("{what}, opened again: {error}"));
+    assert_eq!(frames(&again).await, [found, vec![more]].concat(), "{what}: opened again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_power_cut_after_any_operation_loses_nothing_acknowledged() {
+    let mut cuts = 0;
+    for limit in 1.. {
+        let disk = SimDisk::new();
+        disk.limit(limit);
+        let run = match open(&disk) {
+            Ok(store) => script(&store, 12).await,
+            Err(_) => Run::default(),
+        };
+        for cut in [Cut::Nothing, Cut::Everything, Cut::Some(limit as u64 * 7919)] {
+            cuts += 1;
+            let what = format!("cut after operation {limit}, which leaves {cut:?}");
+            must_recover(&disk.after(cut), &run, &what).await;
+        }
+        if disk.operations() < limit {
+            assert_eq!(run.acknowledged.len(), 48, "the script ran to its end");
+            break;
+        }
+    }
+    assert!(cuts > 150, "only {cuts} cuts: the script is too short to say anything");
+}
+
+/// A second power cut, while the start after the first one is repairing the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_power_cut_during_recovery_loses_nothing_acknowledged() {
+    let disk = SimDisk::new();
+    disk.limit(60);
+    let run = script(&open(&disk).unwrap(), 100).await;
+    assert!(!run.acknowledged.is_empty() && run.acknowledged.len() < run.sent.len());
+    for limit in 1..40 {
+        for cut in [Cut::Nothing, Cut::Everything, Cut::Some(limit as u64)] {
+            let first = disk.after(cut);
+            first.limit(limit);
+            drop(open(&first));
+            let what = format!("{cut:?}, and again after {limit} operations");
+            must_recover(&first.after(cut), &run, &what).await;
+        }
+    }
+}
+
+/// A log of three segments that was closed.
+async fn closed_log() -> (SimDisk, Vec<Bytes>) {
+    let disk = SimDisk::new();
+    let run = script(&open(&disk).unwrap(), 9).await;
+    assert_eq!(disk.list().unwrap(), ["00000001.log", "00000002.log", "00000003.log", "closed"]);
+    (disk, run.acknowledged)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_flipped_byte_of_a_closed_log_is_found_and_named() {
+    let (disk, _) = closed_log().await;
+    for name in disk.list().unwrap() {
+        for at in 0..disk.bytes(&name).len() {
+            let copy = disk.copy();
+            copy.damage(&name, |bytes| bytes[at] ^= 1 << (at % 8));
+            let Err(error) = recovery::read(&copy) else {
+                panic!("byte {at} of {name} was changed, and nobody saw it");
+            };
+            assert!(error.to_string().contains(&name), "byte {at} of {name}: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_log_that_is_cut_short_or_mixed_up_is_refused() {
+    let (disk, _) = closed_log().await;
+    for name in disk.list().unwrap() {
+        for length in 0..disk.bytes(&name).len() {
+            let copy = disk.copy();
+            copy.damage(&name, |bytes| bytes.truncate(length));
+            assert!(recovery::read(&copy).is_err(), "{name} was cut to {length} bytes");
+        }
+        if name != "closed" {
+            let copy = disk.copy();
+            copy.remove(&name).unwrap();
+            assert!(recovery::read(&copy).is_err(), "{name} was removed");
+        }
+    }
+    let (first, second) = (disk.bytes("00000001.log"), disk.bytes("00000002.log"));
+    let copy = disk.copy();
+    copy.damage("00000001.log", |bytes| *bytes = second.clone());
+    copy.damage("00000002.log", |bytes| *bytes = first);
+    assert!(recovery::read(&copy).is_err(), "two segments were swapped");
+    let (other, _) = closed_log().await;
+    let copy = disk.copy();
+    copy.damage("00000003.log", |bytes| *bytes = other.bytes("00000003.log"));
+    assert!(recovery::read(&copy).is_err(), "a segment of another log was put in");
+}
+
+/// After a crash only the last write can't be told from one that was interrupted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_of_a_log_left_by_a_crash_is_never_read_as_data() {
+    let (disk, all) = closed_log().await;
+    disk.remove("closed").unwrap();
+    let mut refused = 0;
+    for name in ["00000001.log", "00000002.log", "00000003.log"] {
+        for at in 0..SEGMENT {
+            let copy = disk.copy();
+            copy.damage(name, |bytes| bytes[at] ^= 1 << (at % 8));
+            match recovery::read(&copy) {
+                Ok(found) => {
+                    let kept = found.index.of_log(0, usize::MAX).len();
+                    assert!(
+                        kept >= all.len() - 4,
+                        "byte {at} of {name}: more than the last write is gone"
+                    );
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 2 * SEGMENT, "most bytes are synced, and damage to them must stop the start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_format_is_refused_by_its_number() {
+    let (disk, _) = closed_log().await;
+    disk.damage("00000002.log", |bytes| bytes[8] = 7);
+    let error = recovery::read(&disk).err().unwrap();
+    assert!(matches!(error, FileError::Format { format: 7, .. }), "{error}");
+}
+
+/// Whoever stores the bytes of a record inside an event must not be able to stop the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_inside_a_commit_is_not_taken_for_one() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let mut inner = Vec::new();
+    let inside = frame(&stream(9), 0, 1, b"inside");
+    Stored { synced: 100, position: 3, frame: &inside }.encode(&Uuid::nil(), &mut inner);
+    append(&store, 0, 0, &frame(&stream(0), 0, 1, b"first")).await.unwrap();
+    let second = frame(&stream(0), 1, 1, &inner);
+    append(&store, 0, 1, &second).await.unwrap();
+    drop(store);
+    disk.remove("closed").unwrap();
+    let name = "00000001.log";
+    let end = disk.bytes(name).iter().rposition(|&byte| byte != 0).unwrap();
+    // The last commit is torn just before the inner record.
+    disk.damage(name, |bytes| bytes[end - inner.len() - 8] ^= 1);
+    assert_eq!(frames(&open(&disk).unwrap()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_acknowledges_nothing_and_is_never_tried_again_on_the_same_file() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let first = frame(&stream(0), 0, 1, b"first");
+    append(&store, 0, 0, &first).await.unwrap();
+    disk.fail(Fault::Sync);
+    let second = frame(&stream(0), 1, 1, b"second");
+    let failed = append(&store, 0, 1, &second).await;
+    assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
+    let refused = append(&store, 0, 1, &second).await;
+    assert!(
+        matches!(refused, Err(AppendError::Refused(ref e)) if e.is_unavailable()),
+        "{refused:?}"
+    );
+    assert_eq!(
+        frames(&store).await,
+        std::slice::from_ref(&first),
+        "reads go on, and see nothing that is in doubt"
+    );
+    disk.fail(Fault::None);
+    let third = loop {
+        match append(&store, 0, 1, &second).await {
+            Err(AppendError::Refused(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            outcome => break outcome,
+        }
+    };
+    third.expect("the store heals by itself");
+    for cut in [Cut::Nothing, Cut::Everything, Cut::Some(3)] {
+        let recovered = open(&disk.after(cut)).unwrap();
+        assert_eq!(frames(&recovered).await, [first.clone(), second.clone()], "{cut:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_appends_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    disk.fail(Fault::Full);
+    let run = script(&store, 12).await;
+    assert!(run.acknowledged.len() < run.sent.len(), "the disk ran full");
+    assert_eq!(frames(&store).await.len(), run.acknowledged.len(), "reads go on");
+    let version = store.index.version(&stream(0));
+    let next = frame(&stream(0), version, 1, &[b'x'; 500]);
+    let refused = append(&store, 0, version, &next).await;
+    assert!(
+        matches!(refused, Err(AppendError::Refused(ref e)) if e.is_unavailable()),
+        "{refused:?}"
+    );
+    disk.fail(Fault::None);
+    while let Err(error) = append(&store, 0, version, &next).await {
+        assert!(matches!(error, AppendError::Refused(_)), "{error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let recovered = open(&disk.after(Cut::Nothing)).unwrap();
+    assert_eq!(frames(&recovered).await, [run.acknowledged, vec![next]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_long_ago_is_read_from_the_disk_and_checked() {
+    let (disk, all) = closed_log().await;
+    let store = open(&disk).unwrap();
+    assert_eq!(frames(&store).await, all, "a store that was opened has nothing at hand");
+    let one = store.read_stream(&stream(2), 3, 2).await.unwrap();
+    assert_eq!(one.len(), 2);
+    assert_eq!(one[0].commit().unwrap().first_version, 3);
+    disk.damage("00000001.log", |bytes| bytes[200] ^= 1);
+    let error = store.read_log(0, usize::MAX).await.unwrap_err();
+    assert!(!error.is_unavailable() && !error.to_string().contains(".log"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_too_large_is_refused() {
+    let store = open(&SimDisk::new()).unwrap();
+    let huge = frame(&stream(0), 0, 1, &vec![0; MAX_FRAME]);
+    let refused = append(&store, 0, 0, &huge).await;
+    assert!(matches!(refused, Err(AppendError::Refused(ref e)) if e.is_too_large()), "{refused:?}");
+    let large = frame(&stream(0), 0, 1, &vec![0; SEGMENT * 3]);
+    append(&store, 0, 0, &large)
+        .await
+        .expect("one that is larger than a segment gets a larger one");
+    assert_eq!(frames(&store).await, [large]);
+}
