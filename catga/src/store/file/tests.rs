@@ -121,6 +121,30 @@ async fn p2_a_power_cut_after_any_operation_loses_nothing_acknowledged() {
     assert!(cuts > 150, "only {cuts} cuts: the script is too short to say anything");
 }
 
+/// The same after a clean stop: what says that the log was closed must be gone before anything is added.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_power_cut_after_a_log_was_opened_again_loses_nothing_acknowledged() {
+    let (closed, before) = closed_log().await;
+    for limit in 1..30 {
+        let disk = closed.copy();
+        disk.limit(limit);
+        let mut run = Run { sent: before.clone(), acknowledged: before.clone() };
+        if let Ok(store) = open(&disk) {
+            for version in 9.. {
+                let next = frame(&stream(1), version, 1, b"next");
+                run.sent.push(next.clone());
+                match append(&store, 1, version, &next).await {
+                    Ok(_) => run.acknowledged.push(next),
+                    Err(_) => break,
+                }
+            }
+        }
+        for cut in [Cut::Nothing, Cut::Everything, Cut::Some(limit as u64 * 31)] {
+            must_recover(&disk.after(cut), &run, &format!("{limit} operations, {cut:?}")).await;
+        }
+    }
+}
+
 /// A second power cut, while the start after the first one is repairing the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_power_cut_during_recovery_loses_nothing_acknowledged() {
@@ -272,6 +296,62 @@ async fn a_failed_sync_acknowledges_nothing_and_is_never_tried_again_on_the_same
     for cut in [Cut::Nothing, Cut::Everything, Cut::Some(3)] {
         let recovered = open(&disk.after(cut)).unwrap();
         assert_eq!(frames(&recovered).await, [first.clone(), second.clone()], "{cut:?}");
+    }
+}
+
+fn request(
+    key: usize,
+    frame: &Bytes,
+) -> (Request, oneshot::Receiver<Result<Appended, AppendError>>) {
+    let (reply, answer) = oneshot::channel();
+    (Request { stream: stream(key), version: 0, events: 1, frame: frame.clone(), reply }, answer)
+}
+
+/// Of a batch in doubt nothing may come back once another one was written in its place.
+#[test]
+fn what_is_in_doubt_does_not_come_back_behind_what_was_written_later() {
+    let disk = SimDisk::new();
+    let found = recovery::read(&disk).unwrap();
+    let mut writer = Writer::open(Arc::new(disk.clone()), found, SEGMENT).unwrap();
+    let frames: Vec<_> = (0..3).map(|key| frame(&stream(key), 0, 1, b"of one size")).collect();
+    disk.fail(Fault::Sync);
+    let (first, mut first_answer) = request(0, &frames[0]);
+    let (second, mut second_answer) = request(1, &frames[1]);
+    writer.write(vec![first, second]);
+    for answer in [&mut first_answer, &mut second_answer] {
+        assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+    }
+    disk.fail(Fault::None);
+    writer.end_pause();
+    let (third, mut third_answer) = request(2, &frames[2]);
+    writer.write(vec![third]);
+    assert!(third_answer.try_recv().unwrap().is_ok());
+    for cut in [Cut::Nothing, Cut::Everything] {
+        let found = recovery::read(&disk.after(cut)).unwrap();
+        assert_eq!(found.index.of_log(0, usize::MAX).len(), 1, "{cut:?}");
+        assert_eq!(found.index.version(&stream(2)), 1);
+    }
+}
+
+/// The next segment may be on the disk although its making failed: nothing may follow in this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_segment_could_not_be_begun_for_sure_the_last_one_takes_nothing_more() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let first = frame(&stream(0), 0, 1, &[b'x'; SEGMENT / 2]);
+    append(&store, 0, 0, &first).await.unwrap();
+    disk.fail(Fault::SyncDirectory);
+    let large = frame(&stream(1), 0, 1, &[b'x'; SEGMENT / 2]);
+    append(&store, 1, 0, &large).await.unwrap_err();
+    disk.fail(Fault::None);
+    let small = frame(&stream(2), 0, 1, b"it would fit");
+    while let Err(error) = append(&store, 2, 0, &small).await {
+        assert!(matches!(error, AppendError::Refused(_)), "{error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for cut in [Cut::Nothing, Cut::Everything] {
+        let recovered = open(&disk.after(cut)).unwrap_or_else(|error| panic!("{cut:?}: {error}"));
+        assert_eq!(frames(&recovered).await, [first.clone(), small.clone()], "{cut:?}");
     }
 }
 

@@ -137,7 +137,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: Vec<Request>) {
+    pub(super) fn write(&mut self, batch: Vec<Request>) {
         let batch = self.without_conflicts(batch);
         if batch.is_empty() {
             return;
@@ -251,6 +251,14 @@ impl Writer {
         })?;
         self.reader.forget(self.header.number);
         Ok(())
+    }
+
+    /// As if the pause after a failure were over.
+    #[cfg(test)]
+    pub(super) fn end_pause(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.since -= PAUSE;
+        }
     }
 
     fn fail(&mut self, error: &io::Error, is_in_doubt: bool) -> String {

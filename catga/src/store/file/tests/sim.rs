@@ -27,6 +27,8 @@ pub(super) enum Fault {
     Full,
     /// A sync fails, and as on Linux what was to be synced counts as written from then on.
     Sync,
+    /// A sync of the directory fails.
+    SyncDirectory,
 }
 
 #[derive(Clone)]
@@ -214,7 +216,7 @@ impl Disk for SimDisk {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.change()?;
-        if state.fault == Fault::Sync {
+        if state.fault == Fault::SyncDirectory {
             return Err(io::Error::other("the directory can't be synced"));
         }
         state.synced_names = state.names.clone();
