@@ -3,9 +3,9 @@
 //! Each line is a value, a limit taken in the same run, and their ratio. The rounds of both alternate,
 //! and the median is shown, since the machines it runs on are shared.
 
-use std::{collections::HashMap, hint::black_box, time::Instant};
+use std::{collections::HashMap, hint::black_box, sync::Arc, time::Instant};
 
-use catga::{EventStore, MemoryStore, prelude::*};
+use catga::{EventStore, FileStore, Keyed, MemoryKeyed, MemoryStore, prelude::*};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
@@ -20,7 +20,7 @@ enum CartEvent {
     Moved(Moved),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Cart {
     sum: u64,
 }
@@ -28,6 +28,7 @@ struct Cart {
 impl Aggregate for Cart {
     type Event = CartEvent;
     const NAME: &'static str = "cart";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
 
     fn apply(&mut self, CartEvent::Moved(moved): &CartEvent) {
         self.sum += moved.by;
@@ -89,6 +90,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     dispatch(&catga).await?;
     commands(&catga).await?;
     replay().await?;
+    let directory = std::env::temp_dir().join(format!("catga-bench-{}", std::process::id()));
+    snapshot("memory", Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new())).await?;
+    let file = Arc::new(FileStore::open(&directory)?);
+    snapshot("file", file.clone(), file).await?;
+    std::fs::remove_dir_all(directory)?;
     catga.shutdown().await;
     Ok(())
 }
@@ -146,7 +152,7 @@ async fn commands(catga: &Catga) -> Result<(), catga::Error> {
 }
 
 async fn replay() -> Result<(), Box<dyn std::error::Error>> {
-    let store = std::sync::Arc::new(MemoryStore::new());
+    let store = Arc::new(MemoryStore::new());
     let writer = Catga::builder().store(store.clone()).start().await?;
     let n = 5_000;
     for i in 0..n {
@@ -177,5 +183,33 @@ async fn replay() -> Result<(), Box<dyn std::error::Error>> {
         decoded.push(per(start, 4 * n));
     }
     show("cold load of 4 events, an event, over decoding it", median(cold), median(decoded));
+    Ok(())
+}
+
+/// A cold load of one aggregate with 10,000 events, with its snapshot and without.
+async fn snapshot(
+    name: &str,
+    store: Arc<dyn EventStore>,
+    keyed: Arc<dyn Keyed>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let writer = Catga::builder().store(store.clone()).keyed(keyed.clone()).start().await?;
+    let n = 10_000;
+    for _ in 0..n {
+        writer.send(Move { cart: "long".to_owned(), by: 1 }).await?;
+    }
+    writer.shutdown().await;
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let no_snapshots: Arc<dyn Keyed> = Arc::new(MemoryKeyed::new());
+        for (keyed, times) in [(keyed.clone(), &mut with), (no_snapshots, &mut without)] {
+            let reader = Catga::builder().store(store.clone()).keyed(keyed).start().await?;
+            let start = Instant::now();
+            assert_eq!(reader.query(Get { cart: "long".to_owned() }).await?, n);
+            times.push(per(start, 1));
+            reader.shutdown().await;
+        }
+    }
+    let what = format!("{name}: cold load of 10,000 events, over no snapshot");
+    show(&what, median(with), median(without));
     Ok(())
 }

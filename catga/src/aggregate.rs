@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use crate::{Event, StreamId, Version};
+use crate::{Event, Snapshots, StreamId, Version};
 
 /// Something with an identity whose state is the fold of its events.
 ///
@@ -14,6 +14,10 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 
     /// The type's part of the stream name, as `order` in `order/7f3a`.
     const NAME: &'static str;
+
+    /// Whether snapshots are taken of aggregates with long streams. Without them every cold load replays the
+    /// whole stream.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
 
     /// Takes in an event that happened. It can't fail: what is in the log is a fact.
     fn apply(&mut self, event: &Self::Event);
@@ -41,6 +45,11 @@ impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
         Self { stream, state: Arc::default(), version: 0, recorded: Vec::new() }
+    }
+
+    /// The aggregate as a snapshot has it.
+    pub(crate) fn restored(stream: StreamId, version: Version, state: A) -> Self {
+        Self { stream, state: Arc::new(state), version, recorded: Vec::new() }
     }
 
     /// The same aggregate for a reader, at no cost.

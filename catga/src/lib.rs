@@ -10,7 +10,7 @@
 //! - [`stream`], [`time`], [`commit`]: the coordinates of an event, and how it is stored
 //! - [`event`], [`message`], [`aggregate`], [`handler`]: what a program is made of
 //! - [`context`], [`setup`], [`runtime`], [`pipeline`]: how it is put together and run
-//! - [`repository`]: loading aggregates and appending to their streams
+//! - [`repository`], [`snapshot`]: loading aggregates and appending to their streams
 //! - [`projection`], [`history`]: reading
 //! - [`store`], [`transport`]: what a backend implements
 //! - [`delivery`], [`parked`]: event handlers, retries and dead letters
@@ -36,6 +36,7 @@ mod repository;
 mod retry;
 mod runtime;
 mod setup;
+mod snapshot;
 mod store;
 mod stream;
 mod telemetry;
@@ -67,6 +68,7 @@ pub use crate::{
     projection::{Projection, ReadModel},
     runtime::{Catga, Done, HandlerStatus, Health},
     setup::{Builder, DeliverySettings, Setup, StartError},
+    snapshot::Snapshots,
     store::{
         Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, FileError,
         FileStore, Keyed, MemoryKeyed, MemoryStore, StoreError, UnknownDurability, Verified,
@@ -80,8 +82,8 @@ pub use crate::{
 pub mod prelude {
     pub use crate::{
         Aggregate, Behavior, Call, Catga, Clock, Command, Event, FieldError, History, Kind,
-        Metadata, Next, Projection, Query, ReadModel, Recorded, Resource, Root, Timestamp,
-        Validate, command_handler, event_handler, projection, query_handler,
+        Metadata, Next, Projection, Query, ReadModel, Recorded, Resource, Root, Snapshots,
+        Timestamp, Validate, command_handler, event_handler, projection, query_handler,
     };
 }
 

@@ -7,8 +7,9 @@
 //! expected version of the append makes that harmless, and a refusal is checked against the store
 //! before it is given.
 
+mod loaded;
+
 use std::{
-    collections::HashMap,
     fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -22,15 +23,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::loaded::Loaded;
 use crate::{
-    Aggregate, Append, AppendError, Appended, Command, CommandId, CommandRecord, Commit,
-    Consistency, Context, DecodeError, Error, ErrorKind, Event, EventFrame, EventStore, Expected,
-    FieldError, FromContext, FromContextMut, MAX_EVENTS, Record, Root, Setup, Stop, StoreError,
-    StreamId, Targeted, Version, context::new_event_id, error::StopReason, retry::Backoff,
+    Aggregate, Append, AppendError, Appended, Command, CommandRecord, Commit, Consistency, Context,
+    DecodeError, Error, ErrorKind, Event, EventFrame, EventId, EventStore, Expected, FieldError,
+    FromContext, FromContextMut, MAX_EVENTS, Record, Root, Setup, Stop, StoreError, StreamId,
+    Targeted, Version, context::new_event_id, error::StopReason, retry::Backoff,
 };
-
-/// How many commits are read at once while an aggregate is replayed.
-const PAGE: usize = 512;
 
 /// How long a read waits for the command that is at work on its aggregate before it replays the
 /// stream for itself: a command that is stuck on a failing store must not hold up the readers.
@@ -48,14 +47,6 @@ struct Cached<A: Aggregate> {
     slot: Slot<A>,
     /// What it weighs in the cache. It is put in anew when it has grown to the next power of two.
     weight: u64,
-}
-
-/// An aggregate with what it takes to append to its stream.
-struct Loaded<A: Aggregate> {
-    root: Root<A>,
-    token: u64,
-    /// The commands that had an id, by the digest of the id. Empty and unallocated for most.
-    commands: HashMap<[u8; 16], Version>,
 }
 
 #[derive(Debug, Clone)]
@@ -115,7 +106,7 @@ impl<A: Aggregate> Repository<A> {
     async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Stop> {
         let store = cx.runtime.store();
         let Some(cached) = self.cache.get(&stream) else {
-            let loaded = Loaded::<A>::replay(store, stream).await?;
+            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
             let root = loaded.root.share();
             if root.exists() {
                 let cached = self.slot(root.stream());
@@ -129,10 +120,10 @@ impl<A: Aggregate> Repository<A> {
             return Ok(root);
         };
         let Ok(mut slot) = timeout(PATIENCE, cached.slot.clone().lock_owned()).await else {
-            return Ok(Loaded::replay(store, stream).await?.root);
+            return Ok(Loaded::replay(cx.runtime, stream).await?.root);
         };
         let Some(mut loaded) = slot.take() else {
-            let loaded = Loaded::<A>::replay(store, stream).await?;
+            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
             let root = loaded.root.share();
             self.put_back(&cached, slot, loaded);
             return Ok(root);
@@ -143,70 +134,6 @@ impl<A: Aggregate> Repository<A> {
         let root = loaded.root.share();
         self.put_back(&cached, slot, loaded);
         Ok(root)
-    }
-}
-
-impl<A: Aggregate> Loaded<A> {
-    fn new(stream: StreamId) -> Self {
-        Self { root: Root::new(stream), token: 0, commands: HashMap::new() }
-    }
-
-    async fn replay(store: &dyn EventStore, stream: StreamId) -> Result<Self, Error> {
-        let mut loaded = Self::new(stream);
-        loaded.catch_up(store).await?;
-        Ok(loaded)
-    }
-
-    /// Takes in what the stream holds beyond this version. Answers whether there was anything.
-    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
-        let before = self.root.version();
-        loop {
-            let page = store.read_stream(self.root.stream(), self.root.version() + 1, PAGE).await?;
-            for record in &page {
-                self.take_in(record)?;
-            }
-            if page.len() < PAGE {
-                return Ok(self.root.version() > before);
-            }
-        }
-    }
-
-    fn take_in(&mut self, record: &Record) -> Result<(), Error> {
-        let commit = record.commit().map_err(DecodeError::from)?;
-        if commit.first_version != self.root.version() + 1 {
-            let (stream, version) = (self.root.stream(), self.root.version() + 1);
-            let found = commit.first_version;
-            return Err(StoreError::corrupt(format!(
-                "stream {stream} has version {found} where {version} belongs"
-            ))
-            .into());
-        }
-        for (i, frame) in (0..).zip(&commit.events) {
-            let event =
-                A::Event::decode(frame.name, frame.schema, frame.payload)?.ok_or_else(|| {
-                    DecodeError::UnknownType {
-                        name: frame.name.to_owned(),
-                        version: frame.schema,
-                        position: record.position + i,
-                    }
-                })?;
-            self.root.apply(&event);
-        }
-        self.token = record.token;
-        if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {
-            self.commands.insert(id.digest(), commit.first_version);
-        }
-        Ok(())
-    }
-
-    fn weight(&self) -> u64 {
-        Self::new_weight(self.root.memory(), self.commands.len())
-    }
-
-    /// The bytes of a slot, its key and what is in it, rounded up to a power of two.
-    fn new_weight(state: usize, commands: usize) -> u64 {
-        let bytes = 256 + size_of::<Self>() + state + 32 * commands;
-        (bytes as u64).next_power_of_two()
     }
 }
 
@@ -258,7 +185,7 @@ impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
                 (loaded, true)
             }
             None if M::CREATES && is_first_run => (Loaded::new(stream), false),
-            None => (Loaded::replay(store, stream).await?, true),
+            None => (Loaded::replay(cx.runtime, stream).await?, true),
         };
         let mut guard = RootGuard { loaded, is_fresh, cached, slot };
         match guard.admit(cx).await {
@@ -427,12 +354,13 @@ impl<A: Aggregate> RootGuard<A> {
             frame,
         };
         let appended = append_once(cx.runtime.store(), append, id).await?;
-        self.loaded.token = appended.token;
+        (self.loaded.token, self.loaded.commit) = (appended.token, id);
         if let Some(id) = &cx.metadata.command_id {
             self.loaded.commands.insert(id.digest(), version + 1);
         }
         let position = appended.position + recorded.len() as u64 - 1;
         let _ = cx.committed.set((self.loaded.root.version(), position));
+        self.loaded.keep_snapshot(cx.runtime);
         self.release(cx);
         Ok(())
     }
@@ -445,7 +373,7 @@ fn encode<E: Event, O: Serialize>(
     version: Version,
     recorded: &[E],
     output: &O,
-) -> Result<(bytes::Bytes, crate::EventId), Error> {
+) -> Result<(bytes::Bytes, EventId), Error> {
     let time = cx.runtime.clock.now();
     let encoded = recorded.iter().map(Event::encode).collect::<Result<Vec<_>, _>>()?;
     let events: Vec<_> = encoded
@@ -489,7 +417,7 @@ fn encode<E: Event, O: Serialize>(
 pub(crate) async fn append_once(
     store: &dyn EventStore,
     append: Append<'_>,
-    id: crate::EventId,
+    id: EventId,
 ) -> Result<Appended, Stop> {
     let mut is_in_doubt = false;
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
@@ -517,7 +445,7 @@ pub(crate) async fn append_once(
     }
 }
 
-fn found_commit(record: Option<&Record>, id: crate::EventId) -> Result<Appended, Stop> {
+fn found_commit(record: Option<&Record>, id: EventId) -> Result<Appended, Stop> {
     if let Some(record) = record {
         let commit = record.commit().map_err(DecodeError::from)?;
         if commit.id() == id {

@@ -22,6 +22,7 @@ use crate::{
     projection::{Fold, Tail},
     retry::Backoff,
     setup::Parts,
+    snapshot::SnapshotStore,
     telemetry,
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Runtime {
     this: Weak<Runtime>,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) keyed: Arc<dyn Keyed>,
+    pub(crate) snapshots: SnapshotStore,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) parts: Parts,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,
@@ -307,6 +309,7 @@ impl Runtime {
         let runtime = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             store: builder.store,
+            snapshots: SnapshotStore::new(builder.keyed.clone()),
             keyed: builder.keyed,
             transport,
             parts,
@@ -325,6 +328,11 @@ impl Runtime {
         runtime.spawn_tail(folds);
         runtime.spawn_runners();
         Catga { runtime }
+    }
+
+    /// Runs what nobody waits for, until it ends; a shutdown waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {

@@ -160,6 +160,7 @@ impl Order {
 impl Aggregate for Order {
     type Event = OrderEvent;
     const NAME: &'static str = "order";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(500));
 
     fn apply(&mut self, event: &OrderEvent) {
         match event.clone() {

@@ -1,0 +1,188 @@
+//! Snapshots: the state of an aggregate with a long stream, so that a cold load need not replay all of it.
+//!
+//! A snapshot is a cache, never the truth. It is used only when the program that wrote it is this very build,
+//! since another one may fold events differently, and when the commit it ends with is still in the stream. One
+//! that is lost, damaged or refused costs a replay.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io::Read,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::{EventId, Keyed, StoreError, StreamId, Version};
+
+/// How many snapshots are written at once. One that finds no place is left out; the next one is not far.
+const WRITERS: usize = 4;
+
+/// The format of what is stored.
+const FORMAT: u8 = 1;
+
+/// When snapshots of an aggregate are taken, and how they are encoded:
+/// [`Aggregate::SNAPSHOTS`](crate::Aggregate::SNAPSHOTS).
+pub struct Snapshots<A> {
+    every: u64,
+    encode: fn(&A) -> postcard::Result<Vec<u8>>,
+    decode: fn(&[u8]) -> postcard::Result<A>,
+}
+
+impl<A: Serialize + DeserializeOwned> Snapshots<A> {
+    /// A snapshot after every `events` events. Streams of up to some hundred commits are read with one call and
+    /// need none.
+    pub const fn every(events: u64) -> Self {
+        assert!(events > 0, "a snapshot every 0 events makes no sense");
+        Self { every: events, encode: postcard::to_stdvec::<A>, decode: decode::<A> }
+    }
+}
+
+fn decode<A: DeserializeOwned>(bytes: &[u8]) -> postcard::Result<A> {
+    postcard::from_bytes(bytes)
+}
+
+impl<A> fmt::Debug for Snapshots<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").field("every", &self.every).finish_non_exhaustive()
+    }
+}
+
+/// What an aggregate is loaded from instead of its first events.
+pub(crate) struct Snapshot<A> {
+    pub(crate) version: Version,
+    /// The id of the commit that ends at `version`.
+    pub(crate) commit: EventId,
+    /// The commands that had an id, by the digest of the id, and the version each began at (P4).
+    pub(crate) commands: HashMap<[u8; 16], Version>,
+    pub(crate) state: A,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    build: u64,
+    version: Version,
+    commit: EventId,
+    commands: HashMap<[u8; 16], Version>,
+    state: &'a [u8],
+}
+
+impl<A> Snapshots<A> {
+    /// Whether a snapshot at `version` is worth its writing, when the last one is at `last`.
+    pub(crate) fn is_due(&self, last: Version, version: Version) -> bool {
+        version >= last + self.every
+    }
+
+    fn decode(&self, build: u64, bytes: &[u8]) -> Option<Snapshot<A>> {
+        let (&FORMAT, bytes) = bytes.split_first()? else { return None };
+        let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;
+        if stored.build != build {
+            return None;
+        }
+        let state = (self.decode)(stored.state).ok()?;
+        let Stored { version, commit, commands, .. } = stored;
+        Some(Snapshot { version, commit, commands, state })
+    }
+}
+
+/// Reads and writes snapshots beside the log.
+pub(crate) struct SnapshotStore {
+    keyed: Arc<dyn Keyed>,
+    writers: Arc<Semaphore>,
+}
+
+impl SnapshotStore {
+    pub(crate) fn new(keyed: Arc<dyn Keyed>) -> Self {
+        Self { keyed, writers: Arc::new(Semaphore::new(WRITERS)) }
+    }
+
+    /// The last snapshot, if this build can use it.
+    pub(crate) async fn read<A>(
+        &self,
+        stream: &StreamId,
+        snapshots: &Snapshots<A>,
+    ) -> Option<Snapshot<A>> {
+        let build = build().await?;
+        match self.keyed.get(&key(stream)).await {
+            Ok(entry) => snapshots.decode(build, &entry?.value),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot can't be read");
+                None
+            }
+        }
+    }
+
+    /// Encodes a snapshot now, and answers the future that writes it; `None` when enough are being written.
+    pub(crate) fn write<A>(
+        &self,
+        stream: &StreamId,
+        snapshots: &Snapshots<A>,
+        (version, commit): (Version, EventId),
+        commands: &HashMap<[u8; 16], Version>,
+        state: &A,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let place = self.writers.clone().try_acquire_owned().ok()?;
+        let state = (snapshots.encode)(state)
+            .inspect_err(|error| tracing::error!(%stream, %error, "an aggregate can't be encoded"))
+            .ok()?;
+        let (keyed, stream, commands) = (self.keyed.clone(), stream.clone(), commands.clone());
+        Some(async move {
+            if let Some(build) = build().await {
+                let stored = Stored { build, version, commit, commands, state: &state };
+                let bytes = postcard::to_extend(&stored, vec![FORMAT]).expect("a Vec grows");
+                if let Err(error) = put(&*keyed, &key(&stream), bytes.into()).await {
+                    tracing::warn!(%stream, %error, "a snapshot can't be written");
+                }
+            }
+            drop(place);
+        })
+    }
+}
+
+/// Whoever else wrote meanwhile has a snapshot as good as this one.
+async fn put(keyed: &dyn Keyed, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+    let revision = keyed.get(key).await?.map_or(0, |entry| entry.revision);
+    keyed.put(key, bytes, revision, None).await?;
+    Ok(())
+}
+
+fn key(stream: &StreamId) -> String {
+    format!("snapshot/{stream}")
+}
+
+/// Tells this build of the program from others, by the length and the CRC-32 of its file; `None` when that can't
+/// be read.
+async fn build() -> Option<u64> {
+    static BUILD: OnceLock<Option<u64>> = OnceLock::new();
+    if let Some(build) = BUILD.get() {
+        return *build;
+    }
+    let read = || {
+        *BUILD.get_or_init(|| {
+            fingerprint()
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "there are no snapshots: the program's own file can't be read");
+                })
+                .ok()
+        })
+    };
+    spawn_blocking(read).await.ok()?
+}
+
+fn fingerprint() -> std::io::Result<u64> {
+    let mut file = File::open(std::env::current_exe()?)?;
+    let (mut hasher, mut length) = (crc32fast::Hasher::new(), 0_u64);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(length << 32 | u64::from(hasher.finalize())),
+            read => {
+                hasher.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Snapshots shorten a cold load, and whatever happens to them changes no answer.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use catga::{
+    Append, AppendError, Appended, BoxFuture, CommandId, DurabilityReport, Entry, EventStore,
+    Keyed, MemoryKeyed, MemoryStore, Position, Record, StoreError, StreamId, Version, prelude::*,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Stepped", version = 1)]
+struct Stepped {
+    by: u64,
+}
+
+#[derive(Debug, Clone, Event)]
+enum WalkEvent {
+    Stepped(Stepped),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Walk {
+    distance: u64,
+}
+
+impl Aggregate for Walk {
+    type Event = WalkEvent;
+    const NAME: &'static str = "walk";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
+
+    fn apply(&mut self, WalkEvent::Stepped(stepped): &WalkEvent) {
+        self.distance += stepped.by;
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "walk.step", output = u64)]
+struct Step {
+    #[key]
+    walk: String,
+    by: u64,
+}
+
+#[command_handler]
+fn step(step: Step, walk: &mut Root<Walk>) -> Result<u64, catga::Error> {
+    walk.record(Stepped { by: step.by });
+    Ok(walk.distance)
+}
+
+#[derive(Debug, Clone, Query)]
+#[query(name = "walk.distance", output = (u64, Version))]
+struct GetDistance {
+    #[key]
+    walk: String,
+}
+
+#[query_handler]
+fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, Version), catga::Error> {
+    Ok((walk.distance, walk.version()))
+}
+
+const WALK: &str = "w";
+const SNAPSHOT: &str = "snapshot/walk/w";
+
+/// A log that counts the commits that were read from its streams.
+#[derive(Default)]
+struct Counting {
+    log: MemoryStore,
+    read: AtomicUsize,
+}
+
+impl EventStore for Counting {
+    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        self.log.append(append)
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(async move {
+            let records = self.log.read_stream(stream, from, limit).await?;
+            self.read.fetch_add(records.len(), Ordering::Relaxed);
+            Ok(records)
+        })
+    }
+
+    fn read_log(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.log.read_log(after, limit)
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.log.head()
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.log.wait(after)
+    }
+
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        self.log.durability()
+    }
+}
+
+struct World {
+    log: Arc<Counting>,
+    keyed: Arc<MemoryKeyed>,
+}
+
+impl World {
+    /// A walk of `steps` steps by `by`, the first of them with a command id, whose last snapshot is written.
+    async fn with_walk(steps: u64, by: u64) -> Self {
+        let world = Self { log: Arc::default(), keyed: Arc::default() };
+        let catga = world.start().await;
+        let id = CommandId::new("first").unwrap();
+        let step = || Step { walk: WALK.to_owned(), by };
+        catga
+            .execute(step(), &Metadata { command_id: Some(id), ..Metadata::default() })
+            .await
+            .unwrap();
+        for _ in 1..steps {
+            catga.send(step()).await.unwrap();
+        }
+        catga.shutdown().await;
+        world
+    }
+
+    /// A program that has nothing cached.
+    async fn start(&self) -> Catga {
+        let builder = Catga::builder().store(self.log.clone()).keyed(self.keyed.clone());
+        builder.start().await.unwrap()
+    }
+
+    async fn snapshot(&self) -> Option<Entry> {
+        self.keyed.get(SNAPSHOT).await.unwrap()
+    }
+
+    async fn replace_snapshot(&self, value: Bytes) {
+        let revision = self.snapshot().await.map_or(0, |entry| entry.revision);
+        self.keyed.put(SNAPSHOT, value, revision, None).await.unwrap().unwrap();
+    }
+
+    /// The answer of a cold load, and how many commits it read.
+    async fn load(&self) -> ((u64, Version), usize) {
+        let catga = self.start().await;
+        let before = self.log.read.load(Ordering::Relaxed);
+        let answer = catga.query(GetDistance { walk: WALK.to_owned() }).await.unwrap();
+        let read = self.log.read.load(Ordering::Relaxed) - before;
+        catga.shutdown().await;
+        (answer, read)
+    }
+}
+
+/// A cold load reads the first page, and from the snapshot on; not the 10,000 events.
+const SHORT: usize = 512 + 1 + 100;
+
+#[tokio::test]
+async fn a_cold_load_of_a_long_stream_reads_little() {
+    let world = World::with_walk(10_000, 2).await;
+    let (answer, read) = world.load().await;
+    assert_eq!(answer, (20_000, 10_000));
+    assert!(read <= SHORT, "{read} commits were read");
+}
+
+#[tokio::test]
+async fn a_lost_damaged_or_foreign_snapshot_costs_a_replay_and_changes_nothing() {
+    let other = World::with_walk(1_000, 7).await;
+    let foreign = other.snapshot().await.unwrap().value;
+    let world = World::with_walk(1_000, 2).await;
+    let good = world.snapshot().await.unwrap().value;
+    let mut bad: Vec<Bytes> = vec![Bytes::new(), foreign, good.slice(..good.len() - 1)];
+    // The format, and the build that wrote it.
+    for at in 0..4 {
+        let mut changed = good.to_vec();
+        changed[at] ^= 1;
+        bad.push(changed.into());
+    }
+    for value in bad {
+        world.replace_snapshot(value.clone()).await;
+        let (answer, read) = world.load().await;
+        assert_eq!(answer, (2_000, 1_000), "with the snapshot {value:?}");
+        assert!(read >= 1_000, "it can't have been used");
+        // The replay left a good one.
+        let (answer, read) = world.load().await;
+        assert_eq!(answer, (2_000, 1_000));
+        assert!(read <= SHORT, "{read} commits were read after the repair");
+    }
+    let revision = world.snapshot().await.unwrap().revision;
+    world.keyed.delete(SNAPSHOT, revision).await.unwrap();
+    assert_eq!(world.load().await.0, (2_000, 1_000));
+    assert!(world.snapshot().await.is_some(), "a replay leaves a snapshot");
+}
+
+#[tokio::test]
+async fn p4_the_ids_of_commands_are_in_the_snapshot() {
+    let world = World::with_walk(1_000, 2).await;
+    let catga = world.start().await;
+    let again = Metadata { command_id: CommandId::new("first"), ..Metadata::default() };
+    let done = catga.execute(Step { walk: WALK.to_owned(), by: 2 }, &again).await.unwrap();
+    assert!(done.is_replay);
+    assert_eq!((done.output, done.version), (2, 1));
+    assert_eq!(world.load().await.0, (2_000, 1_000));
+}
+
+#[tokio::test]
+async fn a_command_goes_on_from_a_snapshot() {
+    let world = World::with_walk(777, 1).await;
+    let catga = world.start().await;
+    for sum in 778..=900 {
+        assert_eq!(catga.send(Step { walk: WALK.to_owned(), by: 1 }).await.unwrap(), sum);
+    }
+    catga.shutdown().await;
+    assert_eq!(world.load().await.0, (900, 900));
+}
+
+#[tokio::test]
+async fn a_short_stream_has_no_snapshot() {
+    let world = World::with_walk(400, 1).await;
+    assert_eq!(world.snapshot().await, None);
+    assert_eq!(world.load().await, ((400, 400), 400));
+}
