@@ -6,6 +6,7 @@
 //! the log in which everything is handled or parked; it is the position and the id of an event, so
 //! that a log that lost its tail is noticed.
 
+mod checkpoint;
 mod lanes;
 mod runner;
 
@@ -21,7 +22,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-pub(crate) use self::runner::Runner;
+pub(crate) use self::{checkpoint::Checkpoint, runner::Runner};
 use crate::{
     BoxFuture, Call, Context, Delivered, Error, ErrorKind, Event, EventType, Kind, Metadata,
     Position, Record, Recorded, Stop, error::StopReason, pipeline, runtime::Runtime,

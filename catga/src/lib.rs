@@ -12,7 +12,7 @@
 //! - [`context`], [`setup`], [`runtime`], [`pipeline`]: how it is put together and run
 //! - [`repository`], [`snapshot`]: loading aggregates and appending to their streams
 //! - [`projection`], [`history`]: reading
-//! - [`store`], [`transport`]: what a backend implements
+//! - [`store`], [`transport`]: what a backend implements; [`copy`](copy()): moving from one to another
 //! - [`delivery`], [`parked`]: event handlers, retries and dead letters
 //! - [`conformance`], [`testing`]: the promises as tests for any backend; tests of handlers
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
@@ -23,6 +23,7 @@ mod aggregate;
 mod commit;
 pub mod conformance;
 mod context;
+mod copy;
 mod delivery;
 mod error;
 mod event;
@@ -55,6 +56,7 @@ pub use crate::{
     aggregate::{Aggregate, Root},
     commit::{CommandRecord, Commit, EventFrame, EventId, FrameError, MAX_EVENTS, Record},
     context::{CommandId, Consistency, Context, Expected, MAX_COMMAND_ID, Metadata},
+    copy::{Copied, CopyError, CopyProgress, CopyStep, House, copy},
     error::{Error, ErrorKind, Stop},
     event::{DecodeError, Event, EventType, Origin, Recorded},
     handler::{

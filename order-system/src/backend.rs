@@ -2,9 +2,13 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use catga::{DurabilityReport, EventStore, FileError, FileStore, Keyed, MemoryKeyed, MemoryStore};
+use catga::{
+    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
+    House, Keyed, Kind, MemoryKeyed, MemoryStore,
+};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Backends, Persistence};
+use crate::cli::{Backends, Location, Persistence};
 
 /// Why a backend can't be used; the text is for the person who started the program.
 pub type Failure = Box<dyn std::error::Error>;
@@ -26,18 +30,40 @@ impl fmt::Debug for Backend {
     }
 }
 
+/// A log and the values beside it.
+struct Stores {
+    store: Arc<dyn EventStore>,
+    keyed: Arc<dyn Keyed>,
+}
+
+impl Stores {
+    /// Both by one backend.
+    fn of<S: EventStore + Keyed>(both: S) -> Self {
+        let both = Arc::new(both);
+        Self { store: both.clone(), keyed: both }
+    }
+
+    fn house(&self) -> House<'_> {
+        House { store: &*self.store, keyed: &*self.keyed }
+    }
+}
+
+fn open_file(directory: &Path) -> Result<Stores, FileError> {
+    FileStore::open(directory).map(Stores::of)
+}
+
 /// Opens the store that the flags name, and asks it how durable it is.
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
 pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let (store, keyed): (Arc<dyn EventStore>, Arc<dyn Keyed>) = match flags.persistence {
-        Persistence::Inmemory => (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new())),
+    let Stores { store, keyed } = match flags.persistence {
+        Persistence::Inmemory => {
+            Stores { store: Arc::new(MemoryStore::new()), keyed: Arc::new(MemoryKeyed::new()) }
+        }
         Persistence::File => {
             let directory = &flags.data_dir;
-            let store = FileStore::open(directory).map_err(|error| data_dir(directory, &error))?;
-            let store = Arc::new(store);
-            (store.clone(), store)
+            open_file(directory).map_err(|error| data_dir(directory, &error))?
         }
     };
     let durability = store.durability().await?;
@@ -73,6 +99,56 @@ pub async fn check(flags: &Backends) -> Result<String, Failure> {
     let backend = open(flags).await?;
     let head = backend.store.head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
+}
+
+/// `order-system copy`: what was copied. The progress is shown on stderr, when that is a terminal.
+///
+/// # Errors
+/// When a store can't be opened, read or written, or when the target holds something else.
+pub async fn copy(from: &Location, to: &Location) -> Result<String, Failure> {
+    let Location::File(source) = from;
+    FileStore::verify(source)
+        .map_err(|error| format!("--from file:{}: {error}", source.display()))?;
+    let from = open_location(from).map_err(|error| format!("--from: {error}"))?;
+    let to = open_location(to).map_err(|error| format!("--to: {error}"))?;
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec} {eta}")
+            .expect("the template is sound"),
+    );
+    let progress = |progress: CopyProgress| {
+        bar.set_message(match progress.step {
+            CopyStep::Resume => "resume",
+            CopyStep::Copy => "copy",
+            CopyStep::Verify => "verify",
+        });
+        bar.set_length(progress.end);
+        bar.set_position(progress.position);
+    };
+    let handlers: Vec<_> = catga::catalogue()
+        .into_iter()
+        .filter(|item| item.kind == Kind::EventHandler)
+        .map(|item| item.name)
+        .collect();
+    let copied = catga::copy(from.house(), to.house(), &handlers, progress).await;
+    bar.finish_and_clear();
+    let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
+        CopyError::Source(_) | CopyError::Target(_) => {
+            format!("{error}\nwhat was copied stays; the same command goes on from there")
+        }
+        error => error.to_string(),
+    })?;
+    Ok(format!(
+        "{written} commits were copied and {found} were there already; all {} were compared\n\
+         {checkpoints} event handlers go on where they were\n",
+        written + found
+    ))
+}
+
+fn open_location(location: &Location) -> Result<Stores, Failure> {
+    match location {
+        Location::File(directory) => Ok(open_file(directory)
+            .map_err(|error| format!("file:{}: {error}", directory.display()))?),
+    }
 }
 
 /// `order-system verify`: what the log below `--data-dir` holds.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,8 +30,11 @@ pub struct Cli {
     pub serve: Serve,
 }
 
+/// What `--from` takes.
+const LOCATIONS: &str = "Where from: file:DIR";
+
 /// What the program can do.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Serve the HTTP API (the default)
     Serve,
@@ -43,6 +46,18 @@ pub enum Command {
     Check,
     /// Check every byte of the log below --data-dir, which must not be in use; exit 1 when it is damaged
     Verify,
+    /// Copy the log of one store to another, which is empty or has a part of it from a copy before
+    ///
+    /// Everything stays as it is but the positions. The event handlers go on in the copy where they are. Stop the
+    /// service first: what it adds meanwhile is left out.
+    Copy {
+        /// Where from
+        #[arg(long, value_name = "STORE", long_help = LOCATIONS)]
+        from: Location,
+        /// Where to
+        #[arg(long, value_name = "STORE")]
+        to: Location,
+    },
     /// Ask a running server on --host and --port whether it is ready; exit 1 when it is not
     Healthcheck,
 }
@@ -141,6 +156,24 @@ pub enum Persistence {
     Inmemory,
     /// In files below --data-dir, for one machine; survives a power cut
     File,
+}
+
+/// A store to copy from or to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A directory.
+    File(PathBuf),
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
+            _ => Err("file:DIR is allowed".to_owned()),
+        }
+    }
 }
 
 /// How log lines look.

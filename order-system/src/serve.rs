@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     backend::{self, Failure},
-    cli::{LogFormat, Serve},
+    cli::{Location, LogFormat, Serve},
     effects::Mailer,
     http::{self, App, Node},
     server,
@@ -49,6 +49,12 @@ pub fn run(flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> Ex
 /// `order-system check`.
 pub async fn check(flags: Serve) -> Result<(), Failure> {
     print(&backend::check(&flags.backends).await?);
+    Ok(())
+}
+
+/// `order-system copy`.
+pub async fn copy(from: Location, to: Location) -> Result<(), Failure> {
+    print(&backend::copy(&from, &to).await?);
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -10,12 +9,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EventHandler, RunnerState,
+    Checkpoint, EventHandler, RunnerState,
     lanes::{Delivery, Lanes},
 };
 use crate::{
-    DeadLetter, DeadLetterStatus, DecodeError, Error, EventId, Position, ReadModel, Record,
-    StoreError, StreamId, Version,
+    DeadLetter, DeadLetterStatus, DecodeError, Error, Position, ReadModel, Record, StoreError,
+    StreamId, Version,
     parked::{EventParked, Letters, ParkingEvent, StreamReleased},
     retry::Backoff,
     runtime::Runtime,
@@ -262,7 +261,7 @@ impl Runner {
     }
 
     fn checkpoint_key(&self) -> String {
-        format!("checkpoint/{}/{}", self.handler.name(), self.state.partition)
+        Checkpoint::key(self.handler.name(), self.state.partition)
     }
 
     /// The stored checkpoint's position and revision, checked against the log.
@@ -270,8 +269,7 @@ impl Runner {
         let Some(entry) = self.runtime.keyed.get(&self.checkpoint_key()).await? else {
             return Ok((0, 0));
         };
-        let (position, id): (Position, EventId) = postcard::from_bytes(&entry.value)
-            .map_err(|_| StoreError::corrupt("a checkpoint is damaged"))?;
+        let Checkpoint { position, event: id } = Checkpoint::decode(&entry.value)?;
         let records = self.runtime.store().read_log(position - 1, 1).await?;
         let is_there = match records.first() {
             Some(record) => {
@@ -292,13 +290,14 @@ impl Runner {
     }
 
     async fn save_checkpoint(&self, progress: &mut Progress) -> Result<(), Error> {
-        let Some((position, id)) = progress.lanes.done().filter(|done| done.0 > progress.saved.1)
+        let Some((position, event)) =
+            progress.lanes.done().filter(|done| done.0 > progress.saved.1)
         else {
             return Ok(());
         };
-        let value = postcard::to_stdvec(&(position, id)).expect("two numbers fit in a Vec");
+        let value = Checkpoint { position, event }.encode();
         let key = self.checkpoint_key();
-        let put = self.runtime.keyed.put(&key, Bytes::from(value), progress.saved.0, None).await?;
+        let put = self.runtime.keyed.put(&key, value, progress.saved.0, None).await?;
         let Some(revision) = put else {
             return Err(
                 StoreError::unavailable("another node moved the handler's checkpoint").into()

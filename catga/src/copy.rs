@@ -1,0 +1,279 @@
+//! Moving house: copying a log from one store to another.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{
+    Append, AppendError, Commit, EventStore, FrameError, Keyed, Position, Record, StoreError,
+    StreamId, Version, delivery::Checkpoint,
+};
+
+/// How many commits are read at once.
+const PAGE: usize = 1000;
+
+/// How many appends are under way at once; the target gets them in order.
+const WINDOW: usize = 256;
+
+/// A store with its keyed values.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "stores need not be `Debug`")]
+pub struct House<'a> {
+    /// The log.
+    pub store: &'a dyn EventStore,
+    /// The values beside it.
+    pub keyed: &'a dyn Keyed,
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// What is being done.
+    pub step: CopyStep,
+    /// The position in the source.
+    pub position: Position,
+    /// Where the step ends.
+    pub end: Position,
+}
+
+/// The steps of a copy, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyStep {
+    /// What an earlier, interrupted copy left in the target is compared.
+    Resume,
+    /// Commits are written to the target.
+    Copy,
+    /// The whole target is read and compared.
+    Verify,
+}
+
+/// What a copy did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// How many commits were written.
+    pub written: u64,
+    /// How many commits were there already, from a copy before.
+    pub found: u64,
+    /// How many event handlers go on where they were.
+    pub checkpoints: u64,
+}
+
+/// Why a copy stopped. What was written stays, and the same call goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The source can't be read.
+    #[error("the source: {0}")]
+    Source(StoreError),
+    /// The target can't be read or written.
+    #[error("the target: {0}")]
+    Target(StoreError),
+    /// The source holds something that is no commit.
+    #[error("the source, at position {0}: {1}")]
+    Frame(Position, FrameError),
+    /// The target holds something else than the source: another log, or more than the source.
+    #[error(
+        "the target holds another log: it differs from the source at the source's position {0}"
+    )]
+    Differs(Position),
+}
+
+/// Copies the log of `from` to `to`, which is empty or holds the result of an earlier, interrupted copy, and
+/// compares all of it in the end. Streams, versions, event ids, times and order stay; positions may differ. Commits
+/// that are added to the source meanwhile are left out.
+///
+/// The checkpoints of `handlers` move along, so that nothing is delivered again; those that the target has stay.
+/// Snapshots don't move: they are made again when they are missed.
+///
+/// # Errors
+/// [`CopyError`]; a call with the same stores goes on where this one stopped.
+pub async fn copy(
+    from: House<'_>,
+    to: House<'_>,
+    handlers: &[&str],
+    progress: impl Fn(CopyProgress),
+) -> Result<Copied, CopyError> {
+    let end = from.store.head().await.map_err(CopyError::Source)?;
+    let report = |step| {
+        let progress = &progress;
+        move |position| progress(CopyProgress { step, position, end })
+    };
+    let (after, found) = compare(from.store, to.store, end, report(CopyStep::Resume)).await?;
+    let written = write(from.store, to.store, after, end, report(CopyStep::Copy)).await?;
+    let (same, _) = compare(from.store, to.store, end, report(CopyStep::Verify)).await?;
+    if same < end {
+        return Err(CopyError::Differs(same + 1));
+    }
+    let checkpoints = move_checkpoints(from, to, handlers).await?;
+    Ok(Copied { written, found, checkpoints })
+}
+
+fn last_position(record: &Record, commit: &Commit<'_>) -> Position {
+    record.position + commit.events.len() as u64 - 1
+}
+
+fn decode(record: &Record) -> Result<Commit<'_>, CopyError> {
+    record.commit().map_err(|error| CopyError::Frame(record.position, error))
+}
+
+/// Compares all of `to` with the begin of `from`. Answers the source's position up to which they are the same, and
+/// how many commits that are.
+async fn compare(
+    from: &dyn EventStore,
+    to: &dyn EventStore,
+    end: Position,
+    progress: impl Fn(Position),
+) -> Result<(Position, u64), CopyError> {
+    let (mut here, mut there, mut commits) = (0, 0, 0);
+    loop {
+        let theirs = to.read_log(there, PAGE).await.map_err(CopyError::Target)?;
+        let Some(last) = theirs.last() else { return Ok((here, commits)) };
+        let ours = from.read_log(here, theirs.len()).await.map_err(CopyError::Source)?;
+        for (i, record) in theirs.iter().enumerate() {
+            let same = ours.get(i).filter(|ours| here < end && ours.frame == record.frame);
+            let Some(ours) = same else { return Err(CopyError::Differs(here + 1)) };
+            here = last_position(ours, &decode(ours)?);
+        }
+        there = last_position(last, &decode(last)?);
+        commits += theirs.len() as u64;
+        progress(here);
+    }
+}
+
+/// Appends what `from` holds above `after`. Answers how many commits that were.
+async fn write(
+    from: &dyn EventStore,
+    to: &dyn EventStore,
+    mut after: Position,
+    end: Position,
+    progress: impl Fn(Position),
+) -> Result<u64, CopyError> {
+    let mut commits = 0;
+    let mut tokens = Tokens::default();
+    while after < end {
+        let page = from.read_log(after, PAGE).await.map_err(CopyError::Source)?;
+        let mut rest = &page[..page.partition_point(|record| record.position <= end)];
+        if rest.is_empty() {
+            return Err(CopyError::Source(StoreError::corrupt("the log lost its end")));
+        }
+        while !rest.is_empty() {
+            let (length, last) = append_window(to, &mut tokens, rest).await?;
+            rest = &rest[length..];
+            commits += length as u64;
+            after = last;
+            progress(after);
+        }
+    }
+    Ok(commits)
+}
+
+/// The token that the target wants for the next commit of each stream.
+type Tokens = HashMap<StreamId, u64>;
+
+/// A commit on its way.
+struct Parcel<'a> {
+    record: &'a Record,
+    stream: StreamId,
+    version: Version,
+    events: usize,
+}
+
+/// Appends the first commits of `records` that are of different streams, all at once. Answers how many those were,
+/// and the position of the last one.
+async fn append_window(
+    to: &dyn EventStore,
+    tokens: &mut Tokens,
+    records: &[Record],
+) -> Result<(usize, Position), CopyError> {
+    let mut last = 0;
+    let mut parcels: Vec<Parcel<'_>> = Vec::with_capacity(WINDOW);
+    let mut streams = HashSet::with_capacity(WINDOW);
+    for record in records.iter().take(WINDOW) {
+        let commit = decode(record)?;
+        let stream = commit.stream_id().map_err(|e| CopyError::Frame(record.position, e))?;
+        if !streams.insert(stream.clone()) {
+            break;
+        }
+        let version = commit.first_version - 1;
+        if version > 0 && !tokens.contains_key(&stream) {
+            tokens.insert(stream.clone(), token_at(to, &stream, version).await?);
+        }
+        last = last_position(record, &commit);
+        parcels.push(Parcel { record, stream, version, events: commit.events.len() });
+    }
+    let appends = parcels.iter().map(|parcel| {
+        let token = tokens.get(&parcel.stream).copied().unwrap_or(0);
+        async move { parcel.append(to, token).await }
+    });
+    let appended: Vec<u64> = stream::iter(appends).buffered(WINDOW).try_collect().await?;
+    for (parcel, token) in parcels.iter().zip(appended) {
+        tokens.insert(parcel.stream.clone(), token);
+    }
+    Ok((parcels.len(), last))
+}
+
+impl Parcel<'_> {
+    async fn append(&self, to: &dyn EventStore, token: u64) -> Result<u64, CopyError> {
+        let append = Append {
+            stream: &self.stream,
+            version: self.version,
+            token,
+            events: self.events,
+            frame: self.record.frame.clone(),
+        };
+        match to.append(append).await {
+            Ok(appended) => Ok(appended.token),
+            Err(AppendError::Conflict { .. }) => Err(CopyError::Differs(self.record.position)),
+            Err(AppendError::Refused(error) | AppendError::Unknown(error)) => {
+                Err(CopyError::Target(error))
+            }
+        }
+    }
+}
+
+/// The target's token of the commit that ends at `version`.
+async fn token_at(
+    to: &dyn EventStore,
+    stream: &StreamId,
+    version: Version,
+) -> Result<u64, CopyError> {
+    let found = to.read_stream(stream, version, 1).await.map_err(CopyError::Target)?;
+    let missing =
+        || CopyError::Target(StoreError::corrupt(format!("stream {stream} lost its end")));
+    Ok(found.first().ok_or_else(missing)?.token)
+}
+
+async fn move_checkpoints(
+    from: House<'_>,
+    to: House<'_>,
+    handlers: &[&str],
+) -> Result<u64, CopyError> {
+    let mut moved = 0;
+    for handler in handlers {
+        let key = Checkpoint::key(handler, 0);
+        let Some(entry) = from.keyed.get(&key).await.map_err(CopyError::Source)? else { continue };
+        let mut checkpoint = Checkpoint::decode(&entry.value).map_err(CopyError::Source)?;
+        let Some(position) = position_of(from.store, to.store, checkpoint).await? else { continue };
+        checkpoint.position = position;
+        let put = to.keyed.put(&key, checkpoint.encode(), 0, None).await;
+        let put = put.map_err(CopyError::Target)?;
+        moved += u64::from(put.is_some());
+    }
+    Ok(moved)
+}
+
+/// The target's position of the event at `checkpoint` in the source; `None` when the source lost it.
+async fn position_of(
+    from: &dyn EventStore,
+    to: &dyn EventStore,
+    Checkpoint { position, event }: Checkpoint,
+) -> Result<Option<Position>, CopyError> {
+    let ours = from.read_log(position - 1, 1).await.map_err(CopyError::Source)?;
+    let Some(ours) = ours.first() else { return Ok(None) };
+    let commit = decode(ours)?;
+    let Some(at) = commit.events.iter().position(|e| e.id == event) else { return Ok(None) };
+    let stream = commit.stream_id().map_err(|e| CopyError::Frame(position, e))?;
+    let theirs = to.read_stream(&stream, commit.first_version, 1).await;
+    let theirs = theirs.map_err(CopyError::Target)?;
+    Ok(theirs.first().map(|theirs| theirs.position + at as u64))
+}

@@ -1,0 +1,218 @@
+//! Copying a log to another store.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex},
+};
+
+use catga::{
+    Append, CommandId, CopyError, CopyStep, EventStore, FileStore, House, Keyed, MemoryKeyed,
+    MemoryStore, Position, Record, StreamId, copy,
+    prelude::*,
+    testing::{Fault, ScriptedStore},
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Noted", version = 1)]
+struct Noted {
+    note: u64,
+}
+
+#[derive(Debug, Clone, Event)]
+enum NoteEvent {
+    Noted(Noted),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Notes(Vec<u64>);
+
+impl Aggregate for Notes {
+    type Event = NoteEvent;
+    const NAME: &'static str = "notes";
+
+    fn apply(&mut self, NoteEvent::Noted(noted): &NoteEvent) {
+        self.0.push(noted.note);
+    }
+}
+
+/// Notes `note` as often as `times` says, in one commit.
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "notes.note", output = usize)]
+struct Note {
+    #[key]
+    notes: String,
+    note: u64,
+    times: usize,
+}
+
+#[command_handler]
+fn note(note: Note, notes: &mut Root<Notes>) -> Result<usize, catga::Error> {
+    for _ in 0..note.times {
+        notes.record(Noted { note: note.note });
+    }
+    Ok(notes.0.len())
+}
+
+/// What the handler saw.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<Vec<u64>>>);
+
+impl Resource for Seen {}
+
+#[event_handler(name = "seer")]
+async fn see(noted: Recorded<Noted>, seen: &Seen) -> Result<(), std::convert::Infallible> {
+    seen.0.lock().unwrap().push(noted.note);
+    Ok(())
+}
+
+async fn start(store: Arc<dyn EventStore>, keyed: Arc<dyn Keyed>) -> (Catga, Seen) {
+    let seen = Seen::default();
+    let builder = Catga::builder().store(store).keyed(keyed).resource(seen.clone());
+    (builder.start().await.unwrap(), seen)
+}
+
+/// A store with 300 commits of 1 to 3 events in 7 streams, all of them seen by the handler.
+async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKeyed>) {
+    let (store, keyed) = (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new()));
+    let (catga, seen) = start(store.clone(), keyed.clone()).await;
+    let mut events = 0;
+    for n in 0..300_u64 {
+        let times = usize::try_from(n % 3).unwrap() + 1;
+        let command_id = CommandId::new(format!("command-{n}"));
+        let metadata = Metadata { command_id, ..Metadata::default() };
+        let note = Note { notes: (n % 7).to_string(), note: n, times };
+        catga.execute(note, &metadata).await.unwrap();
+        events += times;
+    }
+    while seen.0.lock().unwrap().len() < events {
+        tokio::task::yield_now().await;
+    }
+    catga.shutdown().await;
+    (store, keyed)
+}
+
+async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
+    let records: Vec<Record> = store.read_log(0, 10_000).await.unwrap();
+    records.into_iter().map(|record| record.frame).collect()
+}
+
+fn house<'a>(store: &'a dyn EventStore, keyed: &'a dyn Keyed) -> House<'a> {
+    House { store, keyed }
+}
+
+#[tokio::test]
+async fn a_copy_has_everything_and_its_handlers_go_on() {
+    let (store, keyed) = filled().await;
+    let directory = tempfile::tempdir().unwrap();
+    let target = Arc::new(FileStore::open(&directory).unwrap());
+    let seen = RefCell::new(Vec::new());
+    let copied = copy(house(&*store, &*keyed), house(&*target, &*target), &["seer"], |progress| {
+        assert_eq!(progress.end, 600);
+        seen.borrow_mut().push((progress.step, progress.position));
+    })
+    .await
+    .unwrap();
+    assert_eq!((copied.written, copied.found, copied.checkpoints), (300, 0, 1));
+    assert_eq!(frames(&*target).await, frames(&*store).await);
+    let seen = seen.into_inner();
+    assert!(seen.contains(&(CopyStep::Copy, 600)) && seen.contains(&(CopyStep::Verify, 600)));
+
+    let (catga, seen) = start(target.clone(), target.clone()).await;
+    // The id of a command that was done before the move.
+    let command_id = CommandId::new("command-3");
+    let again = Metadata { command_id, ..Metadata::default() };
+    let first = Note { notes: "3".to_owned(), note: 3, times: 1 };
+    assert!(catga.execute(first, &again).await.unwrap().is_replay);
+    catga.send(Note { notes: "3".to_owned(), note: 1_000, times: 1 }).await.unwrap();
+    while seen.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    catga.shutdown().await;
+    assert_eq!(*seen.0.lock().unwrap(), [1_000], "nothing is delivered again");
+}
+
+#[tokio::test]
+async fn a_copy_that_was_interrupted_goes_on() {
+    let (store, keyed) = filled().await;
+    let inner = Arc::new(MemoryStore::new());
+    let target = ScriptedStore::new(inner.clone());
+    let there = MemoryKeyed::new();
+    let run = || copy(house(&*store, &*keyed), house(&target, &there), &["seer"], |_| {});
+    for well in [20, 35] {
+        target.script(std::iter::repeat_n(None, well).chain([Some(Fault::Refuse)]));
+        let error = run().await.unwrap_err();
+        assert!(matches!(error, CopyError::Target(_)), "{error}");
+    }
+    let copied = run().await.unwrap();
+    assert_eq!(copied.written + copied.found, 300);
+    assert!(copied.found >= 40, "{copied:?}");
+    assert_eq!(frames(&*inner).await, frames(&*store).await);
+    let again = run().await.unwrap();
+    assert_eq!((again.written, again.found), (0, 300), "a finished copy is only compared");
+}
+
+async fn append(store: &dyn EventStore, record: &Record) {
+    let commit = record.commit().unwrap();
+    let stream: StreamId = commit.stream_id().unwrap();
+    let (version, events) = (commit.first_version - 1, commit.events.len());
+    let frame = record.frame.clone();
+    store.append(Append { stream: &stream, version, token: 0, events, frame }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_target_with_something_else_is_refused_and_left_alone() {
+    let (store, keyed) = filled().await;
+    let (other, _) = filled().await;
+    let there = MemoryKeyed::new();
+    let differs = |target: Arc<MemoryStore>| {
+        let (store, keyed, there) = (store.clone(), keyed.clone(), &there);
+        async move {
+            let before = frames(&*target).await;
+            let copied =
+                copy(house(&*store, &*keyed), house(&*target, there), &["seer"], |_| {}).await;
+            assert_eq!(frames(&*target).await, before, "nothing is written");
+            match copied {
+                Err(CopyError::Differs(position)) => position,
+                outcome => panic!("{outcome:?}"),
+            }
+        }
+    };
+    assert_eq!(differs(other.clone()).await, 1, "another log of the same streams");
+    let longer = Arc::new(MemoryStore::new());
+    for record in store.read_log(0, 1_000).await.unwrap() {
+        append(&*longer, &record).await;
+    }
+    let one_more: Position = 601;
+    append(&*longer, &foreign(&*other).await).await;
+    assert_eq!(differs(longer).await, one_more, "the target has more than the source");
+}
+
+/// A commit of a stream that `store` does not have.
+async fn foreign(store: &dyn EventStore) -> Record {
+    let mut record = store.read_log(0, 1).await.unwrap().remove(0);
+    let mut commit = record.commit().unwrap();
+    commit.stream = "notes/more";
+    let frame = commit.encode();
+    record.frame = frame;
+    record
+}
+
+#[tokio::test]
+async fn damage_in_the_source_stops_the_copy() {
+    let (store, keyed) = filled().await;
+    let damaged = MemoryStore::new();
+    for record in store.read_log(0, 10).await.unwrap() {
+        append(&damaged, &record).await;
+    }
+    let frame = bytes::Bytes::from_static(b"\x01no commit");
+    let stream = StreamId::new("notes", "bad").unwrap();
+    damaged
+        .append(Append { stream: &stream, version: 0, token: 0, events: 1, frame })
+        .await
+        .unwrap();
+    let (target, there) = (MemoryStore::new(), MemoryKeyed::new());
+    let error =
+        copy(house(&damaged, &*keyed), house(&target, &there), &[], |_| {}).await.unwrap_err();
+    assert!(matches!(error, CopyError::Frame(..)), "{error}");
+}
