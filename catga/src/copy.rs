@@ -127,15 +127,22 @@ async fn compare(
     let (mut here, mut there, mut commits) = (0, 0, 0);
     loop {
         let theirs = to.read_log(there, PAGE).await.map_err(CopyError::Target)?;
-        let Some(last) = theirs.last() else { return Ok((here, commits)) };
-        let ours = from.read_log(here, theirs.len()).await.map_err(CopyError::Source)?;
-        for (i, record) in theirs.iter().enumerate() {
-            let same = ours.get(i).filter(|ours| here < end && ours.frame == record.frame);
-            let Some(ours) = same else { return Err(CopyError::Differs(here + 1)) };
-            here = last_position(ours, &decode(ours)?);
+        if theirs.is_empty() {
+            return Ok((here, commits));
         }
-        there = last_position(last, &decode(last)?);
-        commits += theirs.len() as u64;
+        let ours = from.read_log(here, theirs.len()).await.map_err(CopyError::Source)?;
+        if ours.is_empty() {
+            return Err(CopyError::Differs(here + 1));
+        }
+        // Either page may be shorter than asked for; what is left of the other is read again.
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            if here >= end || ours.frame != theirs.frame {
+                return Err(CopyError::Differs(here + 1));
+            }
+            let commit = decode(ours)?;
+            (here, there) = (last_position(ours, &commit), last_position(theirs, &commit));
+            commits += 1;
+        }
         progress(here);
     }
 }

@@ -21,7 +21,7 @@ use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// The log: commits in one total order, each also in the order of its stream.
 ///
-/// A store keeps opaque frames; it never looks into one. All methods can be called from many tasks
+/// A store keeps opaque frames, and need not look into one. All methods can be called from many tasks
 /// at once.
 pub trait EventStore: Send + Sync + 'static {
     /// Appends one commit at the end of its stream and of the log, if the stream still ends at
@@ -33,7 +33,7 @@ pub trait EventStore: Send + Sync + 'static {
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
     /// The commits of `stream` that hold version `from` or a later one, oldest first, at most
-    /// `limit` (1 or more) of them; none when the stream ends before `from`.
+    /// `limit` (1 or more) of them, and fewer only when the stream ends there.
     ///
     /// # Errors
     /// [`StoreError`] when the store can't be read.
@@ -45,7 +45,8 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;
 
     /// The commits that hold a position above `after`, in log order, at most `limit` (1 or more) of
-    /// them. A commit is in the answer only when every commit before it is visible too.
+    /// them, and none only when the log ends there. A commit is in the answer only when every commit before
+    /// it is visible too.
     ///
     /// # Errors
     /// [`StoreError`] when the store can't be read.
