@@ -5,11 +5,15 @@
 
 mod memory;
 mod memory_keyed;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore};
 pub use self::{memory::MemoryStore, memory_keyed::MemoryKeyed};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use catga::{DurabilityReport, EventStore, Keyed, MemoryKeyed, MemoryStore};
+use catga::{
+    DurabilityReport, EventStore, Keyed, MemoryKeyed, MemoryStore, RedisOptions, RedisStore,
+};
 
 use crate::cli::{Backends, Persistence};
 
@@ -33,6 +35,10 @@ impl fmt::Debug for Backend {
 pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
     let (store, keyed): (Arc<dyn EventStore>, Arc<dyn Keyed>) = match flags.persistence {
         Persistence::Inmemory => (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new())),
+        Persistence::Redis => {
+            let store = Arc::new(open_redis(flags).await?);
+            (store.clone(), store)
+        }
     };
     let durability = store.durability().await?;
     if durability.level < flags.require_durability {
@@ -43,6 +49,17 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
         .into());
     }
     Ok(Backend { store, keyed, durability })
+}
+
+async fn open_redis(flags: &Backends) -> Result<RedisStore, Failure> {
+    let options = RedisOptions {
+        prefix: flags.redis_prefix.clone(),
+        ..RedisOptions::new(flags.redis.expose())
+    };
+    let address = options.address();
+    RedisStore::connect(options).await.map_err(|error| {
+        format!("can't use the Redis server at {address} (--redis): {error}").into()
+    })
 }
 
 /// What an acknowledged command survives, with the settings that say so, a line each.

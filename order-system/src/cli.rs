@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Examples:
   order-system                       serve on http://127.0.0.1:5000, in memory
   order-system --port 0              serve on a free port; the first line says which
+  order-system --persistence redis   keep the log on the Redis server at localhost:6379
   order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
@@ -71,7 +72,7 @@ pub struct Serve {
     #[command(flatten)]
     pub backends: Backends,
     /// This node's name in the log [default: node- and six random digits]
-    #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = node_id, help_heading = "Server")]
+    #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = name, help_heading = "Server")]
     pub node_id: Option<String>,
     /// How log lines look, on stderr
     #[arg(long, global = true, env = "CATGA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Observability")]
@@ -102,11 +103,24 @@ pub struct Serve {
 #[command(next_help_heading = "Backends")]
 pub struct Backends {
     /// What brings events to event handlers
-    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory)]
+    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_parser = transport, default_value = "inmemory")]
     pub transport: Transport,
     /// Where the log is
     #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory)]
     pub persistence: Persistence,
+    /// The Redis server: host:port, redis://user:password@host:port/db, rediss:// for TLS, or unix: and a path
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_REDIS",
+        hide_env_values = true,
+        default_value = "localhost:6379",
+        value_name = "SERVER"
+    )]
+    pub redis: ServerAddress,
+    /// What the keys on the Redis server begin with, so that services can share it
+    #[arg(long, global = true, env = "CATGA_REDIS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
+    pub redis_prefix: String,
     /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
     /// power-loss
     #[arg(
@@ -118,6 +132,29 @@ pub struct Backends {
         value_name = "LEVEL"
     )]
     pub require_durability: Durability,
+}
+
+/// Where a server is. The text may hold a password, so it is not shown.
+#[derive(Clone)]
+pub struct ServerAddress(String);
+
+impl ServerAddress {
+    /// The text as it was given.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ServerAddress {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerAddress(..)")
+    }
 }
 
 /// The transports there are.
@@ -132,6 +169,8 @@ pub enum Transport {
 pub enum Persistence {
     /// In memory, gone with the process
     Inmemory,
+    /// On the Redis server at --redis
+    Redis,
 }
 
 /// How log lines look.
@@ -157,7 +196,17 @@ impl Persistence {
     pub fn name(self) -> &'static str {
         match self {
             Self::Inmemory => "inmemory",
+            Self::Redis => "redis",
         }
+    }
+}
+
+fn transport(text: &str) -> Result<Transport, &'static str> {
+    match text {
+        "redis" | "nats" => {
+            Err("not available yet; inmemory delivers from the log, on every store")
+        }
+        _ => Transport::from_str(text, false).map_err(|_| "inmemory is allowed"),
     }
 }
 
@@ -168,7 +217,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn node_id(text: &str) -> Result<String, String> {
+fn name(text: &str) -> Result<String, String> {
     match catga::StreamId::new("node", text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed".to_owned()),

@@ -1,4 +1,6 @@
-//! What the end-to-end tests share: a server as a child process, and waiting without sleeping.
+//! What the end-to-end tests share: servers as child processes, and waiting without sleeping.
+
+pub mod redis;
 
 use std::{
     path::PathBuf,
