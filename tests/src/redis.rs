@@ -65,6 +65,27 @@ impl RedisServer {
         self.wait_until_ready().await;
     }
 
+    /// Adds to the flags of the next start.
+    pub fn set(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+    }
+
+    /// Makes it stand still, as a machine does that swaps: connections stay open, and nothing answers.
+    pub async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().await;
+        assert!(status.expect("`kill` can be run").success());
+    }
+
     /// What it answers to one command, as it stands on the wire. Words can't hold spaces.
     pub async fn command(&self, command: &str) -> String {
         self.try_command(command).await.expect("the server answers")

@@ -87,10 +87,11 @@ impl RedisStore {
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
         let link = Link::new(options.connection_info()?);
-        let link = Arc::new(link.map_err(CallError::NotSent)?);
-        Server::ask(&link).await?.check()?;
+        let link = Arc::new(link.map_err(|error| CallError::NotSent(error).in_full())?);
+        Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
         let keys = Arc::new(Keys::new(&options.prefix));
-        let head = Arc::new(Head::new(read_head(&link, &keys).await?));
+        let head = read_head(&link, &keys).await.map_err(|error| error.in_full())?;
+        let head = Arc::new(Head::new(head));
         let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
         Ok(Self {
             address: options.address(),
@@ -269,7 +270,7 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-async fn read_head(link: &Link, keys: &Keys) -> Result<Position, StoreError> {
+async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
     let command = redis::Cmd::get(&keys.head);
     let head: Option<Position> =
         link.call(|mut c| async move { command.query_async(&mut c).await }).await?;

@@ -179,7 +179,8 @@ pub(super) fn explain(error: &RedisError) -> String {
         ErrorKind::AuthenticationFailed => "it refuses the user name or password".to_owned(),
         ErrorKind::Io if error.is_connection_refusal() => "it can't be reached".to_owned(),
         ErrorKind::Io if error.is_timeout() => "it did not answer in time".to_owned(),
-        ErrorKind::Io => "the connection broke".to_owned(),
+        ErrorKind::Io => "there is no connection".to_owned(),
+        ErrorKind::Client => "the connection can't be made".to_owned(),
         _ => match error.code() {
             Some("OOM") => "it is out of memory (OOM)".to_owned(),
             Some("READONLY") => "it is a read-only replica (READONLY)".to_owned(),
@@ -195,7 +196,17 @@ pub(super) fn explain(error: &RedisError) -> String {
 }
 
 impl CallError {
-    pub(super) fn error(&self) -> &RedisError {
+    /// For who starts the program, with what the client itself says: it may hold the address, not the password.
+    pub(super) fn in_full(&self) -> StoreError {
+        let error = self.error();
+        let explained = explain(error);
+        StoreError::unavailable(match error.kind() {
+            ErrorKind::Io | ErrorKind::Client => format!("{explained}: {error}"),
+            _ => explained,
+        })
+    }
+
+    fn error(&self) -> &RedisError {
         match self {
             Self::NotSent(error) | Self::Failed(error) => error,
         }

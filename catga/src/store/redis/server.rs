@@ -17,12 +17,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn ask(link: &Link) -> Result<Self, StoreError> {
+    pub(super) async fn ask(link: &Link) -> Result<Self, CallError> {
         let text: String =
             link.call(|mut c| async move { redis::cmd("INFO").query_async(&mut c).await }).await?;
         let mut server = Self { info: parse_info(&text), config: None };
-        // An older server would not understand the next question.
-        server.check_version()?;
+        if server.check_version().is_err() {
+            // It would not understand the next question.
+            return Ok(server);
+        }
         let config = link
             .call(|mut c| async move {
                 redis::cmd("CONFIG")
@@ -35,7 +37,7 @@ impl Server {
         match config {
             Ok(config) => server.config = Some(config),
             Err(CallError::Failed(error)) if error.code().is_some() => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
         Ok(server)
     }
