@@ -7,11 +7,15 @@ mod file;
 mod index;
 mod memory;
 mod memory_keyed;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore};
 pub use self::{
     file::{FileError, FileStore, Verified},
     memory::MemoryStore,

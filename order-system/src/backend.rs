@@ -4,7 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
     Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
-    House, Keyed, Kind, MemoryKeyed, MemoryStore,
+    House, Keyed, Kind, MemoryKeyed, MemoryStore, RedisOptions, RedisStore,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -48,24 +48,12 @@ impl Stores {
     }
 }
 
-fn open_file(directory: &Path) -> Result<Stores, FileError> {
-    FileStore::open(directory).map(Stores::of)
-}
-
 /// Opens the store that the flags name, and asks it how durable it is.
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
 pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let Stores { store, keyed } = match flags.persistence {
-        Persistence::Inmemory => {
-            Stores { store: Arc::new(MemoryStore::new()), keyed: Arc::new(MemoryKeyed::new()) }
-        }
-        Persistence::File => {
-            let directory = &flags.data_dir;
-            open_file(directory).map_err(|error| data_dir(directory, &error))?
-        }
-    };
+    let Stores { store, keyed } = open_stores(flags).await?;
     let durability = store.durability().await?;
     if durability.level < flags.require_durability {
         return Err(format!(
@@ -75,6 +63,41 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
         .into());
     }
     Ok(Backend { store, keyed, durability })
+}
+
+async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
+    let (flag, location) = match flags.persistence {
+        Persistence::Inmemory => {
+            return Ok(Stores {
+                store: Arc::new(MemoryStore::new()),
+                keyed: Arc::new(MemoryKeyed::new()),
+            });
+        }
+        Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
+        Persistence::Redis => {
+            ("--redis", Location::Redis(flags.redis.clone(), flags.redis_prefix.clone()))
+        }
+    };
+    open_at(&location).await.map_err(|error| format!("{flag}: {error}").into())
+}
+
+async fn open_at(location: &Location) -> Result<Stores, Failure> {
+    match location {
+        Location::File(directory) => {
+            FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
+        }
+        Location::Redis(server, prefix) => {
+            let options =
+                RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(server.expose()) };
+            let address = options.address();
+            let store = RedisStore::connect(options).await;
+            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+        }
+    }
+}
+
+fn file(directory: &Path, error: &FileError) -> Failure {
+    format!("{}: {error}", directory.display()).into()
 }
 
 /// What an acknowledged command survives, with the settings that say so, a line each.
@@ -106,11 +129,13 @@ pub async fn check(flags: &Backends) -> Result<String, Failure> {
 /// # Errors
 /// When a store can't be opened, read or written, or when the target holds something else.
 pub async fn copy(from: &Location, to: &Location) -> Result<String, Failure> {
-    let Location::File(source) = from;
-    FileStore::verify(source)
-        .map_err(|error| format!("--from file:{}: {error}", source.display()))?;
-    let from = open_location(from).map_err(|error| format!("--from: {error}"))?;
-    let to = open_location(to).map_err(|error| format!("--to: {error}"))?;
+    if let Location::File(directory) = from {
+        // Opening a directory makes a log where there is none.
+        let verified = FileStore::verify(directory);
+        verified.map_err(|error| format!("--from: {}", file(directory, &error)))?;
+    }
+    let from = open_at(from).await.map_err(|error| format!("--from: {error}"))?;
+    let to = open_at(to).await.map_err(|error| format!("--to: {error}"))?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec} {eta}")
             .expect("the template is sound"),
@@ -144,19 +169,13 @@ pub async fn copy(from: &Location, to: &Location) -> Result<String, Failure> {
     ))
 }
 
-fn open_location(location: &Location) -> Result<Stores, Failure> {
-    match location {
-        Location::File(directory) => Ok(open_file(directory)
-            .map_err(|error| format!("file:{}: {error}", directory.display()))?),
-    }
-}
-
 /// `order-system verify`: what the log below `--data-dir` holds.
 ///
 /// # Errors
 /// When something there is not as it was written, or can't be read.
 pub fn verify(flags: &Backends) -> Result<String, Failure> {
-    let found = FileStore::verify(&flags.data_dir).map_err(|e| data_dir(&flags.data_dir, &e))?;
+    let found = FileStore::verify(&flags.data_dir)
+        .map_err(|error| format!("--data-dir: {}", file(&flags.data_dir, &error)))?;
     let end = match found.torn_bytes {
         0 if found.is_closed => "it was closed".to_owned(),
         0 => "it was not closed, and ends with a whole commit".to_owned(),
@@ -172,8 +191,4 @@ pub fn verify(flags: &Backends) -> Result<String, Failure> {
         found.streams,
         found.head,
     ))
-}
-
-fn data_dir(directory: &Path, error: &FileError) -> Failure {
-    format!("--data-dir {}: {error}", directory.display()).into()
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,6 +16,7 @@ Examples:
   order-system --port 0              serve on a free port; the first line says which
   order-system --persistence file --data-dir /var/lib/orders
                                      keep the orders in files
+  order-system --persistence redis   keep the log on the Redis server at localhost:6379
   order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
@@ -31,7 +32,8 @@ pub struct Cli {
 }
 
 /// What `--from` takes.
-const LOCATIONS: &str = "Where from: file:DIR";
+const LOCATIONS: &str = "Where from: file:DIR or a server as --redis takes it with its redis://, rediss:// or \
+                         unix:, and #PREFIX behind it when its keys don't begin with catga";
 
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -90,7 +92,7 @@ pub struct Serve {
     #[command(flatten)]
     pub backends: Backends,
     /// This node's name in the log [default: node- and six random digits]
-    #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = node_id, help_heading = "Server")]
+    #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = name, help_heading = "Server")]
     pub node_id: Option<String>,
     /// How log lines look, on stderr
     #[arg(long, global = true, env = "CATGA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Observability")]
@@ -121,7 +123,7 @@ pub struct Serve {
 #[command(next_help_heading = "Backends")]
 pub struct Backends {
     /// What brings events to event handlers
-    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory)]
+    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_parser = transport, default_value = "inmemory")]
     pub transport: Transport,
     /// Where the log is
     #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory)]
@@ -129,6 +131,19 @@ pub struct Backends {
     /// The directory of --persistence file; it is made when it is not there
     #[arg(long, global = true, env = "CATGA_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// The Redis server: host:port, redis://user:password@host:port/db, rediss:// for TLS, or unix: and a path
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_REDIS",
+        hide_env_values = true,
+        default_value = "localhost:6379",
+        value_name = "SERVER"
+    )]
+    pub redis: ServerAddress,
+    /// What the keys on the Redis server begin with, so that services can share it
+    #[arg(long, global = true, env = "CATGA_REDIS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
+    pub redis_prefix: String,
     /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
     /// power-loss
     #[arg(
@@ -140,6 +155,29 @@ pub struct Backends {
         value_name = "LEVEL"
     )]
     pub require_durability: Durability,
+}
+
+/// Where a server is. The text may hold a password, so it is not shown.
+#[derive(Clone)]
+pub struct ServerAddress(String);
+
+impl ServerAddress {
+    /// The text as it was given.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ServerAddress {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerAddress(..)")
+    }
 }
 
 /// The transports there are.
@@ -156,22 +194,30 @@ pub enum Persistence {
     Inmemory,
     /// In files below --data-dir, for one machine; survives a power cut
     File,
+    /// On the Redis server at --redis
+    Redis,
 }
 
-/// A store to copy from or to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A store with its address.
+#[derive(Debug, Clone)]
 pub enum Location {
-    /// A directory.
+    /// In a directory.
     File(PathBuf),
+    /// On a Redis server, below a prefix.
+    Redis(ServerAddress, String),
 }
 
 impl FromStr for Location {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let (server, prefix) = text.split_once('#').unwrap_or((text, "catga"));
+        let at = || ServerAddress(server.to_owned());
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
-            _ => Err("file:DIR is allowed".to_owned()),
+            Some(("redis" | "rediss" | "unix", _)) => Ok(Self::Redis(at(), name(prefix)?)),
+            _ => Err("file:DIR, redis://SERVER, rediss://SERVER and unix:PATH are allowed; \
+                      #PREFIX may follow a server"),
         }
     }
 }
@@ -200,7 +246,17 @@ impl Persistence {
         match self {
             Self::Inmemory => "inmemory",
             Self::File => "file",
+            Self::Redis => "redis",
         }
+    }
+}
+
+fn transport(text: &str) -> Result<Transport, &'static str> {
+    match text {
+        "redis" | "nats" => {
+            Err("not available yet; inmemory delivers from the log, on every store")
+        }
+        _ => Transport::from_str(text, false).map_err(|_| "inmemory is allowed"),
     }
 }
 
@@ -211,9 +267,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn node_id(text: &str) -> Result<String, String> {
+fn name(text: &str) -> Result<String, &'static str> {
     match catga::StreamId::new("node", text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed".to_owned()),
+        Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed"),
     }
 }

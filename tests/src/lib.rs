@@ -1,4 +1,6 @@
-//! What the end-to-end tests share: a server as a child process, and waiting without sleeping.
+//! What the end-to-end tests share: servers as child processes, and waiting without sleeping.
+
+pub mod redis;
 
 use std::{
     path::PathBuf,
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    time::timeout,
 };
 
 /// The built `order-system`, which lies beside the tests in the target folder.
@@ -46,11 +49,24 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(binary())
-            .args(["--port", "0", "--log", "warn"])
-            .args(flags)
+        Self::spawn(
+            Command::new(binary()).args(["--log", "warn"]).args(flags).stderr(Stdio::null()),
+        )
+        .await
+    }
+
+    /// Starts a server with `flags` that writes its log to a file.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_logged(flags: &[&str], log: std::fs::File) -> Self {
+        Self::spawn(Command::new(binary()).args(flags).stderr(log)).await
+    }
+
+    async fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--port", "0"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("the program can be started");
@@ -59,6 +75,18 @@ impl Server {
         let line = lines.next_line().await.expect("stdout can be read").expect("it prints a line");
         let url = line.strip_prefix("listening on ").expect("the first line says where").to_owned();
         Self { child, url, client: Client::new() }
+    }
+
+    /// Ends it as an operator does, and answers the exit code.
+    ///
+    /// # Panics
+    /// When it takes longer than 15 seconds.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(status.expect("`kill` can be run").success());
+        let exit = timeout(Duration::from_secs(15), self.child.wait()).await;
+        exit.expect("it stops in time").expect("it can be waited for").code()
     }
 
     /// A GET request.

@@ -1,0 +1,334 @@
+//! A store on a Redis server, 7.0 or newer.
+//!
+//! All keys begin with `{prefix}`:
+//!
+//! | key | type | what |
+//! |---|---|---|
+//! | `…:s:<stream>` | list | an element for each event of the stream, so that its length is the version |
+//! | `…:log` | stream | an entry for each commit, with the id `0-<position of its last event>` |
+//! | `…:head` | integer | the position of the last event |
+//! | `…:k:<key>` | string | a value of [`Keyed`](crate::Keyed), its revision in front |
+//! | `…:revision` | integer | the last revision of any value |
+//!
+//! A commit is eight bytes with the position of its first event, and the frame. It is stored twice: in the log,
+//! and as the element of its first event in its stream's list, where the elements of its other events are
+//! numbers that say how far back it is. One script checks the version and writes all of it.
+//!
+//! Redis answers one command after the other, so who sees a position sees all below it (P5).
+
+mod head;
+mod keyed;
+mod keys;
+mod link;
+mod options;
+mod server;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use redis::{Cmd, Script, ScriptInvocation, Value};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use self::options::RedisOptions;
+use self::{
+    head::Head,
+    keys::Keys,
+    link::{CallError, Link},
+    server::Server,
+};
+use super::{Append, AppendError, Appended, DurabilityReport, EventStore, StoreError};
+use crate::{BoxFuture, Position, Record, StreamId, Version};
+
+/// How long opening the store may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many commits are asked for at first. A commit can have a megabyte, and the answer has to come in time.
+const FIRST_PAGE: usize = 64;
+
+/// After an answer of so many bytes the next one is of as many commits, not more.
+const SMALL_PAGE: usize = 64 << 10;
+
+/// A page of the log ends after so many bytes, even when it could hold more commits.
+const LARGE_PAGE: usize = 4 << 20;
+
+/// A log and the values beside it on a Redis server.
+///
+/// It goes on by itself when the server was away. When the server comes back with less of the log than was
+/// seen, or is another one, every call answers an error from then on: only a new start can tell what is true.
+pub struct RedisStore {
+    address: String,
+    keys: Arc<Keys>,
+    link: Arc<Link>,
+    head: Arc<Head>,
+    scripts: Scripts,
+    /// Keeps `head` up to date. It ends with the store.
+    _follower: AbortOnDropHandle<()>,
+}
+
+struct Scripts {
+    append: Script,
+    put: Script,
+    delete: Script,
+}
+
+impl RedisStore {
+    /// Opens the log on the server, which may be empty. It takes five seconds at most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server can't be reached, is too old, or could delete events by itself. The text
+    /// does not show the address: [`RedisOptions::address`] is safe to.
+    pub async fn connect(options: RedisOptions) -> Result<Self, StoreError> {
+        timeout(OPEN_TIMEOUT, Self::open(&options))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable("it did not answer in time")))
+    }
+
+    async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
+        options.check_prefix()?;
+        let link = Link::new(options.connection_info()?);
+        let link = Arc::new(link.map_err(|error| CallError::NotSent(error).in_full())?);
+        Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
+        let keys = Arc::new(Keys::new(&options.prefix));
+        let head = read_head(&link, &keys).await.map_err(|error| error.in_full())?;
+        let head = Arc::new(Head::new(head));
+        let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
+        Ok(Self {
+            address: options.address(),
+            keys,
+            link,
+            head,
+            scripts: Scripts {
+                append: Script::new(include_str!("redis/append.lua")),
+                put: Script::new(include_str!("redis/put.lua")),
+                delete: Script::new(include_str!("redis/delete.lua")),
+            },
+            _follower: AbortOnDropHandle::new(follower),
+        })
+    }
+
+    /// What the server answers to `command`, which only reads.
+    async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
+        self.head.check()?;
+        Ok(self.link.call(|mut c| async move { command.query_async(&mut c).await }).await?)
+    }
+
+    /// What the script answers. The client loads it again when the server has forgotten it.
+    async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Value, StoreError> {
+        self.head.check()?;
+        Ok(self.call(script).await?)
+    }
+
+    async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Value, CallError> {
+        self.link.call(|mut c| async move { script.invoke_async(&mut c).await }).await
+    }
+
+    async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
+        self.head.check().map_err(AppendError::Refused)?;
+        let mut call = self.scripts.append.prepare_invoke();
+        call.key(self.keys.stream(append.stream)).key(&self.keys.log).key(&self.keys.head);
+        call.arg(append.version).arg(append.events).arg(&append.frame[..]);
+        let answer = self.call(&call).await.map_err(|error| {
+            let is_refusal = error.is_refusal();
+            let error = StoreError::from(error);
+            if is_refusal { AppendError::Refused(error) } else { AppendError::Unknown(error) }
+        })?;
+        let Some((is_stored, number)) = pair(&answer) else {
+            return Err(AppendError::Unknown(unreadable()));
+        };
+        if is_stored == 0 {
+            return Err(AppendError::Conflict { actual: number });
+        }
+        self.head.rise_to(number + append.events as u64 - 1);
+        Ok(Appended { position: number, token: 0 })
+    }
+
+    async fn read_stream_now(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let key = self.keys.stream(stream);
+        let mut records = Vec::new();
+        let mut index = from.saturating_sub(1);
+        let mut page = limit.min(FIRST_PAGE);
+        loop {
+            let mut command = redis::cmd("LRANGE");
+            let elements = self.ask(command.arg(&key).arg(index).arg(index + page as u64 - 1));
+            let elements = array(elements.await?)?;
+            let is_end = elements.len() < page;
+            let mut bytes = 0;
+            for element in elements {
+                match distance(&element) {
+                    None => {
+                        let record = record(element)?;
+                        bytes += record.frame.len();
+                        records.push(record);
+                    }
+                    // The first version that is wanted is inside a commit.
+                    Some(distance) if records.is_empty() => {
+                        index = index.checked_sub(distance).ok_or_else(unreadable)?;
+                        let first = self.ask(redis::cmd("LINDEX").arg(&key).arg(index)).await?;
+                        records.push(record(first)?);
+                        index += distance;
+                    }
+                    Some(_) => {}
+                }
+                if records.len() == limit {
+                    return Ok(records);
+                }
+            }
+            if is_end {
+                return Ok(records);
+            }
+            index += page as u64;
+            page = next_page(page, bytes).min((limit - records.len()).max(FIRST_PAGE));
+        }
+    }
+
+    async fn read_log_now(
+        &self,
+        mut after: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut page = FIRST_PAGE;
+        loop {
+            page = page.min(limit - records.len());
+            let mut command = redis::cmd("XRANGE");
+            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(page);
+            let entries = array(self.ask(&command).await?)?;
+            let is_end = entries.len() < page;
+            let before = bytes;
+            for entry in entries {
+                let (last, commit) = log_entry(entry)?;
+                let record = record(commit)?;
+                after = last;
+                bytes += record.frame.len();
+                records.push(record);
+            }
+            if is_end || records.len() == limit || bytes >= LARGE_PAGE {
+                return Ok(records);
+            }
+            page = next_page(page, bytes - before);
+        }
+    }
+
+    async fn head_now(&self) -> Result<Position, StoreError> {
+        self.head.check()?;
+        let floor = self.head.position();
+        let head = read_head(&self.link, &self.keys).await?;
+        if head < floor {
+            // Whether the end is lost, or this is a replica that lags, is found out in a moment.
+            return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
+        }
+        self.head.rise_to(head);
+        Ok(head)
+    }
+}
+
+impl EventStore for RedisStore {
+    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(self.append_now(append))
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.read_stream_now(stream, from, limit))
+    }
+
+    fn read_log(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.read_log_now(after, limit))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        Box::pin(self.head_now())
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.head.wait(after))
+    }
+
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        Box::pin(async move { Ok(Server::ask(&self.link).await?.durability()) })
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
+    let command = redis::Cmd::get(&keys.head);
+    let head: Option<Position> =
+        link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
+    Ok(head.unwrap_or(0))
+}
+
+/// How many commits to ask for after `page` of them had `bytes`: more while they are small.
+fn next_page(page: usize, bytes: usize) -> usize {
+    if bytes < SMALL_PAGE { page * 4 } else { page }
+}
+
+fn unreadable() -> StoreError {
+    StoreError::corrupt("Redis holds what catga did not write there")
+}
+
+fn array(value: Value) -> Result<Vec<Value>, StoreError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(unreadable()),
+    }
+}
+
+/// Two numbers.
+fn pair(value: &Value) -> Option<(u64, u64)> {
+    let Value::Array(values) = value else { return None };
+    let [Value::Int(a), Value::Int(b)] = values[..] else { return None };
+    Some((a.try_into().ok()?, b.try_into().ok()?))
+}
+
+/// How far back the commit is, for an element of a stream's list that is not a commit itself.
+fn distance(element: &Value) -> Option<u64> {
+    match element {
+        // A commit is longer: it begins with eight bytes.
+        Value::BulkString(bytes) if bytes.len() < 8 => str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The position in the id of an entry of the log, and its commit.
+fn log_entry(entry: Value) -> Result<(Position, Value), StoreError> {
+    let [Value::BulkString(id), fields] =
+        <[_; 2]>::try_from(array(entry)?).map_err(|_| unreadable())?
+    else {
+        return Err(unreadable());
+    };
+    let position = str::from_utf8(&id).ok().and_then(|id| id.strip_prefix("0-")?.parse().ok());
+    let commit = array(fields)?.into_iter().nth(1);
+    position.zip(commit).ok_or_else(unreadable)
+}
+
+fn record(commit: Value) -> Result<Record, StoreError> {
+    let (position, frame) = split_number(commit)?;
+    Ok(Record { position, token: 0, frame })
+}
+
+/// The eight bytes of a number, and what follows them.
+fn split_number(value: Value) -> Result<(u64, Bytes), StoreError> {
+    let Value::BulkString(bytes) = value else { return Err(unreadable()) };
+    let number = *bytes.first_chunk().ok_or_else(unreadable)?;
+    Ok((u64::from_be_bytes(number), Bytes::from(bytes).slice(8..)))
+}

@@ -1,0 +1,115 @@
+//! Where a Redis server is, and how to say so without its password.
+
+use std::fmt;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, io::tcp::TcpSettings};
+
+use crate::{MAX_KEY, StoreError};
+
+/// Which Redis server, and which keys on it.
+///
+/// Its `Debug` shows no password, and nothing else of this module does either.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// `host:port`, `redis://user:password@host:port/db`, `rediss://…` for TLS, or `unix:/path`.
+    pub server: String,
+    /// What all keys begin with, so that services can share a server: 1 to [`MAX_KEY`] characters
+    /// of `A-Z a-z 0-9 _ -`.
+    pub prefix: String,
+}
+
+impl RedisOptions {
+    /// The keys of `catga` on `server`.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self { server: server.into(), prefix: "catga".to_owned() }
+    }
+
+    /// The server without user name and password, for people.
+    pub fn address(&self) -> String {
+        match self.connection_info() {
+            Ok(info) => match info.addr() {
+                ConnectionAddr::TcpTls { .. } => format!("rediss://{}", info.addr()),
+                ConnectionAddr::Unix(_) => format!("unix:{}", info.addr()),
+                _ => format!("redis://{}", info.addr()),
+            },
+            Err(_) => "an address that can't be read".to_owned(),
+        }
+    }
+
+    /// The server as the client wants it.
+    pub(super) fn connection_info(&self) -> Result<ConnectionInfo, StoreError> {
+        let server = self.server.trim();
+        let has_scheme = server.contains("://") || server.starts_with("unix:");
+        let url = if has_scheme { server.to_owned() } else { format!("redis://{server}") };
+        let unreadable = |_| {
+            // What the client says is left out: it can repeat parts of the text.
+            StoreError::unavailable(
+                "the address is not host:port, redis://…, rediss://… or unix:/path",
+            )
+        };
+        let info = url.as_str().into_connection_info().map_err(unreadable)?;
+        // A command waits for its answer, so nothing is gained by waiting to fill a packet.
+        Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+    }
+
+    /// # Errors
+    /// When the prefix could be read as something else in a key.
+    pub(super) fn check_prefix(&self) -> Result<(), StoreError> {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=MAX_KEY).contains(&self.prefix.len()) && self.prefix.bytes().all(is_plain) {
+            return Ok(());
+        }
+        Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"))
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("server", &self.address())
+            .field("prefix", &self.prefix)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (server, shown) in [
+            ("localhost:6379", "redis://localhost:6379"),
+            ("localhost", "redis://localhost:6379"),
+            ("[::1]:7000", "redis://::1:7000"),
+            (" redis://10.0.0.1:1 ", "redis://10.0.0.1:1"),
+            ("redis://:sEcReT@host:1/2", "redis://host:1"),
+            ("user:sEcReT@host:1", "redis://host:1"),
+            ("rediss://user:sEcReT@host", "rediss://host:6379"),
+            ("unix:/run/redis.sock", "unix:/run/redis.sock"),
+            ("unix:///run/redis.sock?pass=sEcReT", "unix:/run/redis.sock"),
+            ("host:port:sEcReT", "an address that can't be read"),
+            ("localhost:6379,password=sEcReT", "an address that can't be read"),
+            ("http://sEcReT@host", "an address that can't be read"),
+            ("", "an address that can't be read"),
+        ] {
+            let options = RedisOptions::new(server);
+            assert_eq!(options.address(), shown, "{server}");
+            assert!(!format!("{options:?}").contains("sEcReT"), "{server}");
+            if let Err(error) = options.connection_info() {
+                assert!(!error.to_string().contains("sEcReT"), "{server}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_plain() {
+        let check = |prefix: &str| {
+            RedisOptions { prefix: prefix.to_owned(), ..RedisOptions::new("h") }.check_prefix()
+        };
+        assert!(check("catga").is_ok() && check(&"x".repeat(64)).is_ok());
+        for prefix in ["", "a b", "{a}", "a:b", "*", "ä", &"x".repeat(65)] {
+            assert!(check(prefix).is_err(), "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The store on a real Redis server: the promises, and what a server can do to them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use catga::{
+    Append, AppendError, Appended, Commit, EventFrame, EventStore, InMemoryTransport, Keyed,
+    Position, RedisOptions, RedisStore, StreamId, Timestamp, Version, conformance,
+};
+use catga_tests::{eventually, redis::RedisServer};
+use tokio::time::timeout;
+
+async fn store(server: &RedisServer) -> Arc<RedisStore> {
+    Arc::new(RedisStore::connect(RedisOptions::new(server.address())).await.unwrap())
+}
+
+fn stream(key: &str) -> StreamId {
+    StreamId::new("test", key).unwrap()
+}
+
+/// A frame of `events` events, each with a payload of `size` bytes of every value.
+fn frame(stream: &StreamId, version: Version, events: usize, size: usize) -> Bytes {
+    let payload: Vec<u8> = (0..size).map(|i| u8::try_from(i % 256).unwrap()).collect();
+    let event = EventFrame { id: uuid(), name: "Tested", schema: 1, payload: &payload };
+    let commit = Commit {
+        stream: stream.as_str(),
+        first_version: version + 1,
+        time: Timestamp::from_micros(1),
+        node: "test",
+        command: None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        events: vec![event; events],
+    };
+    commit.encode()
+}
+
+/// No test looks at the ids.
+fn uuid() -> catga::EventId {
+    catga::EventId::nil()
+}
+
+async fn append(
+    store: &RedisStore,
+    stream: &StreamId,
+    version: Version,
+    events: usize,
+) -> Result<Appended, AppendError> {
+    let frame = frame(stream, version, events, 10);
+    store.append(Append { stream, version, token: 0, events, frame }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_keeps_its_promises() {
+    let server = RedisServer::start().await;
+    conformance::event_store(store(&server).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_values_keep_their_promises() {
+    let server = RedisServer::start().await;
+    conformance::keyed(store(&server).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_as_a_topic_keeps_its_promises() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_on_one_server_do_not_see_each_other() {
+    let server = RedisServer::start().await;
+    let one = store(&server).await;
+    let options =
+        RedisOptions { prefix: "other".to_owned(), ..RedisOptions::new(server.address()) };
+    let two = RedisStore::connect(options).await.unwrap();
+    append(&one, &stream("a"), 0, 2).await.unwrap();
+    one.put("k", Bytes::from_static(b"1"), 0, None).await.unwrap().unwrap();
+    assert_eq!(two.head().await.unwrap(), 0);
+    assert!(two.read_log(0, 10).await.unwrap().is_empty());
+    assert!(two.read_stream(&stream("a"), 1, 10).await.unwrap().is_empty());
+    assert_eq!(two.get("k").await.unwrap(), None);
+    assert_eq!(append(&two, &stream("a"), 0, 1).await.unwrap().position, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgot_the_scripts_gets_them_again() {
+    let mut server = RedisServer::start().await;
+    let store = store(&server).await;
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    assert_eq!(server.command("SCRIPT FLUSH").await, "+OK");
+    append(&store, &stream("a"), 1, 1).await.unwrap();
+    let revision = store.put("k", Bytes::new(), 0, None).await.unwrap().unwrap();
+
+    server.kill().await;
+    server.restart().await;
+    eventually(|| async { append(&store, &stream("a"), 2, 1).await.map_err(|e| e.to_string()) })
+        .await;
+    assert!(store.delete("k", revision).await.unwrap());
+    assert_eq!(store.read_stream(&stream("a"), 1, 10).await.unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_large_log_is_read_in_pages_that_fit() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    let stream = stream("large");
+    for version in 0..100 {
+        let frame = frame(&stream, version, 1, 100_000);
+        let stream = &stream;
+        store.append(Append { stream, version, token: 0, events: 1, frame }).await.unwrap();
+    }
+    let page = store.read_log(0, 1000).await.unwrap();
+    assert!(page.len() < 100, "10 MB are more than a page, which had {} commits", page.len());
+    let mut whole = page;
+    while let Some(last) = whole.last()
+        && let page = store.read_log(last.position, 1000).await.unwrap()
+        && !page.is_empty()
+    {
+        whole.extend(page);
+    }
+    assert_eq!(whole.len(), 100);
+    // Who replays a stream takes a short page for its end.
+    assert_eq!(store.read_stream(&stream, 1, 1000).await.unwrap(), whole);
+    assert_eq!(store.read_stream(&stream, 50, 30).await.unwrap(), whole[49..79]);
+    assert_eq!(whole[7].frame, frame(&stream, 7, 1, 100_000), "bytes of every value come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    let stream = stream("long");
+    let mut version = 0;
+    let mut commits = Vec::new();
+    for i in 0..150 {
+        let events = i * 7 % 11 + 1;
+        append(&store, &stream, version, events).await.unwrap();
+        commits.extend(vec![i; events]);
+        version += events as u64;
+    }
+    let whole = store.read_stream(&stream, 1, 1000).await.unwrap();
+    assert_eq!(whole.len(), 150);
+    for (from, &commit) in (1..).zip(&commits).step_by(5) {
+        for limit in [1, 2, 70, 1000] {
+            let end = (commit + limit).min(150);
+            let found = store.read_stream(&stream, from, limit).await.unwrap();
+            assert!(found == whole[commit..end], "{limit} commits from version {from}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_woken_over_an_outage_and_by_other_nodes() {
+    let mut server = RedisServer::start().await;
+    let (here, there) = (store(&server).await, store(&server).await);
+    let waiting = |after: Position| {
+        let here = here.clone();
+        tokio::spawn(async move { here.wait(after).await })
+    };
+    let waiter = waiting(0);
+    append(&there, &stream("a"), 0, 1).await.unwrap();
+    timeout(Duration::from_secs(5), waiter).await.expect("it is woken").unwrap().unwrap();
+
+    let waiter = waiting(1);
+    server.kill().await;
+    assert!(here.head().await.unwrap_err().is_unavailable());
+    server.restart().await;
+    let back = Instant::now();
+    eventually(|| async { append(&there, &stream("a"), 1, 1).await.map_err(|e| e.to_string()) })
+        .await;
+    timeout(Duration::from_secs(5), waiter).await.expect("it is woken").unwrap().unwrap();
+    assert!(back.elapsed() < Duration::from_secs(1), "it took {:?}", back.elapsed());
+    assert_eq!(here.head().await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_an_append_to_a_server_that_stands_still_is_not_known_and_happens_once() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    server.pause().await;
+    let outcome = append(&store, &stream("a"), 0, 1).await;
+    assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
+    server.resume().await;
+    // What was sent happens now, or after this attempt, which then wins in its place.
+    let again = eventually(|| async {
+        match append(&store, &stream("a"), 0, 1).await {
+            Ok(_) | Err(AppendError::Conflict { actual: 1 }) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    again.await;
+    assert_eq!(store.read_log(0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_can_not_be_sent_is_refused() {
+    let mut server = RedisServer::start().await;
+    let store = store(&server).await;
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    server.kill().await;
+    // The connection breaks while the first one is under way.
+    eventually(|| async {
+        match append(&store, &stream("a"), 1, 1).await {
+            Err(AppendError::Refused(error)) if error.is_unavailable() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_connections_for_a_while_is_used_again() {
+    let mut server =
+        RedisServer::start_with(&["--requirepass", "right", "--appendonly", "yes"]).await;
+    let options = RedisOptions::new(format!("redis://:right@{}", server.address()));
+    let store = RedisStore::connect(options).await.unwrap();
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    server.kill().await;
+    server.set(&["--requirepass", "wrong"]);
+    server.restart().await;
+    eventually(|| async {
+        match append(&store, &stream("a"), 1, 1).await {
+            Err(AppendError::Refused(error)) if error.to_string().contains("password") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    server.kill().await;
+    server.set(&["--requirepass", "right"]);
+    server.restart().await;
+    eventually(|| async { append(&store, &stream("a"), 1, 1).await.map_err(|e| e.to_string()) })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    for version in 0..3 {
+        append(&store, &stream("a"), version, 1).await.unwrap();
+    }
+    let waiter = {
+        let store = store.clone();
+        tokio::spawn(async move { store.wait(3).await })
+    };
+    assert_eq!(server.command("FLUSHALL").await, "+OK");
+    let woken = timeout(Duration::from_secs(5), waiter).await.expect("it is woken").unwrap();
+    assert!(!woken.unwrap_err().is_unavailable(), "trying again does not help");
+    assert!(store.head().await.is_err() && store.read_log(0, 1).await.is_err());
+    let outcome = append(&store, &stream("a"), 0, 1).await;
+    assert!(matches!(outcome, Err(AppendError::Refused(_))), "{outcome:?}");
+    // A new start reads it as it is now.
+    let store = self::store(&server).await;
+    assert_eq!(append(&store, &stream("a"), 0, 1).await.unwrap().position, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_refuses_before_it_writes() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    append(&store, &stream("a"), 0, 3).await.unwrap();
+    assert_eq!(server.command("CONFIG SET maxmemory 1mb").await, "+OK");
+    let outcome = append(&store, &stream("a"), 3, 1).await;
+    match outcome {
+        Err(AppendError::Refused(error)) => {
+            assert!(error.is_unavailable() && error.to_string().contains("OOM"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(store.put("k", Bytes::new(), 0, None).await.is_err());
+    assert_eq!(store.head().await.unwrap(), 3, "reads go on");
+    assert_eq!(store.read_stream(&stream("a"), 1, 10).await.unwrap().len(), 1);
+    assert_eq!(store.read_log(0, 10).await.unwrap().len(), 1);
+    assert_eq!(server.command("CONFIG SET maxmemory 0").await, "+OK");
+    assert_eq!(append(&store, &stream("a"), 3, 1).await.unwrap().position, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_delete_events_is_refused() {
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let server = RedisServer::start_with(&["--maxmemory-policy", policy]).await;
+        let refused = RedisStore::connect(RedisOptions::new(server.address())).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(policy) && text.contains("noeviction"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_config_is_told_what_can_not_be_known() {
+    let server = RedisServer::start().await;
+    let acl = "ACL SETUSER limited on >pw ~* +@all -config";
+    assert_eq!(server.command(acl).await, "+OK");
+    let options = RedisOptions::new(format!("redis://limited:pw@{}", server.address()));
+    let store = RedisStore::connect(options).await.unwrap();
+    let report = store.durability().await.unwrap();
+    assert_eq!(
+        report.level,
+        catga::Durability::Seconds,
+        "an append-only file, synced we know not how"
+    );
+    assert!(report.advice.unwrap().contains("CONFIG"));
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+}

@@ -1,0 +1,353 @@
+//! order-system on Redis: what is answered stays, over restarts of either side.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use catga_tests::{
+    Server, binary, eventually, order,
+    redis::{DURABLE, RedisServer, free_port},
+};
+use futures_util::{StreamExt, future::join_all};
+use reqwest::{StatusCode, header::RETRY_AFTER};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+
+const ON_REDIS: [&str; 3] = ["--persistence", "redis", "--redis"];
+
+async fn run(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(binary()).args(args).stdin(Stdio::null()).output();
+    let output = timeout(Duration::from_secs(10), output).await.expect("it ends").unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+async fn start(redis: &str) -> Server {
+    Server::start(&[&ON_REDIS[..], &[redis]].concat()).await
+}
+
+/// The receipts that were sent, by what the service wrote to its log.
+fn receipts(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let sent = text.lines().filter(|line| line.contains("receipt sent"));
+    sent.map(|line| line.rsplit("receipt=").next().unwrap().trim().to_owned()).collect()
+}
+
+fn log_in(directory: &TempDir, name: &str) -> (PathBuf, File) {
+    let path = directory.path().join(name);
+    let file = File::create(&path).unwrap();
+    (path, file)
+}
+
+async fn handlers_are_done(server: &Server) {
+    eventually(|| async {
+        let health = server.json("/health").await;
+        let handlers = health["checks"]["handlers"].as_object().unwrap();
+        if handlers.values().all(|h| h["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_life_of_an_order_survives_a_restart_of_the_service() {
+    let redis = RedisServer::start().await;
+    let address = redis.address();
+    let mut server = start(&address).await;
+    let info = server.json("/").await;
+    assert_eq!((&info["persistence"], &info["transport"]), (&json!("redis"), &json!("inmemory")));
+    let created = server
+        .post("/orders", &order("c"))
+        .header("idempotency-key", "create-1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(created.status(), StatusCode::CREATED);
+    let created = created.text().await.unwrap();
+    let id = serde_json::from_str::<Value>(&created).unwrap()["orderId"].clone();
+    let path = format!("/orders/{}", id.as_str().unwrap());
+    let pay = json!({ "paymentMethod": "card" });
+    let paid = |server: &Server| {
+        server.post(&format!("{path}/pay"), &pay).header("idempotency-key", "pay-1").send()
+    };
+    let answer = paid(&server).await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers()["etag"].to_str().unwrap()),
+        (StatusCode::OK, "\"2\"")
+    );
+    let answer = answer.text().await.unwrap();
+    for i in 0..30 {
+        let id = server.create("many").await;
+        if i % 3 == 0 {
+            server.step(&id, "cancel").await;
+        }
+    }
+    let looks = ["/orders?limit=1000", "/stats", &path, &format!("{path}/history")];
+    let mut before = Vec::new();
+    for look in looks {
+        before.push(server.json(look).await);
+    }
+    assert_eq!(server.terminate().await, Some(0));
+
+    let server = start(&address).await;
+    for (look, mut before) in looks.iter().zip(before) {
+        let mut after = server.json(look).await;
+        if let (Some(before), Some(after)) = (before.as_object_mut(), after.as_object_mut()) {
+            before.remove("timestamp");
+            after.remove("timestamp");
+        }
+        assert_eq!(before, after, "{look}");
+    }
+    // P4: the first answers are given again, and nothing happens again.
+    let again = server.post("/orders", &order("c")).header("idempotency-key", "create-1").send();
+    let again = again.await.unwrap();
+    assert_eq!(again.status(), StatusCode::CREATED);
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(again.text().await.unwrap(), created);
+    let again = paid(&server).await.unwrap();
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(again.text().await.unwrap(), answer);
+    let other = server.post("/orders", &order("d")).header("idempotency-key", "create-1").send();
+    assert_eq!(other.await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+
+    let refused = server.post(&format!("{path}/ship"), &json!({ "trackingNumber": "T" }));
+    let refused = refused.header("if-match", "\"1\"").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+    for (step, status) in [("ship", "Shipped"), ("deliver", "Delivered")] {
+        assert_eq!(
+            server.step(path.strip_prefix("/orders/").unwrap(), step).await.status(),
+            StatusCode::OK
+        );
+        assert_eq!(server.json(&path).await["status"], status);
+    }
+    assert_eq!(server.json(&format!("{path}?version=2")).await["status"], "Paid");
+    let history = server.json(&format!("{path}/history")).await;
+    let types: Vec<_> = history.as_array().unwrap().iter().map(|e| e["type"].clone()).collect();
+    assert_eq!(types, ["OrderCreated", "OrderPaid", "OrderShipped", "OrderDelivered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_checkpoints_survive_a_restart_of_the_service() {
+    let redis = RedisServer::start().await;
+    let address = redis.address();
+    let flags = [&ON_REDIS[..], &[&address]].concat();
+    let directory = TempDir::new().unwrap();
+    let (first_log, file) = log_in(&directory, "first");
+    let mut server = Server::start_logged(&flags, file).await;
+    for _ in 0..20 {
+        let id = server.create("c").await;
+        server.step(&id, "pay").await;
+    }
+    handlers_are_done(&server).await;
+    assert_eq!(receipts(&first_log).len(), 20);
+    assert_eq!(server.terminate().await, Some(0));
+
+    let (second_log, file) = log_in(&directory, "second");
+    let server = Server::start_logged(&flags, file).await;
+    let id = server.create("c").await;
+    server.step(&id, "pay").await;
+    handlers_are_done(&server).await;
+    let again = receipts(&second_log);
+    assert_eq!(again.len(), 1, "what was handled before the restart is not handled again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_what_was_answered_survives_the_kill_of_redis_and_the_service_goes_on() {
+    let mut redis = RedisServer::start().await;
+    let address = redis.address();
+    let directory = TempDir::new().unwrap();
+    let (log, file) = log_in(&directory, "log");
+    let server = Server::start_logged(&[&ON_REDIS[..], &[&address]].concat(), file).await;
+    let server = &server;
+    // Clients that send each order until it is answered, as clients with a key may.
+    let client = |client: usize| async move {
+        for i in 0..40 {
+            let key = format!("{client}-{i}");
+            eventually(|| async {
+                let request = server.post("/orders", &order("c")).header("idempotency-key", &key);
+                let answer = request.send().await.map_err(|e| e.to_string())?;
+                match answer.status() {
+                    StatusCode::CREATED => Ok(()),
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        assert!(answer.headers().contains_key(RETRY_AFTER));
+                        Err("unavailable".to_owned())
+                    }
+                    status => panic!("{status}: {}", answer.text().await.unwrap()),
+                }
+            })
+            .await;
+        }
+    };
+    let outage = async {
+        eventually(|| async {
+            let stats = server.json("/stats").await;
+            if stats["totalOrders"].as_u64() > Some(20) { Ok(()) } else { Err(stats.to_string()) }
+        })
+        .await;
+        redis.kill().await;
+        for path in ["/orders", "/stats", "/health"] {
+            let answer = server.get(path).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        let answer = server.post("/orders", &order("c")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        assert!(!answer.text().await.unwrap().contains(&address), "the address is not told");
+        assert_eq!(server.get("/health/live").send().await.unwrap().status(), StatusCode::OK);
+        redis.restart().await;
+        let back = Instant::now();
+        eventually(|| async {
+            match server.get("/health/ready").send().await.unwrap().status() {
+                StatusCode::OK => Ok(()),
+                status => Err(status.to_string()),
+            }
+        })
+        .await;
+        assert!(back.elapsed() < Duration::from_secs(1), "it took {:?}", back.elapsed());
+    };
+    tokio::join!(join_all((0..4).map(client)), outage);
+
+    let orders = server.json("/orders?limit=1000").await;
+    let orders = orders.as_array().unwrap();
+    assert_eq!(orders.len(), 160, "P4: each order is there once");
+    for order in orders {
+        let path = format!("/orders/{}/history", order["id"].as_str().unwrap());
+        assert_eq!(server.json(&path).await.as_array().unwrap().len(), 1);
+    }
+    let id = orders[0]["id"].as_str().unwrap();
+    assert_eq!(server.step(id, "pay").await.status(), StatusCode::OK);
+    handlers_are_done(server).await;
+    assert_eq!(receipts(&log).len(), 1, "P7: event handlers go on");
+    let mut feed = server.get("/events").send().await.unwrap().bytes_stream();
+    let mut text = String::new();
+    while text.matches("\nevent: OrderCreated").count() < 160 || !text.contains("OrderPaid") {
+        let chunk = timeout(Duration::from_secs(5), feed.next()).await.expect("the feed goes on");
+        text.push_str(str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_is_503_and_reads_go_on() {
+    let redis = RedisServer::start().await;
+    let server = start(&redis.address()).await;
+    let id = server.create("c").await;
+    assert_eq!(redis.command("CONFIG SET maxmemory 1mb").await, "+OK");
+    for _ in 0..3 {
+        let answer = server.step(&id, "pay").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+    }
+    assert_eq!(server.json(&format!("/orders/{id}")).await["status"], "Pending");
+    assert_eq!(server.json("/stats").await["totalOrders"], 1);
+    assert_eq!(redis.command("CONFIG SET maxmemory 0").await, "+OK");
+    assert_eq!(server.step(&id, "pay").await.status(), StatusCode::OK);
+    assert_eq!(server.json(&format!("/orders/{id}/history")).await.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_how_durable_the_server_is() {
+    let always = &DURABLE[..];
+    for (flags, level) in [
+        (always, "power-loss"),
+        (&["--appendonly", "yes", "--appendfsync", "no"], "process-crash"),
+        (&["--appendonly", "yes", "--appendfsync", "everysec"], "seconds"),
+        (&["--appendonly", "no"], "memory"),
+        (&["--appendonly", "no", "--save", "3600 1"], "memory"),
+    ] {
+        let redis = RedisServer::start_with(flags).await;
+        let address = redis.address();
+        let check = [&["check"], &ON_REDIS[..], &[&address]].concat();
+        let (code, text) = run(&check).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(&format!("survives: {level}\n")), "{flags:?}: {text}");
+        let (code, text) =
+            run(&[&check[..], &["--require-durability", "power-loss"]].concat()).await;
+        if level == "power-loss" {
+            assert_eq!(code, Some(0), "{text}");
+        } else {
+            assert_eq!(code, Some(1), "{text}");
+            assert!(text.contains("set append"), "it says what to do: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_not_be_used_is_named_with_the_reason() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let paused = RedisServer::start().await;
+    paused.pause().await;
+    for (server, reason) in [
+        (nobody.as_str(), "refused"),
+        (&evicting.address(), "noeviction"),
+        (&paused.address(), "did not answer in time"),
+        ("redis://nobody.invalid", "lookup"),
+        ("unix:/nowhere/redis.sock", "No such file"),
+    ] {
+        let begin = Instant::now();
+        let (code, text) = run(&[&ON_REDIS[..], &[server, "--port", "0"]].concat()).await;
+        assert!(begin.elapsed() < Duration::from_secs(6), "{server}: {:?}", begin.elapsed());
+        assert_eq!(code, Some(1), "{server}: {text}");
+        for part in ["--redis", reason, server.trim_start_matches("redis://")] {
+            assert!(text.contains(part), "{server}: no {part} in {text}");
+        }
+    }
+    for (flag, value, reason) in [
+        ("--redis-prefix", "a b", "--redis-prefix"),
+        ("--redis-prefix", "{x}", "--redis-prefix"),
+        ("--transport", "redis", "not available yet"),
+        ("--transport", "nats", "not available yet"),
+        ("--transport", "pigeon", "inmemory"),
+    ] {
+        let (code, text) = run(&[flag, value]).await;
+        assert_eq!(code, Some(2), "{flag} {value}");
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_password_is_never_shown() {
+    const SECRET: &str = "sEcReT-0815";
+    let mut redis =
+        RedisServer::start_with(&[&DURABLE[..], &["--requirepass", SECRET]].concat()).await;
+    let address = redis.address();
+    let right = format!("redis://:{SECRET}@{address}");
+    for (server, code) in [
+        (right.clone(), Some(0)),
+        (format!("redis://:{SECRET}x@{address}"), Some(1)),
+        (format!("redis://{SECRET}:x@{address}"), Some(1)),
+        (format!("{address},password={SECRET}"), Some(1)),
+        (format!("redis://:{SECRET}@{address}/{SECRET}"), Some(1)),
+        (format!("redis://:{SECRET}@{address}/7000"), Some(1)),
+        (format!("redis://:{SECRET}@"), Some(1)),
+        (format!("http://:{SECRET}@{address}"), Some(1)),
+        (format!("rediss://:{SECRET}@{address}"), Some(1)),
+    ] {
+        let (exit, text) = run(&["check", "--persistence", "redis", "--redis", &server]).await;
+        assert_eq!(exit, code, "{server}: {text}");
+        assert!(!text.contains(SECRET), "{server}: {text}");
+    }
+    let help = Command::new(binary()).arg("--help").env("CATGA_REDIS", &right).output();
+    assert!(!String::from_utf8(help.await.unwrap().stdout).unwrap().contains(SECRET));
+
+    let directory = TempDir::new().unwrap();
+    let (log, file) = log_in(&directory, "log");
+    let flags = [&ON_REDIS[..], &[&right, "--log", "trace"]].concat();
+    let server = Server::start_logged(&flags, file).await;
+    let mut shown = String::new();
+    for turn in ["up", "down"] {
+        for path in ["/", "/health", "/health/ready", "/cluster", "/metrics", "/stats", "/orders"] {
+            shown += &server.get(path).send().await.unwrap().text().await.unwrap();
+        }
+        if turn == "up" {
+            server.create("c").await;
+            redis.kill().await;
+        }
+    }
+    drop(server);
+    shown += &std::fs::read_to_string(log).unwrap();
+    assert!(!shown.contains(SECRET));
+}
