@@ -52,6 +52,8 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
+#[cfg(feature = "nats")]
+pub use crate::store::{NatsOptions, NatsStore};
 #[cfg(feature = "redis")]
 pub use crate::store::{RedisOptions, RedisStore};
 pub use crate::{

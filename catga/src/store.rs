@@ -4,9 +4,13 @@
 //! implementation.
 
 mod file;
+#[cfg(feature = "nats")]
+mod head;
 mod index;
 mod memory;
 mod memory_keyed;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -14,6 +18,8 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsOptions, NatsStore};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore};
 pub use self::{

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
     Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
-    House, Keyed, Kind, MemoryKeyed, MemoryStore, RedisOptions, RedisStore,
+    House, Keyed, Kind, MemoryKeyed, MemoryStore, NatsOptions, NatsStore, RedisOptions, RedisStore,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -77,11 +77,14 @@ async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
         Persistence::Redis => {
             ("--redis", Location::Redis(flags.redis.clone(), flags.redis_prefix.clone()))
         }
+        Persistence::Nats => {
+            ("--nats", Location::Nats(flags.nats.clone(), flags.nats_prefix.clone()))
+        }
     };
-    open_at(&location).await.map_err(|error| format!("{flag}: {error}").into())
+    open_at(flags, &location).await.map_err(|error| format!("{flag}: {error}").into())
 }
 
-async fn open_at(location: &Location) -> Result<Stores, Failure> {
+async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failure> {
     match location {
         Location::File(directory) => {
             FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
@@ -91,6 +94,19 @@ async fn open_at(location: &Location) -> Result<Stores, Failure> {
                 RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(server.expose()) };
             let address = options.address();
             let store = RedisStore::connect(options).await;
+            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+        }
+        Location::Nats(server, prefix) => {
+            let options = NatsOptions {
+                server: server.expose().to_owned(),
+                prefix: prefix.clone(),
+                replicas: flags.nats_replicas,
+                credentials: flags.nats_credentials.clone(),
+                ca: flags.nats_ca.clone(),
+                monitor: flags.nats_monitor.clone(),
+            };
+            let address = options.address();
+            let store = NatsStore::connect(options).await;
             store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
         }
     }
@@ -128,14 +144,14 @@ pub async fn check(flags: &Backends) -> Result<String, Failure> {
 ///
 /// # Errors
 /// When a store can't be opened, read or written, or when the target holds something else.
-pub async fn copy(from: &Location, to: &Location) -> Result<String, Failure> {
+pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<String, Failure> {
     if let Location::File(directory) = from {
         // Opening a directory makes a log where there is none.
         let verified = FileStore::verify(directory);
         verified.map_err(|error| format!("--from: {}", file(directory, &error)))?;
     }
-    let from = open_at(from).await.map_err(|error| format!("--from: {error}"))?;
-    let to = open_at(to).await.map_err(|error| format!("--to: {error}"))?;
+    let from = open_at(flags, from).await.map_err(|error| format!("--from: {error}"))?;
+    let to = open_at(flags, to).await.map_err(|error| format!("--to: {error}"))?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec} {eta}")
             .expect("the template is sound"),

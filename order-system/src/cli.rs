@@ -17,6 +17,8 @@ Examples:
   order-system --persistence file --data-dir /var/lib/orders
                                      keep the orders in files
   order-system --persistence redis   keep the log on the Redis server at localhost:6379
+  order-system --persistence nats --nats-monitor localhost:8222
+                                     keep it in JetStream, and ask the server how it syncs
   order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
@@ -32,8 +34,9 @@ pub struct Cli {
 }
 
 /// What `--from` takes.
-const LOCATIONS: &str = "Where from: file:DIR or a server as --redis takes it with its redis://, rediss:// or \
-                         unix:, and #PREFIX behind it when its keys don't begin with catga";
+const LOCATIONS: &str = "\
+Where from: file:DIR, redis://…, rediss://…, unix:PATH, nats://… or tls://…, with #PREFIX behind a server whose \
+prefix is not catga. Credentials and certificates are those of the other flags";
 
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -144,6 +147,31 @@ pub struct Backends {
     /// What the keys on the Redis server begin with, so that services can share it
     #[arg(long, global = true, env = "CATGA_REDIS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
     pub redis_prefix: String,
+    /// The NATS server: nats://user:password@host:port, or tls://; several of a cluster are separated by commas
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_NATS",
+        hide_env_values = true,
+        default_value = "nats://localhost:4222",
+        value_name = "SERVER"
+    )]
+    pub nats: ServerAddress,
+    /// The stream on the NATS server, and what its subjects begin with, so that services can share it
+    #[arg(long, global = true, env = "CATGA_NATS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
+    pub nats_prefix: String,
+    /// On how many servers of a NATS cluster each commit is kept: 1, 3 or 5
+    #[arg(long, global = true, env = "CATGA_NATS_REPLICAS", default_value_t = 1, value_name = "N")]
+    pub nats_replicas: usize,
+    /// The NATS server's HTTP monitoring, host:port; only this tells whether it syncs before it answers
+    #[arg(long, global = true, env = "CATGA_NATS_MONITOR", value_name = "ADDRESS")]
+    pub nats_monitor: Option<String>,
+    /// The file with the NATS user's JWT and key
+    #[arg(long, global = true, env = "CATGA_NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+    /// The certificates in PEM that a tls:// server is trusted by, beside those of the system
+    #[arg(long, global = true, env = "CATGA_NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
     /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
     /// power-loss
     #[arg(
@@ -196,6 +224,8 @@ pub enum Persistence {
     File,
     /// On the Redis server at --redis
     Redis,
+    /// In JetStream, on the NATS server at --nats
+    Nats,
 }
 
 /// A store with its address.
@@ -205,6 +235,8 @@ pub enum Location {
     File(PathBuf),
     /// On a Redis server, below a prefix.
     Redis(ServerAddress, String),
+    /// On a NATS server, below a prefix.
+    Nats(ServerAddress, String),
 }
 
 impl FromStr for Location {
@@ -216,8 +248,11 @@ impl FromStr for Location {
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
             Some(("redis" | "rediss" | "unix", _)) => Ok(Self::Redis(at(), name(prefix)?)),
-            _ => Err("file:DIR, redis://SERVER, rediss://SERVER and unix:PATH are allowed; \
-                      #PREFIX may follow a server"),
+            Some(("nats" | "tls", _)) => Ok(Self::Nats(at(), name(prefix)?)),
+            _ => Err(
+                "file:DIR, redis://…, rediss://…, unix:PATH, nats://… and tls://… are allowed; \
+                      #PREFIX may follow a server",
+            ),
         }
     }
 }
@@ -247,6 +282,7 @@ impl Persistence {
             Self::Inmemory => "inmemory",
             Self::File => "file",
             Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 }

@@ -53,8 +53,8 @@ pub async fn check(flags: Serve) -> Result<(), Failure> {
 }
 
 /// `order-system copy`.
-pub async fn copy(from: Location, to: Location) -> Result<(), Failure> {
-    print(&backend::copy(&from, &to).await?);
+pub async fn copy(flags: Serve, from: Location, to: Location) -> Result<(), Failure> {
+    print(&backend::copy(&flags.backends, &from, &to).await?);
     Ok(())
 }
 

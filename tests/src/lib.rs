@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: servers as child processes, and waiting without sleeping.
 
+pub mod nats;
 pub mod redis;
 
 use std::{

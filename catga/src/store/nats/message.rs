@@ -1,0 +1,100 @@
+//! A commit as a JetStream message, and where it is in the log.
+
+use async_nats::{HeaderMap, jetstream::message::StreamMessage};
+use bytes::Bytes;
+
+use crate::{MAX_EVENTS, Position, Record, StoreError, Version};
+
+/// How many positions each message has. The last event has the last one, so that the last message's sequence
+/// alone tells the head.
+const POSITIONS: u64 = 1024;
+
+const _: () = assert!(MAX_EVENTS < 1024, "each event of a commit has a position");
+
+const FIRST: &str = "Catga-First-Version";
+const EVENTS: &str = "Catga-Events";
+const EARLIER: &str = "Catga-Earlier";
+
+/// The position of the last event of the message with `sequence`; that of the log's end, if it is the last.
+pub(super) fn last_position(sequence: u64) -> Position {
+    sequence * POSITIONS
+}
+
+/// The sequence of the first message that holds a position above `after`.
+pub(super) fn sequence_after(after: Position) -> u64 {
+    after / POSITIONS + 1
+}
+
+/// Where a commit of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) sequence: u64,
+    /// The version of its first event.
+    pub(super) first: Version,
+}
+
+/// A commit as it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) place: Place,
+    pub(super) events: u64,
+    /// Some of the stream's earlier commits, up to the one just before, oldest first. None for the first commit.
+    pub(super) earlier: Vec<Place>,
+    pub(super) frame: Bytes,
+}
+
+impl Stored {
+    pub(super) fn last_version(&self) -> Version {
+        self.place.first + self.events - 1
+    }
+
+    pub(super) fn record(self) -> Record {
+        let Place { sequence, .. } = self.place;
+        let position = last_position(sequence) + 1 - self.events;
+        Record { position, token: sequence, frame: self.frame }
+    }
+
+    /// The commit in a message with `sequence`.
+    pub(super) fn read(
+        sequence: u64,
+        headers: Option<&HeaderMap>,
+        frame: Bytes,
+    ) -> Result<Self, StoreError> {
+        let number = |name| headers?.get(name)?.as_str().parse::<u64>().ok();
+        let earlier = headers.and_then(|headers| headers.get(EARLIER)).map_or("", |v| v.as_str());
+        let stored = || {
+            let place = Place { sequence, first: number(FIRST)? };
+            let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
+            let events = number(EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
+            Some(Self { place, events, earlier: listed.collect::<Option<_>>()?, frame })
+        };
+        stored().ok_or_else(|| {
+            StoreError::corrupt(format!("message {sequence} of the log is not one of catga's"))
+        })
+    }
+}
+
+impl TryFrom<StreamMessage> for Stored {
+    type Error = StoreError;
+
+    fn try_from(message: StreamMessage) -> Result<Self, StoreError> {
+        Self::read(message.sequence, Some(&message.headers), message.payload)
+    }
+}
+
+fn parse(text: &str) -> Option<Place> {
+    let (sequence, first) = text.split_once(':')?;
+    Some(Place { sequence: sequence.parse().ok()?, first: first.parse().ok()? })
+}
+
+/// The headers of a commit of `events` events from version `first` on, after the commits at `earlier`.
+pub(super) fn headers(first: Version, events: usize, earlier: &[Place]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(FIRST, first.to_string());
+    headers.insert(EVENTS, events.to_string());
+    if !earlier.is_empty() {
+        let earlier = earlier.iter().map(|place| format!("{}:{}", place.sequence, place.first));
+        headers.insert(EARLIER, earlier.collect::<Vec<_>>().join(","));
+    }
+    headers
+}

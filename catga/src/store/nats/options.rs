@@ -1,0 +1,153 @@
+//! Where a NATS server is, and how to say so without its password.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+
+use crate::{MAX_KEY, StoreError};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an answer may take. After that it is not known what became of a request.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest wait between two attempts to connect again: an outage ends at most so much later for us.
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// Which NATS server, and which streams on it.
+///
+/// Its `Debug` shows no password, and nothing else of this module does either.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsOptions {
+    /// `nats://user:password@host:port` or `tls://…`; several of one cluster are separated by commas.
+    pub server: String,
+    /// The name of the stream that holds the log, and what all subjects begin with, so that services can share a
+    /// server: 1 to [`MAX_KEY`] characters of `A-Z a-z 0-9 _ -`.
+    pub prefix: String,
+    /// On how many servers of a cluster each commit is kept; 1, 3 or 5.
+    pub replicas: usize,
+    /// The file with the user's JWT and key, as `nsc` makes it.
+    pub credentials: Option<PathBuf>,
+    /// Certificates in PEM that the server is trusted by, beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// `host:port` of the server's HTTP monitoring, which alone tells how it syncs.
+    pub monitor: Option<String>,
+}
+
+impl NatsOptions {
+    /// The stream `catga` on `server`, kept once.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            prefix: "catga".to_owned(),
+            replicas: 1,
+            credentials: None,
+            ca: None,
+            monitor: None,
+        }
+    }
+
+    /// The servers without user names and passwords, for people.
+    pub fn address(&self) -> String {
+        let shown = |server: ServerAddr| {
+            format!("{}://{}:{}", server.scheme(), server.host(), server.port())
+        };
+        match self.servers() {
+            Ok(servers) => servers.into_iter().map(shown).collect::<Vec<_>>().join(","),
+            Err(_) => "an address that can't be read".to_owned(),
+        }
+    }
+
+    fn servers(&self) -> Result<Vec<ServerAddr>, StoreError> {
+        let server = |text: &str| {
+            let server: ServerAddr = text.trim().parse().ok()?;
+            matches!(server.scheme(), "nats" | "tls").then_some(server)
+        };
+        self.server.split(',').map(server).collect::<Option<_>>().ok_or_else(|| {
+            // What the client says is left out: it can repeat parts of the text.
+            StoreError::unavailable("the address is not nats://host:port or tls://host:port")
+        })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=MAX_KEY).contains(&self.prefix.len()) || !self.prefix.bytes().all(is_plain) {
+            return Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
+        }
+        let mut options = ConnectOptions::new()
+            .name("catga")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .ping_interval(Duration::from_secs(5))
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempts| {
+                let doublings = u32::try_from(attempts.min(5)).unwrap_or(5);
+                (Duration::from_millis(5) * 2_u32.pow(doublings)).min(RECONNECT)
+            })
+            .event_callback(|event| async move { log(&event) });
+        if let Some(file) = &self.credentials {
+            options = options.credentials_file(file).await.map_err(|error| {
+                let file = file.display();
+                StoreError::unavailable(format!("the credentials {file} can't be used: {error}"))
+            })?;
+        }
+        if let Some(file) = &self.ca {
+            options = options.add_root_certificates(file.clone());
+        }
+        options.connect(self.servers()?).await.map_err(|error| {
+            // The kind says what is wrong; the rest of the text could show the address.
+            let io =
+                std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
+            match io {
+                Some(io) => StoreError::unavailable(format!("{}: {}", error.kind(), io.kind())),
+                None => StoreError::unavailable(error.kind()),
+            }
+        })
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("NATS is connected"),
+        Event::Disconnected => tracing::warn!("NATS is disconnected"),
+        // Other events may hold addresses.
+        _ => tracing::debug!("NATS says something about its connection"),
+    }
+}
+
+impl fmt::Debug for NatsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsOptions")
+            .field("server", &self.address())
+            .field("prefix", &self.prefix)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (server, shown) in [
+            ("nats://localhost:4222", "nats://localhost:4222"),
+            ("localhost", "nats://localhost:4222"),
+            ("nats://user:sEcReT@host:1", "nats://host:1"),
+            ("nats://sEcReT@host", "nats://host:4222"),
+            ("tls://u:sEcReT@a:1, tls://u:sEcReT@b:2", "tls://a:1,tls://b:2"),
+            ("http://sEcReT@host", "an address that can't be read"),
+            ("nats://host:sEcReT", "an address that can't be read"),
+            ("", "an address that can't be read"),
+        ] {
+            let options = NatsOptions::new(server);
+            assert_eq!(options.address(), shown, "{server}");
+            assert!(!format!("{options:?}").contains("sEcReT"), "{server}");
+            if let Err(error) = options.servers() {
+                assert!(!error.to_string().contains("sEcReT"), "{server}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! One JetStream stream, as this store uses it: publish after a known message, read a message, follow.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, HeaderMap,
+    connection::State,
+    header,
+    jetstream::{
+        self, Context, ErrorCode,
+        consumer::{
+            DeliverPolicy,
+            pull::{Ordered, OrderedConfig},
+        },
+        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        message::StreamMessage,
+        stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+    },
+};
+use bytes::Bytes;
+
+use super::options::REQUEST_TIMEOUT;
+use crate::StoreError;
+
+/// The server's other way to say "wrong last sequence", which the client does not know.
+const WRONG_LAST_SEQUENCE_CONSTANT: ErrorCode = ErrorCode(10164);
+
+/// Errors that say that nothing was stored, and that trying again may help.
+const REFUSALS: [ErrorCode; 3] = [
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::JETSTREAM_NOT_ENABLED,
+];
+
+/// What may go into a message's headers beside what is counted.
+const HEADER_ROOM: usize = 512;
+
+#[derive(Debug, Clone)]
+pub(super) struct Topic {
+    client: Client,
+    context: Context,
+    stream: Stream,
+    /// Whether other servers than the leader may answer, with what they have by then.
+    is_replicated: bool,
+}
+
+/// Why a message was not stored, or not for sure.
+pub(super) enum NotPublished {
+    /// Another message of the subject is the last one.
+    Conflict,
+    Refused(StoreError),
+    Unknown(StoreError),
+}
+
+impl Topic {
+    /// The stream with `config`, which is made when it is not there.
+    pub(super) async fn open(client: Client, config: Config) -> Result<Self, StoreError> {
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(REQUEST_TIMEOUT);
+        let stream = match context.get_stream(&config.name).await {
+            Ok(stream) => stream,
+            Err(error) if is_missing(&error.kind()) => {
+                context.create_stream(&config).await.map_err(|error| {
+                    StoreError::unavailable(format!(
+                        "the stream {} can't be made: {error}",
+                        config.name
+                    ))
+                })?
+            }
+            Err(error) => return Err(unavailable("JetStream", error)),
+        };
+        if let Some(difference) = difference(&config, &stream.cached_info().config) {
+            return Err(StoreError::unavailable(format!(
+                "the stream {} is there with another configuration: {difference}",
+                config.name
+            )));
+        }
+        let is_replicated = stream.cached_info().config.num_replicas > 1;
+        Ok(Self { client, context, stream, is_replicated })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.stream.cached_info().config
+    }
+
+    /// The sequence of the last message, 0 when there is none.
+    pub(super) async fn end(&self) -> Result<u64, StoreError> {
+        self.check()?;
+        let info = self.stream.get_info().await.map_err(|e| unavailable("JetStream", e))?;
+        Ok(info.state.last_sequence)
+    }
+
+    /// Publishes a message, if the last one of its subject is the one with sequence `after`, or if there is none
+    /// and `after` is 0. Answers its sequence.
+    pub(super) async fn publish(
+        &self,
+        subject: String,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        after: u64,
+    ) -> Result<u64, NotPublished> {
+        self.check().map_err(NotPublished::Refused)?;
+        let in_headers: usize =
+            headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum();
+        let (size, limit) =
+            (payload.len() + in_headers + HEADER_ROOM, self.client.server_info().max_payload);
+        if size > limit {
+            let what = format!(
+                "a commit of {} bytes is too large for NATS: with its headers it must fit into the server's max_payload of {limit} bytes",
+                payload.len()
+            );
+            return Err(NotPublished::Refused(StoreError::too_large(what)));
+        }
+        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
+        let ack = self.context.publish_with_headers(subject, headers, payload).await;
+        match ack {
+            Ok(ack) => Ok(ack.await.map_err(not_published)?.sequence),
+            Err(error) => Err(not_published(error)),
+        }
+    }
+
+    /// The message with `sequence`.
+    pub(super) async fn get(&self, sequence: u64) -> Result<StreamMessage, StoreError> {
+        self.check()?;
+        let lost = || StoreError::corrupt(format!("the stream lost its message {sequence}"));
+        if self.is_replicated {
+            return self.stream.get_raw_message(sequence).await.map_err(|error| {
+                match error.kind() {
+                    LastRawMessageErrorKind::NoMessageFound => lost(),
+                    _ => unavailable("JetStream", error),
+                }
+            });
+        }
+        self.stream.direct_get(sequence).await.map_err(|error| match error.kind() {
+            DirectGetErrorKind::NotFound => lost(),
+            _ => unavailable("JetStream", error),
+        })
+    }
+
+    /// The last message of `subject`.
+    pub(super) async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, StoreError> {
+        self.check()?;
+        if self.is_replicated {
+            return match self.stream.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(unavailable("JetStream", error)),
+            };
+        }
+        match self.stream.direct_get_last_for_subject(subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable("JetStream", error)),
+        }
+    }
+
+    /// All messages from `sequence` on, as they come. The consumer is the server's to forget.
+    pub(super) async fn follow(&self, sequence: u64) -> Result<Ordered, StoreError> {
+        self.check()?;
+        let config = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
+            max_expires: Duration::from_secs(30),
+            ..OrderedConfig::default()
+        };
+        let consumer = self.stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| unavailable("JetStream", error))?;
+        consumer.messages().await.map_err(|error| unavailable("JetStream", error))
+    }
+
+    /// # Errors
+    /// When the server is away. Without this, the client would keep requests until it is back.
+    fn check(&self) -> Result<(), StoreError> {
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            _ => Err(StoreError::unavailable("NATS is not connected")),
+        }
+    }
+}
+
+pub(super) fn unavailable(what: &str, error: impl std::error::Error) -> StoreError {
+    tracing::debug!(%error, "a request to {what} failed");
+    StoreError::unavailable(format!("{what} does not answer as it should: {error}"))
+}
+
+fn is_missing(error: &GetStreamErrorKind) -> bool {
+    matches!(error, GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn not_published(error: PublishError) -> NotPublished {
+    let code = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(jetstream::Error::error_code);
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => NotPublished::Conflict,
+        PublishErrorKind::Other if code == Some(WRONG_LAST_SEQUENCE_CONSTANT) => {
+            NotPublished::Conflict
+        }
+        // Nobody listens on the subject: no stream took the message.
+        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxAckPending => {
+            NotPublished::Refused(unavailable("JetStream", error))
+        }
+        PublishErrorKind::MaxPayloadExceeded => {
+            NotPublished::Refused(StoreError::too_large("the commit is too large for NATS"))
+        }
+        PublishErrorKind::Other if code.is_some_and(|code| REFUSALS.contains(&code)) => {
+            NotPublished::Refused(unavailable("JetStream", error))
+        }
+        _ => NotPublished::Unknown(unavailable("JetStream", error)),
+    }
+}
+
+/// The first settings that matter in which a stream differs from what it should be.
+fn difference(wanted: &Config, found: &Config) -> Option<String> {
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, wanted: String, found: String| {
+        if wanted != found {
+            differences.push(format!("{what} is {found} and must be {wanted}"));
+        }
+    };
+    macro_rules! compare {
+        ($($field:ident),*) => {
+            $(compare(stringify!($field), format!("{:?}", wanted.$field), format!("{:?}", found.$field));)*
+        };
+    }
+    compare!(subjects, retention, storage, discard, max_age, num_replicas);
+    compare!(deny_delete, deny_purge, allow_direct, sealed, no_ack, mirror, sources);
+    compare("max_messages", limit(wanted.max_messages), limit(found.max_messages));
+    compare("max_bytes", limit(wanted.max_bytes), limit(found.max_bytes));
+    let per_subject = |config: &Config| limit(config.max_messages_per_subject);
+    compare("max_messages_per_subject", per_subject(wanted), per_subject(found));
+    (!differences.is_empty()).then(|| differences.join(", "))
+}
+
+/// The server writes "no limit" as -1, whatever it was told.
+fn limit(limit: i64) -> String {
+    if limit <= 0 { "unlimited".to_owned() } else { limit.to_string() }
+}

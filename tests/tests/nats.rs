@@ -1,0 +1,287 @@
+//! The NATS store keeps the promises, on the server that Debian has and on the newest.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use catga::{
+    Append, AppendError, Appended, Commit, Durability, EventFrame, EventId, EventStore,
+    InMemoryTransport, Keyed, NatsOptions, NatsStore, StoreError, StreamId, Timestamp, conformance,
+};
+use catga_tests::{
+    eventually,
+    nats::{NatsServer, Settings, Version},
+};
+use tokio::time::timeout;
+
+async fn connect(server: &NatsServer) -> NatsStore {
+    NatsStore::connect(NatsOptions::new(server.url())).await.expect("the server can be used")
+}
+
+fn stream(key: &str) -> StreamId {
+    StreamId::new("test", key).unwrap()
+}
+
+fn frame(stream: &StreamId, version: catga::Version, events: usize, size: usize) -> Bytes {
+    let payload = vec![7; size];
+    let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: &payload };
+    let commit = Commit {
+        stream: stream.as_str(),
+        first_version: version + 1,
+        time: Timestamp::from_micros(1),
+        node: "test",
+        command: None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        events: vec![event; events],
+    };
+    commit.encode()
+}
+
+async fn append(
+    store: &NatsStore,
+    stream: &StreamId,
+    version: catga::Version,
+    token: u64,
+    events: usize,
+) -> Result<Appended, AppendError> {
+    let frame = frame(stream, version, events, 10);
+    store.append(Append { stream, version, token, events, frame }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_keeps_its_promises() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        conformance::event_store(Arc::new(connect(&server).await)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_values_keep_their_promises() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        conformance::keyed(Arc::new(connect(&server).await)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_as_a_topic_keeps_its_promises() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let store = Arc::new(connect(&server).await);
+        conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
+    }
+}
+
+/// A commit lists the ones before it, up to a number, and those before are found through them.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_streams_are_read_from_every_version() {
+    let server = NatsServer::start(Version::Debian).await;
+    let writer = connect(&server).await;
+    let long = stream("long");
+    let (mut version, mut token) = (0, 0);
+    for i in 0..300 {
+        let events = i % 3 + 1;
+        token = append(&writer, &long, version, token, events).await.unwrap().token;
+        version += events as u64;
+    }
+    let whole = writer.read_stream(&long, 1, 1000).await.unwrap();
+    assert_eq!(whole.len(), 300);
+    for from in [1, 2, 3, 63, 64, 65, 130, 299, 400, version - 1, version] {
+        // Each time by somebody who knows nothing yet.
+        let reader = connect(&server).await;
+        let records = reader.read_stream(&long, from, 1000).await.unwrap();
+        let first = records[0].commit().unwrap();
+        assert!((first.first_version..=first.last_version()).contains(&from), "from {from}");
+        assert_eq!(records, whole[300 - records.len()..], "from {from}");
+        let page = reader.read_stream(&long, from, 7).await.unwrap();
+        assert_eq!(page, records[..records.len().min(7)], "from {from}, a page");
+    }
+    assert!(writer.read_stream(&long, version + 1, 10).await.unwrap().is_empty());
+    // Who did not see the stream yet appends to it all the same.
+    let other = connect(&server).await;
+    let appended = append(&other, &long, version, token, 1).await.unwrap();
+    let conflict = append(&writer, &long, version, token, 1).await;
+    assert!(matches!(conflict, Err(AppendError::Conflict { actual }) if actual == version + 1));
+    append(&writer, &long, version + 1, appended.token, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_large_log_is_read_in_order_by_readers_that_stop_and_go_on() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let store = connect(&server).await;
+        for i in 0..700 {
+            append(&store, &stream(&i.to_string()), 0, 0, i % 2 + 1).await.unwrap();
+        }
+        let reader = connect(&server).await;
+        let mut ends = [0; 3];
+        let mut seen = [const { Vec::new() }; 3];
+        // Three readers take turns, with pages of different sizes.
+        while seen.iter().any(|seen: &Vec<_>| seen.len() < 700) {
+            for (i, page) in [100, 37, 255].into_iter().enumerate() {
+                for record in reader.read_log(ends[i], page).await.unwrap() {
+                    let events = record.commit().unwrap().events.len() as u64;
+                    ends[i] = record.position + events - 1;
+                    seen[i].push(record);
+                }
+            }
+        }
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(seen[0], seen[2]);
+        assert_eq!(ends[0], reader.head().await.unwrap());
+        assert!(seen[0].windows(2).all(|w| w[0].token + 1 == w[1].token), "no message is missing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_on_one_server_do_not_see_each_other() {
+    let server = NatsServer::start(Version::Newest).await;
+    let other = NatsOptions { prefix: "other".to_owned(), ..NatsOptions::new(server.url()) };
+    let (one, other) = (connect(&server).await, NatsStore::connect(other).await.unwrap());
+    append(&one, &stream("a"), 0, 0, 1).await.unwrap();
+    one.put("k", "1".into(), 0, None).await.unwrap().unwrap();
+    assert_eq!(other.head().await.unwrap(), 0);
+    assert!(other.read_stream(&stream("a"), 1, 1).await.unwrap().is_empty());
+    assert_eq!(other.get("k").await.unwrap(), None);
+    append(&other, &stream("a"), 0, 0, 1).await.unwrap();
+}
+
+/// The text of the error with which the store can't be opened.
+async fn refused(options: NatsOptions) -> String {
+    NatsStore::connect(options).await.expect_err("it must be refused").to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_another_configuration_is_refused_with_the_difference() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let config = async_nats::jetstream::stream::Config {
+            name: "catga".to_owned(),
+            subjects: vec!["catga.*.*".to_owned()],
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            ..Default::default()
+        };
+        async_nats::jetstream::new(client).create_stream(config).await.unwrap();
+        let error = refused(NatsOptions::new(server.url())).await;
+        for part in ["max_age is 604800s and must be 0ns", "deny_delete is false and must be true"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("subjects"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_refused_on_a_server_that_breaks_p1_with_them() {
+    let server = NatsServer::start(Version::Debian).await;
+    let error = refused(NatsOptions { replicas: 3, ..NatsOptions::new(server.url()) }).await;
+    assert!(error.contains("2.14 or newer is needed for 3 replicas"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_over_the_servers_limit_is_refused_before_it_is_sent() {
+    let settings = Settings { lines: "max_payload: 20000", ..Settings::default() };
+    let server = NatsServer::start_with(Version::Newest, settings).await;
+    let store = connect(&server).await;
+    let large = stream("large");
+    let of_size = |size| Append {
+        stream: &large,
+        version: 0,
+        token: 0,
+        events: 1,
+        frame: frame(&large, 0, 1, size),
+    };
+    let refused = store.append(of_size(20_000)).await;
+    let is_too_large = |e: &StoreError| e.is_too_large() && e.to_string().contains("20000");
+    assert!(matches!(refused, Err(AppendError::Refused(ref e)) if is_too_large(e)), "{refused:?}");
+    store.append(of_size(19_000)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_only_the_monitoring_tells_that_the_server_syncs() {
+    let durability = async |options: NatsOptions| {
+        NatsStore::connect(options).await.unwrap().durability().await.unwrap()
+    };
+    let monitored = |server: &NatsServer| NatsOptions {
+        monitor: Some(server.monitor()),
+        ..NatsOptions::new(server.url())
+    };
+    let durable = NatsServer::start_durable().await;
+    let report = durability(monitored(&durable)).await;
+    assert_eq!((report.level, report.advice), (Durability::PowerLoss, None));
+    assert!(report.settings.contains(&("sync_interval", "always".to_owned())));
+    let report = durability(NatsOptions::new(durable.url())).await;
+    assert_eq!(report.level, Durability::ProcessCrash, "nobody told");
+    assert!(report.advice.unwrap().contains("monitoring"));
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let report = durability(monitored(&server)).await;
+        assert_eq!(report.level, Durability::ProcessCrash);
+        assert!(report.advice.unwrap().contains("sync_interval: always"));
+    }
+    // The monitoring of another server says nothing about this one.
+    let server = NatsServer::start(Version::Newest).await;
+    let options = NatsOptions { monitor: Some(durable.monitor()), ..monitored(&server) };
+    let error = NatsStore::connect(options).await.unwrap().durability().await.unwrap_err();
+    assert!(error.to_string().contains("another NATS server"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_woken_over_an_outage_and_by_other_nodes() {
+    for version in Version::ALL {
+        let mut server = NatsServer::start(version).await;
+        let (store, other) = (Arc::new(connect(&server).await), connect(&server).await);
+        let first = append(&other, &stream("a"), 0, 0, 1).await.unwrap();
+        timeout(Duration::from_secs(5), store.wait(0)).await.unwrap().unwrap();
+        let head = store.head().await.unwrap();
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move { store.wait(head).await }
+        });
+        server.kill().await;
+        let refused = append(&store, &stream("b"), 0, 0, 1).await;
+        assert!(
+            matches!(refused, Err(AppendError::Refused(_) | AppendError::Unknown(_))),
+            "{refused:?}"
+        );
+        server.restart().await;
+        let other = &other;
+        eventually(|| async move {
+            match append(other, &stream("a"), 1, first.token, 1).await {
+                Ok(_) | Err(AppendError::Conflict { actual: 2 }) => Ok(()),
+                outcome => Err(format!("{outcome:?}")),
+            }
+        })
+        .await;
+        timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap().unwrap();
+        let reader = &store;
+        eventually(|| async move {
+            match reader.read_log(head, 10).await {
+                Ok(records) if !records.is_empty() => Ok(()),
+                outcome => Err(format!("{outcome:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
+    let mut server = NatsServer::start(Version::Newest).await;
+    let store = connect(&server).await;
+    append(&store, &stream("a"), 0, 0, 1).await.unwrap();
+    let head = store.head().await.unwrap();
+    server.kill().await;
+    server.forget();
+    server.restart().await;
+    // An operator, or another node, makes the stream anew.
+    connect(&server).await;
+    let lost = timeout(Duration::from_secs(10), store.wait(head)).await.unwrap().unwrap_err();
+    assert!(lost.to_string().contains("lost the end of the log"), "{lost}");
+    assert!(!lost.is_unavailable());
+    assert!(matches!(append(&store, &stream("b"), 0, 0, 1).await, Err(AppendError::Refused(_))));
+    store.head().await.unwrap_err();
+}
