@@ -54,6 +54,7 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
 async fn open_redis(flags: &Backends) -> Result<RedisStore, Failure> {
     let options = RedisOptions {
         prefix: flags.redis_prefix.clone(),
+        ca: flags.redis_ca.clone(),
         ..RedisOptions::new(flags.redis.expose())
     };
     let address = options.address();
