@@ -13,10 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use catga::{Append, EventStore, RedisOptions, RedisStore, StreamId};
-use redis::{AsyncConnectionConfig, Script, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, IntoConnectionInfo, Script, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
+};
 use tokio::task::JoinSet;
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const FRAME: usize = 200;
 
 struct Server {
@@ -52,7 +55,11 @@ impl Server {
     }
 
     async fn connection(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://{}", self.address)).expect("an address");
+        let server =
+            format!("redis://{}", self.address).into_connection_info().expect("an address");
+        // As the store does: without it, Nagle's algorithm takes up to half of the rate.
+        let server = server.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = redis::Client::open(server).expect("an address");
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection")
     }
@@ -109,11 +116,11 @@ async fn main() {
         for tasks in [1, 16, 64] {
             let (mut through, mut bare) = (Vec::new(), Vec::new());
             for round in 0..ROUNDS {
-                let (store, frame) = (store.clone(), frame.clone());
+                let (store, our_frame) = (store.clone(), frame.clone());
                 let name = format!("s{tasks}-{round}");
                 let call = move |task, i| {
                     let (store, frame, stream) =
-                        (store.clone(), frame.clone(), stream(&name, task, i));
+                        (store.clone(), our_frame.clone(), stream(&name, task, i));
                     async move {
                         let append =
                             Append { stream: &stream, version: 0, token: 0, events: 1, frame };
@@ -123,7 +130,7 @@ async fn main() {
                 through.push(rate(tasks, call).await);
 
                 let (connection, script, frame) =
-                    (connection.clone(), script.clone(), vec![7; FRAME]);
+                    (connection.clone(), script.clone(), frame.clone());
                 let name = format!("b{tasks}-{round}");
                 let call = move |task, i| {
                     let (mut connection, script) = (connection.clone(), script.clone());
@@ -131,7 +138,7 @@ async fn main() {
                     let key = format!("{{bare}}:s:{}", stream(&name, task, i));
                     async move {
                         let mut call = script.key(key);
-                        call.key("{bare}:log").key("{bare}:head").arg(0).arg(1).arg(frame);
+                        call.key("{bare}:log").key("{bare}:head").arg(0).arg(1).arg(&frame[..]);
                         let _: (u64, u64) =
                             call.invoke_async(&mut connection).await.expect("an answer");
                     }
