@@ -30,6 +30,7 @@ contract url='http://127.0.0.1:5000':
 [group('measure')]
 bench:
     cargo run --release --package catga --example bench
+    cargo run --release --package catga --example bench_redis
     cargo run --release --package order-system --example bench_http
 
 # Add lines to events.lock for event versions that have none, and rewrite the compile-error texts

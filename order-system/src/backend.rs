@@ -90,8 +90,11 @@ async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failur
             FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
         }
         Location::Redis(server, prefix) => {
-            let options =
-                RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(server.expose()) };
+            let options = RedisOptions {
+                server: server.expose().to_owned(),
+                prefix: prefix.clone(),
+                ca: flags.redis_ca.clone(),
+            };
             let address = options.address();
             let store = RedisStore::connect(options).await;
             store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())

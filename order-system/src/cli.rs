@@ -144,6 +144,9 @@ pub struct Backends {
         value_name = "SERVER"
     )]
     pub redis: ServerAddress,
+    /// The certificates in PEM that a rediss:// server is trusted by, in place of the public authorities
+    #[arg(long, global = true, env = "CATGA_REDIS_CA", value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
     /// What the keys on the Redis server begin with, so that services can share it
     #[arg(long, global = true, env = "CATGA_REDIS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
     pub redis_prefix: String,

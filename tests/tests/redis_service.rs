@@ -12,6 +12,7 @@ use catga_tests::{
     redis::{DURABLE, RedisServer, free_port},
 };
 use futures_util::{StreamExt, future::join_all};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::{StatusCode, header::RETRY_AFTER};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -350,4 +351,63 @@ async fn the_password_is_never_shown() {
     drop(server);
     shown += &std::fs::read_to_string(log).unwrap();
     assert!(!shown.contains(SECRET));
+}
+
+/// A certificate of `authority` for `name`, and its key, as files.
+fn certificate(directory: &TempDir, authority: &Issuer<'_, KeyPair>, name: &str) -> [String; 2] {
+    let key = KeyPair::generate().unwrap();
+    let parameters = CertificateParams::new([name.to_owned()]).unwrap();
+    let certificate = parameters.signed_by(&key, authority).unwrap();
+    [("crt", certificate.pem()), ("key", key.serialize_pem())].map(|(extension, pem)| {
+        let path = directory.path().join(format!("{name}.{extension}"));
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    })
+}
+
+/// An authority, and the file that it is trusted by.
+fn authority(directory: &TempDir, name: &str) -> (Issuer<'static, KeyPair>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let path = directory.path().join(name);
+    std::fs::write(&path, parameters.self_signed(&key).unwrap().pem()).unwrap();
+    (Issuer::new(parameters, key), path.to_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_checked() {
+    let directory = TempDir::new().unwrap();
+    let (ours, ca) = authority(&directory, "ca.pem");
+    let (_, other_ca) = authority(&directory, "other.pem");
+    for name in ["127.0.0.1", "redis.example"] {
+        let [certificate, key] = certificate(&directory, &ours, name);
+        let port = free_port().to_string();
+        let tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let clients = ["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"];
+        let redis = RedisServer::start_with(&[&tls[..], &clients].concat()).await;
+        let server = format!("rediss://127.0.0.1:{port}");
+        let check = |flags: Vec<String>| async move {
+            let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+            run(&[&["check"], &ON_REDIS[..], &flags].concat()).await
+        };
+        let with_ca = |ca: &str| vec![server.clone(), "--redis-ca".to_owned(), ca.to_owned()];
+        let (code, text) = check(with_ca(&ca)).await;
+        if name == "127.0.0.1" {
+            assert_eq!(code, Some(0), "{text}");
+        } else {
+            assert_eq!(code, Some(1), "a certificate for {name}: {text}");
+            assert!(text.contains("certificate"), "{text}");
+        }
+        for flags in [with_ca(&other_ca), vec![server.clone()]] {
+            let (code, text) = check(flags).await;
+            assert_eq!(code, Some(1), "{text}");
+            assert!(text.contains("certificate"), "{text}");
+        }
+        let plain = vec![redis.address(), "--redis-ca".to_owned(), ca.clone()];
+        for flags in [with_ca("/nowhere"), with_ca("/dev/null"), plain] {
+            let (code, text) = check(flags).await;
+            assert_eq!(code, Some(1), "{text}");
+        }
+    }
 }

@@ -86,8 +86,7 @@ impl RedisStore {
 
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
-        let link = Link::new(options.connection_info()?);
-        let link = Arc::new(link.map_err(|error| CallError::NotSent(error).in_full())?);
+        let link = Arc::new(Link::new(options.client()?));
         Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
         let keys = Arc::new(Keys::new(&options.prefix));
         let head = read_head(&link, &keys).await.map_err(|error| error.in_full())?;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, RedisResult,
-    ServerErrorKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    aio::MultiplexedConnection,
 };
 use tokio::time::Instant;
 
@@ -78,12 +78,8 @@ struct Outage {
 }
 
 impl Link {
-    pub(super) fn new(server: ConnectionInfo) -> RedisResult<Self> {
-        Ok(Self {
-            client: Client::open(server)?,
-            live: Mutex::default(),
-            outage: tokio::sync::Mutex::default(),
-        })
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, live: Mutex::default(), outage: tokio::sync::Mutex::default() }
     }
 
     /// A connection of the caller's own, for commands that block.

@@ -1,8 +1,11 @@
 //! Where a Redis server is, and how to say so without its password.
 
-use std::fmt;
+use std::{fmt, fs, path::PathBuf};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, io::tcp::TcpSettings};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates,
+    io::tcp::TcpSettings,
+};
 
 use crate::{MAX_KEY, StoreError};
 
@@ -16,12 +19,15 @@ pub struct RedisOptions {
     /// What all keys begin with, so that services can share a server: 1 to [`MAX_KEY`] characters
     /// of `A-Z a-z 0-9 _ -`.
     pub prefix: String,
+    /// A file with the certificates in PEM that a server with `rediss://` is trusted by, in place of the public
+    /// authorities.
+    pub ca: Option<PathBuf>,
 }
 
 impl RedisOptions {
     /// The keys of `catga` on `server`.
     pub fn new(server: impl Into<String>) -> Self {
-        Self { server: server.into(), prefix: "catga".to_owned() }
+        Self { server: server.into(), prefix: "catga".to_owned(), ca: None }
     }
 
     /// The server without user name and password, for people.
@@ -37,7 +43,7 @@ impl RedisOptions {
     }
 
     /// The server as the client wants it.
-    pub(super) fn connection_info(&self) -> Result<ConnectionInfo, StoreError> {
+    fn connection_info(&self) -> Result<ConnectionInfo, StoreError> {
         let server = self.server.trim();
         let has_scheme = server.contains("://") || server.starts_with("unix:");
         let url = if has_scheme { server.to_owned() } else { format!("redis://{server}") };
@@ -50,6 +56,31 @@ impl RedisOptions {
         let info = url.as_str().into_connection_info().map_err(unreadable)?;
         // A command waits for its answer, so nothing is gained by waiting to fill a packet.
         Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+    }
+
+    /// What makes connections to the server.
+    pub(super) fn client(&self) -> Result<Client, StoreError> {
+        let info = self.connection_info()?;
+        let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        if is_tls {
+            // Somebody else may have chosen the cryptography of this process already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let client = match &self.ca {
+            None => Client::open(info),
+            Some(_) if !is_tls => {
+                return Err(StoreError::unavailable("a CA goes with rediss:// only"));
+            }
+            Some(path) => {
+                let pem = fs::read(path).map_err(|error| {
+                    StoreError::unavailable(format!("the file of the CA can't be read: {error}"))
+                })?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+                Client::build_with_tls(info, certificates)
+            }
+        };
+        client
+            .map_err(|_| StoreError::unavailable("the file of the CA holds no certificates in PEM"))
     }
 
     /// # Errors
@@ -68,6 +99,7 @@ impl fmt::Debug for RedisOptions {
         f.debug_struct("RedisOptions")
             .field("server", &self.address())
             .field("prefix", &self.prefix)
+            .field("ca", &self.ca)
             .finish()
     }
 }
