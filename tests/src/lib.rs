@@ -1,4 +1,8 @@
-//! What the end-to-end tests share: a server as a child process, and waiting without sleeping.
+//! What the end-to-end tests share: a server as a child process, waiting without sleeping, faults to
+//! inject, and a checker of what came of them.
+
+pub mod dice;
+pub mod power;
 
 use std::{
     path::PathBuf,
