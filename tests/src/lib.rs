@@ -2,6 +2,7 @@
 //! inject, and a checker of what came of them.
 
 pub mod dice;
+pub mod history;
 pub mod power;
 
 use std::{
