@@ -1,8 +1,10 @@
 //! What the end-to-end tests share: a server as a child process, waiting without sleeping, faults to
 //! inject, and a checker of what came of them.
 
+pub mod crash;
 pub mod dice;
 pub mod history;
+pub mod load;
 pub mod power;
 
 use std::{
