@@ -6,6 +6,7 @@ pub mod dice;
 pub mod history;
 pub mod load;
 pub mod power;
+pub mod proxy;
 
 use std::{
     path::PathBuf,
