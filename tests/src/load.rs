@@ -2,6 +2,8 @@
 //! version they know, stay with a commit in doubt until its end is known, and read again after a
 //! conflict. What they see goes into a [`Recorder`].
 
+pub mod http;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{

@@ -194,7 +194,7 @@ async fn requests(
     }
     // The client has no more to say; what the server still answers passes.
     let _ = to.shutdown().await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn replies(
