@@ -5,11 +5,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use catga::{BoxFuture, EventStore};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     history::{Recorder, Verdict},
     load::{self, Plan, Stop},
-    power::{Cut, PowerFs},
+    power::{Counts, Cut, PowerFs},
 };
 
 /// A backend that can be started again and again on what is left of it.
@@ -24,41 +25,70 @@ pub trait Server: Send {
     fn crash<'a>(&'a mut self, cut: &'a (dyn Fn() + Sync)) -> BoxFuture<'a, ()>;
 }
 
-/// Lets `plan` run against `server` on `disk` until `acked` appends were acknowledged, cuts the
-/// power under load and starts the server again, once for each of `cuts`. Answers how the log
-/// at the end agrees with all that the clients saw.
+/// What goes wrong before the power does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// So many of the next syncs fail, as [`PowerFs::fail_syncs`].
+    FailSyncs(u32),
+    /// There is room for so many bytes more, as [`PowerFs::fill`].
+    Fill(u64),
+}
+
+/// One life of a server, from its start to its crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// How many appends are acknowledged before anything goes wrong.
+    pub acked: usize,
+    /// What goes wrong first.
+    pub fault: Fault,
+    /// How the power goes.
+    pub cut: Cut,
+}
+
+impl Round {
+    /// A cut after so many acknowledged appends, with nothing before it.
+    pub fn cut(acked: usize, cut: Cut) -> Self {
+        Self { acked, fault: Fault::None, cut }
+    }
+}
+
+/// How long a store goes on under load after a fault has bitten, to do what it must not.
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// Lets `plan` run against `server` on `disk` for each of `rounds`, and starts the server again after
+/// each. Answers how the log at the end agrees with all that the clients saw.
 ///
 /// # Panics
-/// When the server does not start, or a round does not reach `acked` in the plan's time: a cut without
-/// load says nothing.
+/// When the server does not start, or a round does not get so far in the plan's time: a cut without
+/// load, or a fault that nobody met, says nothing.
 pub async fn power_cuts(
     server: &mut dyn Server,
     disk: &PowerFs,
     plan: &Plan,
-    acked: usize,
-    cuts: &[Cut],
+    rounds: &[Round],
 ) -> Verdict {
     let recorder = Recorder::new();
     let folder = disk.path();
-    for (round, how) in cuts.iter().enumerate() {
+    for (n, round) in rounds.iter().enumerate() {
         let store = server.start(&folder).await;
         let stop = Stop::default();
-        let wanted = recorder.acked() + acked;
-        let plan = Plan { seed: plan.seed + round as u64, ..plan.clone() };
+        let plan = Plan { seed: plan.seed + n as u64, ..plan.clone() };
         let load = load::append(store, &plan, &recorder, &stop);
-        let crash = async {
-            while recorder.acked() < wanted {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            server.crash(&|| disk.cut(*how)).await;
+        let wanted = recorder.acked() + round.acked;
+        let trouble = async {
+            let trouble = timeout(plan.time, bite(disk, round.fault, &recorder, wanted)).await;
+            server.crash(&|| disk.cut(round.cut)).await;
             stop.now();
+            trouble
         };
-        let ((), crashed) = tokio::join!(load, tokio::time::timeout(plan.time, crash));
-        let reached = recorder.acked() + acked - wanted;
+        let ((), trouble) = tokio::join!(load, trouble);
         assert!(
-            crashed.is_ok(),
-            "void: {reached} of {acked} appends were acknowledged in {:?}",
-            plan.time
+            trouble.is_ok(),
+            "void: {} of {wanted} appends acknowledged in round {n}, {round:?}; {:?}",
+            recorder.acked(),
+            disk.counts()
         );
         disk.restore();
     }
@@ -66,4 +96,23 @@ pub async fn power_cuts(
     let log = load::final_log(&*store).await;
     drop(store);
     recorder.history().check(&log)
+}
+
+/// Waits for the load, and lets the fault bite.
+async fn bite(disk: &PowerFs, fault: Fault, recorder: &Recorder, wanted: usize) {
+    let pause = || sleep(Duration::from_millis(1));
+    while recorder.acked() < wanted {
+        pause().await;
+    }
+    let before = disk.counts();
+    match fault {
+        Fault::None => return,
+        Fault::FailSyncs(n) => disk.fail_syncs(n),
+        Fault::Fill(bytes) => disk.fill(bytes),
+    }
+    let refusals = |counts: Counts| counts.failed_syncs + counts.refused_writes;
+    while refusals(disk.counts()) == refusals(before) {
+        pause().await;
+    }
+    sleep(AFTERMATH).await;
 }

@@ -10,7 +10,7 @@ mod redis;
 use std::time::Duration;
 
 use catga_tests::{
-    crash::{Server, power_cuts},
+    crash::{Fault, Round, Server, power_cuts},
     history::Verdict,
     load::Plan,
     power::{Cut, Metadata, PowerFs},
@@ -18,41 +18,68 @@ use catga_tests::{
 
 use self::{nats::Nats, redis::Redis};
 
-const CUTS: [Cut; 4] = [Cut::Drop, Cut::Random(1), Cut::Drop, Cut::Random(2)];
-
 fn plan() -> Plan {
-    Plan { commits: usize::MAX, time: Duration::from_secs(8), ..Plan::default() }
+    Plan { commits: usize::MAX, time: Duration::from_secs(6), ..Plan::default() }
 }
 
-/// The names of files are durable at once here, so what is lost is lost for want of an `fsync` of
-/// bytes.
-async fn cut(name: &str, mut server: impl Server, acked: usize, cuts: &[Cut]) -> Verdict {
+/// Cuts of each kind, each after so many acknowledged appends.
+fn cuts(acked: usize) -> Vec<Round> {
+    let cuts = [Cut::Drop, Cut::Random(1), Cut::Drop, Cut::Random(2)];
+    cuts.map(|cut| Round::cut(acked, cut)).into()
+}
+
+/// The disk fails under the load, and then the power.
+fn after(fault: Fault) -> Vec<Round> {
+    [Cut::Drop, Cut::Random(3)].map(|cut| Round { acked: 300, fault, cut }).into()
+}
+
+/// Runs a server whose folders are durable at once, so that what is lost is lost for want of an
+/// `fsync` of bytes.
+async fn run(name: &str, mut server: impl Server, rounds: &[Round]) -> Verdict {
     let disk = PowerFs::mount(Metadata::Durable);
-    let verdict = power_cuts(&mut server, &disk, &plan(), acked, cuts).await;
-    println!("{name}, {} cuts, {} syncs: {verdict}", cuts.len(), disk.counts().syncs);
+    let verdict = power_cuts(&mut server, &disk, &plan(), rounds).await;
+    println!("{name}, {} cuts, {:?}: {verdict}", rounds.len(), disk.counts());
     verdict
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_redis_appendfsync_always_loses_nothing() {
-    let verdict = cut("redis always", Redis::new("always"), 500, &CUTS).await;
+    let verdict = run("redis always", Redis::new("always"), &cuts(500)).await;
     verdict.expect_clean(2000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_redis_appendfsync_always_acknowledges_nothing_that_the_disk_refused() {
+    let syncs = after(Fault::FailSyncs(u32::MAX));
+    run("redis always, EIO", Redis::new("always"), &syncs).await.expect_clean(600);
+    let full = after(Fault::Fill(10_000));
+    run("redis always, full", Redis::new("always"), &full).await.expect_clean(600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn control_redis_appendfsync_everysec_loses() {
-    let verdict = cut("redis everysec", Redis::new("everysec"), 1000, &[Cut::Drop; 3]).await;
+    let rounds = [Round::cut(1000, Cut::Drop); 3];
+    let verdict = run("redis everysec", Redis::new("everysec"), &rounds).await;
     assert!(verdict.lost() > 0, "the power cut does not bite: {verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nats_sync_always_loses_nothing() {
-    let verdict = cut("nats 2.15.1 always", Nats::sync_always(), 500, &CUTS).await;
+    let verdict = run("nats 2.15.1 always", Nats::sync_always(), &cuts(500)).await;
     verdict.expect_clean(2000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_nats_sync_always_acknowledges_nothing_that_the_disk_refused() {
+    let syncs = after(Fault::FailSyncs(u32::MAX));
+    run("nats 2.15.1 always, EIO", Nats::sync_always(), &syncs).await.expect_clean(600);
+    let full = after(Fault::Fill(10_000));
+    run("nats 2.15.1 always, full", Nats::sync_always(), &full).await.expect_clean(600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn control_nats_2_9_loses() {
-    let verdict = cut("nats 2.9 default", Nats::debian(), 1000, &[Cut::Drop]).await;
+    let rounds = [Round::cut(1000, Cut::Drop)];
+    let verdict = run("nats 2.9 default", Nats::debian(), &rounds).await;
     assert!(verdict.lost() > 0, "the power cut does not bite: {verdict}");
 }
