@@ -69,7 +69,7 @@ pub async fn power_cuts(
     plan: &Plan,
     rounds: &[Round],
 ) -> Verdict {
-    let recorder = Recorder::new();
+    let recorder = Arc::new(Recorder::new());
     let folder = disk.path();
     for (n, round) in rounds.iter().enumerate() {
         let store = server.start(&folder).await;

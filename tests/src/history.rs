@@ -82,6 +82,13 @@ pub struct Look {
     pub chain: u64,
 }
 
+/// What one reader of the log was given, from the log's beginning, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The position and the id of each commit.
+    pub commits: Vec<(Position, String)>,
+}
+
 /// A commit in the final log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -100,6 +107,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// The reads.
     pub looks: Vec<Look>,
+    /// The readers of the whole log.
+    pub tails: Vec<Tail>,
 }
 
 /// Takes down calls from many tasks at once.
@@ -152,6 +161,11 @@ impl Recorder {
         let stream = stream.to_owned();
         let look = Look { client, called, returned, stream, commits, chain: chained };
         self.history.lock().unwrap_or_else(PoisonError::into_inner).looks.push(look);
+    }
+
+    /// Takes down all that a reader of the log was given.
+    pub fn tail(&self, tail: Tail) {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).tails.push(tail);
     }
 
     /// How many appends were acknowledged so far.

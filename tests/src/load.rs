@@ -18,13 +18,15 @@ use catga::{
     Append, AppendError, Appended, Commit, EventFrame, EventStore, Position, Record, StoreError,
     StreamId, Timestamp, Version,
 };
-use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
 use uuid::Uuid;
 
 use crate::{
     dice::Dice,
-    history::{Outcome, Recorder, Sent, Stored, digest},
+    history::{Outcome, Recorder, Sent, Stored, Tail, digest},
 };
 
 /// How long a writer waits before it asks a store again that did not answer.
@@ -38,6 +40,8 @@ const PAGE: usize = 500;
 pub struct Plan {
     /// How many writers append at once.
     pub writers: usize,
+    /// How many readers follow the log meanwhile.
+    pub readers: usize,
     /// How many streams they share.
     pub streams: usize,
     /// How many appends are begun, over all writers.
@@ -56,6 +60,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             writers: 8,
+            readers: 1,
             streams: 20,
             commits: 1000,
             time: Duration::from_secs(10),
@@ -90,28 +95,71 @@ impl Stop {
 }
 
 /// Appends to `store` as `plan` says, until the plan's end or `stop`.
-pub async fn append(store: Arc<dyn EventStore>, plan: &Plan, recorder: &Recorder, stop: &Stop) {
-    let begun = AtomicUsize::new(0);
+///
+/// # Panics
+/// When a frame comes back damaged.
+pub async fn append(
+    store: Arc<dyn EventStore>,
+    plan: &Plan,
+    recorder: &Arc<Recorder>,
+    stop: &Stop,
+) {
+    let begun = Arc::new(AtomicUsize::new(0));
     let deadline = Instant::now() + plan.time;
-    join_all((0..plan.writers).map(|client| {
+    let is_written = Stop::default();
+    // Tasks of their own, so that they run at the same time on several threads.
+    let (mut readers, mut writers) = (JoinSet::new(), JoinSet::new());
+    for _ in 0..plan.readers {
+        let (store, recorder) = (store.clone(), recorder.clone());
+        readers.spawn(follow(store, recorder, stop.clone(), is_written.clone()));
+    }
+    for client in 0..plan.writers {
         let writer = Writer {
-            store: &*store,
-            plan,
-            recorder,
+            store: store.clone(),
+            plan: plan.clone(),
+            recorder: recorder.clone(),
+            stop: stop.clone(),
             client,
             deadline,
             dice: Dice::new(plan.seed ^ (client as u64) << 32),
             ends: HashMap::new(),
         };
-        writer.run(&begun, stop)
-    }))
-    .await;
+        writers.spawn(writer.run(begun.clone()));
+    }
+    writers.join_all().await;
+    is_written.now();
+    readers.join_all().await;
 }
 
-struct Writer<'a> {
-    store: &'a dyn EventStore,
-    plan: &'a Plan,
-    recorder: &'a Recorder,
+/// Reads the log as it grows, until the load stops or has ended and all of it is read.
+async fn follow(store: Arc<dyn EventStore>, recorder: Arc<Recorder>, stop: Stop, is_written: Stop) {
+    let (mut tail, mut after) = (Tail::default(), 0);
+    let reading = async {
+        loop {
+            let is_last = is_written.is_now();
+            // Small pages, so that the reader is in the middle of things.
+            let page = store.read_log(after, 7).await.unwrap_or_default();
+            match page.last() {
+                Some(last) => after = end(last),
+                None if is_last => return,
+                None => sleep(PAUSE).await,
+            }
+            let given = |record: &Record| (record.position, decoded(record).id().to_string());
+            tail.commits.extend(page.iter().map(given));
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = stop.wait() => {}
+    }
+    recorder.tail(tail);
+}
+
+struct Writer {
+    store: Arc<dyn EventStore>,
+    plan: Plan,
+    recorder: Arc<Recorder>,
+    stop: Stop,
     client: usize,
     deadline: Instant,
     dice: Dice,
@@ -119,19 +167,20 @@ struct Writer<'a> {
     ends: HashMap<usize, (Version, u64)>,
 }
 
-impl Writer<'_> {
-    async fn run(mut self, begun: &AtomicUsize, stop: &Stop) {
+impl Writer {
+    async fn run(mut self, begun: Arc<AtomicUsize>) {
         while begun.fetch_add(1, Ordering::SeqCst) < self.plan.commits
-            && !stop.is_now()
+            && !self.stop.is_now()
             && Instant::now() < self.deadline
         {
+            tokio::task::yield_now().await;
             // Mostly a stream of its own, or nearly every append would conflict; and after a conflict
             // the same one again, as the runtime runs its handler again.
             let own = self.client % self.plan.streams;
             let any = self.dice.index(self.plan.streams);
             let stream = if self.dice.below(4) == 0 { any } else { own };
             for _ in 0..3 {
-                if self.append(stream, stop).await != Outcome::Failed {
+                if self.append(stream).await != Outcome::Failed {
                     break;
                 }
             }
@@ -139,7 +188,7 @@ impl Writer<'_> {
     }
 
     /// One commit, from its first sending to a known end.
-    async fn append(&mut self, number: usize, stop: &Stop) -> Outcome {
+    async fn append(&mut self, number: usize) -> Outcome {
         let stream = stream(number);
         let (version, token) = self.ends.get(&number).copied().unwrap_or_default();
         let events = 1 + self.dice.index(self.plan.events);
@@ -154,8 +203,8 @@ impl Writer<'_> {
         let called = self.recorder.now();
         let ended = tokio::select! {
             biased;
-            ended = timeout_at(self.deadline, append_once(self.store, append, id)) => ended.ok(),
-            () = stop.wait() => None,
+            ended = timeout_at(self.deadline, append_once(&*self.store, append, id)) => ended.ok(),
+            () = self.stop.wait() => None,
         };
         let outcome = match ended {
             Some(Some(Appended { position, .. })) => {
@@ -165,6 +214,7 @@ impl Writer<'_> {
             None => Outcome::Unknown,
         };
         self.recorder.attempt(self.client, called, sent, Some(version), outcome);
+        let stop = self.stop.clone();
         match ended {
             Some(Some(appended)) => {
                 self.ends.insert(number, (version + events as u64, appended.token));
@@ -201,7 +251,7 @@ impl Writer<'_> {
     /// writer with what it knew.
     async fn read_again(&mut self, number: usize, stream: &StreamId) {
         let called = self.recorder.now();
-        let read = timeout_at(self.deadline, whole_stream(self.store, stream)).await;
+        let read = timeout_at(self.deadline, whole_stream(&*self.store, stream)).await;
         let Ok(Ok(records)) = read else {
             return sleep(PAUSE).await;
         };
@@ -240,12 +290,17 @@ async fn whole_stream(
     store: &dyn EventStore,
     stream: &StreamId,
 ) -> Result<Vec<Record>, StoreError> {
-    let (mut all, mut from) = (Vec::new(), 1);
+    let (mut all, mut from) = (Vec::<Record>::new(), 1);
     loop {
         let page = store.read_stream(stream, from, PAGE).await?;
         let Some(last) = page.last() else { return Ok(all) };
+        let is_further = all.last().is_none_or(|before| before.position < last.position);
         from = decoded(last).last_version() + 1;
         all.extend(page);
+        // What comes again and again is for the checker to find.
+        if !is_further {
+            return Ok(all);
+        }
     }
 }
 

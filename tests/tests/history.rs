@@ -3,7 +3,7 @@
 
 use catga_tests::{
     dice::Dice,
-    history::{Attempt, History, Look, Outcome, Sent, Stored, Violation, chain, digest},
+    history::{Attempt, History, Look, Outcome, Sent, Stored, Tail, Violation, chain, digest},
 };
 use proptest::prelude::*;
 
@@ -139,6 +139,20 @@ fn i7_positions_that_do_not_rise_are_found() {
         log.push(next);
     };
     found(spoil, |v| matches!(v, Violation::Disorder { position: 4, .. }));
+}
+
+#[test]
+fn i7_a_reader_that_missed_a_late_insert_is_found() {
+    let tail = |n: &[u64]| {
+        let id = |n: &u64| (*n, ["a", "b", "c"][usize::try_from(n - 1).unwrap()].to_owned());
+        Tail { commits: n.iter().map(id).collect() }
+    };
+    let (mut history, log) = good();
+    history.tails = vec![tail(&[]), tail(&[1, 2]), tail(&[1, 2, 3])];
+    assert!(history.check(&log).is_clean());
+    let spoil = |history: &mut History, _: &mut Vec<Stored>| history.tails.push(tail(&[1, 3]));
+    let violations = found(spoil, |v| matches!(v, Violation::NotTheLog { right: 1, given: 3 }));
+    assert_eq!(violations.len(), 1);
 }
 
 #[test]

@@ -79,6 +79,14 @@ pub enum Violation {
         /// Which commit.
         id: String,
     },
+    /// I7: a reader of the log was given something else than a beginning of it: it missed a commit,
+    /// or saw one that is not there.
+    NotTheLog {
+        /// How many commits it was given that are right.
+        right: usize,
+        /// The position of the next one that it was given.
+        given: Position,
+    },
     /// I7: a position does not lie above all before it in the log.
     Disorder {
         /// Which.
@@ -166,7 +174,8 @@ impl History {
     /// - I4 one append wins a version, and it is the one that expected it;
     /// - I5 each read saw a beginning of the stream, with all that was acknowledged or read before
     ///   it and nothing that came after it;
-    /// - I7 positions rise strictly, and those of one commit are its own;
+    /// - I7 positions rise strictly, and those of one commit are its own; every reader of the log was
+    ///   given a beginning of it;
     /// - I8 what was acknowledged before another commit was sent lies before it;
     /// - I12 nothing is there twice.
     pub fn check(&self, log: &[Stored]) -> Verdict {
@@ -176,6 +185,7 @@ impl History {
         check.attempts_against_log();
         check.real_time();
         check.reads();
+        check.tails();
         let count = |is: fn(&Outcome) -> bool| {
             self.attempts.iter().filter(|attempt| is(&attempt.outcome)).count()
         };
@@ -302,6 +312,20 @@ impl<'a> Check<'a> {
             {
                 let (earlier, later) = (before.sent.id.clone(), attempt.sent.id.clone());
                 self.violations.push(Violation::Overtaken { earlier, later });
+            }
+        }
+    }
+
+    /// I7, of the readers.
+    fn tails(&mut self) {
+        for tail in &self.history.tails {
+            let is_right = |((position, id), stored): (&(Position, String), &Stored)| {
+                *position == stored.position && *id == stored.sent.id
+            };
+            let right =
+                tail.commits.iter().zip(self.log).take_while(|both| is_right(*both)).count();
+            if let Some((given, _)) = tail.commits.get(right) {
+                self.violations.push(Violation::NotTheLog { right, given: *given });
             }
         }
     }
