@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,7 @@ use catga::{
     StreamId, Timestamp, Version,
 };
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -73,24 +74,23 @@ impl Default for Plan {
 
 /// Ends a load before its plan does: what is under way then is in doubt.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(watch::Sender<bool>);
 
 impl Stop {
     /// Ends it.
     pub fn now(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.send_replace(true);
     }
 
     /// Whether it has ended.
     pub fn is_now(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        *self.0.borrow()
     }
 
     /// Returns once it has ended.
     pub async fn wait(&self) {
-        while !self.is_now() {
-            sleep(Duration::from_millis(1)).await;
-        }
+        let mut stop = self.0.subscribe();
+        stop.wait_for(|stop| *stop).await.expect("its sender is here");
     }
 }
 

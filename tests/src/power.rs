@@ -17,13 +17,16 @@ mod fuse;
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use fuser::{BackgroundSession, Config, MountOption, Session};
 use tempfile::TempDir;
 
 use self::{disk::Disk, fuse::Shared};
+
+/// What the names of the folders for mounts begin with.
+const PREFIX: &str = "catga-power-";
 
 /// When the entries of a folder are durable: made, renamed and removed names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,8 @@ impl PowerFs {
             "tests of power loss need /dev/fuse: load the kernel's module `fuse`, and give a \
              container `--device /dev/fuse --cap-add SYS_ADMIN`"
         );
-        let folder = TempDir::with_prefix("catga-power-").expect("a temporary folder can be made");
+        sweep();
+        let folder = TempDir::with_prefix(PREFIX).expect("a temporary folder can be made");
         let owner = folder.path().metadata().expect("it was just made");
         let shared = Shared::new(Disk::new(metadata, owner.uid(), owner.gid()));
         let mut config = Config::default();
@@ -143,13 +147,32 @@ impl PowerFs {
     }
 }
 
+/// Unmounts what killed tests have left: a mount whose file system is gone.
+fn sweep() {
+    let folders = std::env::temp_dir().read_dir().into_iter().flatten().flatten();
+    for path in folders.map(|entry| entry.path()) {
+        let is_ours = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+        let is_dead =
+            || path.metadata().is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
+        if is_ours && is_dead() && unmount(&path) {
+            let _ = std::fs::remove_dir(&path);
+        }
+    }
+}
+
+/// Detaches a mount, which does not wait for a server that outlived its test.
+fn unmount(path: &Path) -> bool {
+    let umount = Command::new("umount").arg("--lazy").arg(path).stderr(Stdio::null()).status();
+    umount.is_ok_and(|status| status.success())
+}
+
 impl Drop for PowerFs {
     fn drop(&mut self) {
         let path = self.path();
-        // A server that outlived its test must not keep the mount: detaching does not wait for it.
-        let detached = Command::new("umount").arg("--lazy").arg(&path).status();
         let session = self.session.take();
-        if detached.is_ok_and(|status| status.success()) {
+        if unmount(&path) {
             drop(session);
         } else if let Some(Err(error)) = session.map(BackgroundSession::umount_and_join) {
             eprintln!("{} stays mounted: {error}", path.display());
