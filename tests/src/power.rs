@@ -15,6 +15,7 @@ mod disk;
 mod fuse;
 
 use std::{
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -25,7 +26,7 @@ use tempfile::TempDir;
 
 use self::{disk::Disk, fuse::Shared};
 
-/// What the names of the folders for mounts begin with.
+/// What the names of the folders for mounts begin with; the number of their process follows.
 const PREFIX: &str = "catga-power-";
 
 /// When the entries of a folder are durable: made, renamed and removed names.
@@ -83,7 +84,8 @@ impl PowerFs {
              container `--device /dev/fuse --cap-add SYS_ADMIN`"
         );
         sweep();
-        let folder = TempDir::with_prefix(PREFIX).expect("a temporary folder can be made");
+        let folder = TempDir::with_prefix(format!("{PREFIX}{}-", std::process::id()))
+            .expect("a temporary folder can be made");
         let owner = folder.path().metadata().expect("it was just made");
         let shared = Shared::new(Disk::new(metadata, owner.uid(), owner.gid()));
         let mut config = Config::default();
@@ -147,24 +149,36 @@ impl PowerFs {
     }
 }
 
-/// Unmounts what killed tests have left: a mount whose file system is gone.
+/// Unmounts what killed tests have left. A test that is killed in the middle of a call on its own
+/// mount can't even end: it waits for an answer that it should have given itself.
 fn sweep() {
-    let folders = std::env::temp_dir().read_dir().into_iter().flatten().flatten();
-    for path in folders.map(|entry| entry.path()) {
-        let is_ours = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-        let is_dead =
-            || path.metadata().is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
-        if is_ours && is_dead() && unmount(&path) {
-            let _ = std::fs::remove_dir(&path);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for path in mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(is_killed) && unmount(path) {
+            let _ = fs::remove_dir(path);
         }
     }
 }
 
-/// Detaches a mount, which does not wait for a server that outlived its test.
+/// Whether the process with this number is gone, or will be as soon as it can.
+fn is_killed(process: &str) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { return true };
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let has_kill =
+        |set: &str| u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set & 0x100 != 0);
+    field("State:").trim().starts_with('Z')
+        || ["SigPnd:", "ShdPnd:"].map(field).iter().any(|set| has_kill(set))
+}
+
+/// Detaches a mount and ends what waits for it, without a look at it that could wait too.
 fn unmount(path: &Path) -> bool {
-    let umount = Command::new("umount").arg("--lazy").arg(path).stderr(Stdio::null()).status();
+    let umount = Command::new("umount")
+        .args(["--force", "--lazy", "--no-canonicalize"])
+        .arg(path)
+        .stderr(Stdio::null())
+        .status();
     umount.is_ok_and(|status| status.success())
 }
 
