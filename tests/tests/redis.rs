@@ -262,6 +262,30 @@ async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_longer_log_with_another_past_is_an_error() {
+    let mut server = RedisServer::start().await;
+    let store = store(&server).await;
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    // As when another node was first after a crash, and filled the positions that were lost.
+    let mut other = RedisServer::start().await;
+    let writer = self::store(&other).await;
+    for version in 0..3 {
+        append(&writer, &stream("b"), version, 1).await.unwrap();
+    }
+    server.kill().await;
+    other.kill().await;
+    other.port = server.port;
+    other.restart().await;
+    eventually(|| async {
+        match store.head().await {
+            Err(error) if !error.is_unavailable() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_refuses_before_it_writes() {
     let server = RedisServer::start().await;
     let store = store(&server).await;
