@@ -4,6 +4,7 @@
 //! settings are controls that must lose: if they lose nothing, the cut does not bite, and the tests that
 //! pass say nothing.
 
+mod file;
 mod naive;
 mod nats;
 mod redis;
@@ -14,10 +15,12 @@ use catga_tests::{
     crash::{Fault, Round, Server, power_cuts},
     history::Verdict,
     load::Plan,
+    nats::Version,
     power::{Cut, Metadata, PowerFs},
 };
 
 use self::{
+    file::Files,
     naive::{Care, Naive},
     nats::Nats,
     redis::Redis,
@@ -38,13 +41,13 @@ fn after(fault: Fault) -> Vec<Round> {
     [Cut::Drop, Cut::Random(3)].map(|cut| Round { acked: 300, fault, cut }).into()
 }
 
-/// Runs the log in this process on a disk that is strict about names too.
-async fn run_naive(care: Care, rounds: &[Round]) -> Verdict {
+/// Runs a log in this process on a disk that is strict about names too.
+async fn run_here(name: &str, mut server: impl Server, rounds: &[Round]) -> Verdict {
     let disk = PowerFs::mount(Metadata::UntilSynced);
     // More than a page a commit: what is lost of one page is saved by the next write to it.
     let plan = Plan { payload: 5000, ..plan() };
-    let verdict = power_cuts(&mut Naive(care), &disk, &plan, rounds).await;
-    println!("{care:?}, {} cuts, {:?}: {verdict}", rounds.len(), disk.counts());
+    let verdict = power_cuts(&mut server, &disk, &plan, rounds).await;
+    println!("{name}, {} cuts, {:?}: {verdict}", rounds.len(), disk.counts());
     verdict
 }
 
@@ -80,23 +83,39 @@ async fn control_redis_appendfsync_everysec_loses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nats_sync_always_loses_nothing() {
-    let verdict = run("nats 2.15.1 always", Nats::sync_always(), &cuts(500)).await;
+    let verdict = run("nats newest always", Nats::sync_always(), &cuts(500)).await;
     verdict.expect_clean(2000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nats_sync_always_acknowledges_nothing_that_the_disk_refused() {
     let syncs = after(Fault::FailSyncs(1));
-    run("nats 2.15.1 always, EIO", Nats::sync_always(), &syncs).await.expect_clean(600);
+    run("nats newest always, EIO", Nats::sync_always(), &syncs).await.expect_clean(600);
     let full = after(Fault::Fill(10_000));
-    run("nats 2.15.1 always, full", Nats::sync_always(), &full).await.expect_clean(600);
+    run("nats newest always, full", Nats::sync_always(), &full).await.expect_clean(600);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_nats_2_9_loses() {
-    let rounds = [Round::cut(1000, Cut::Drop)];
-    let verdict = run("nats 2.9 default", Nats::debian(), &rounds).await;
-    assert!(verdict.lost() > 0, "the power cut does not bite: {verdict}");
+async fn control_nats_out_of_the_box_loses() {
+    for version in Version::ALL {
+        let rounds = [Round::cut(1000, Cut::Drop)];
+        let name = format!("nats {version:?} default");
+        let verdict = run(&name, Nats::default_of(version), &rounds).await;
+        assert!(verdict.lost() > 0, "the power cut does not bite: {verdict}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_files_lose_nothing() {
+    let mut rounds = cuts(500);
+    rounds.extend((10..20).map(|seed| Round::cut(100, Cut::Random(seed))));
+    run_here("file", Files, &rounds).await.expect_clean(2000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_files_acknowledge_nothing_that_the_disk_refused() {
+    run_here("file, EIO", Files, &after(Fault::FailSyncs(1))).await.expect_clean(600);
+    run_here("file, full", Files, &after(Fault::Fill(10_000))).await.expect_clean(600);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +124,7 @@ async fn control_a_log_done_right_loses_nothing() {
     rounds.extend((10..20).map(|seed| Round::cut(50, Cut::Random(seed))));
     rounds.extend(after(Fault::FailSyncs(1)));
     rounds.extend(after(Fault::Fill(10_000)));
-    run_naive(Care::Full, &rounds).await.expect_clean(2000);
+    run_here("done right", Naive(Care::Full), &rounds).await.expect_clean(2000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +135,7 @@ async fn control_a_log_done_wrong_loses() {
         (Care::NoFolderSync, &cut[..]),
         (Care::SyncsAgain, &after(Fault::FailSyncs(1))[..1]),
     ] {
-        let verdict = run_naive(care, rounds).await;
+        let verdict = run_here(&format!("{care:?}"), Naive(care), rounds).await;
         assert!(verdict.lost() > 0, "{care:?} is not found: {verdict}");
     }
 }
