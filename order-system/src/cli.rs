@@ -88,7 +88,7 @@ pub struct Serve {
         help_heading = "Server"
     )]
     pub port: u16,
-    /// How many seconds a shutdown waits for requests in flight
+    /// How many seconds a shutdown waits for requests in flight, and then for event handlers
     #[arg(long, global = true, env = "CATGA_DRAIN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS", help_heading = "Server")]
     pub drain_timeout: Duration,
     /// Where the log is.
