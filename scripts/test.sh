@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole check of the project: what README, `just test` and CI run.
 #
-# It needs Rust, and installs the rest itself: a linker and curl from Debian or Ubuntu when they are missing,
-# the schema checker into target/. Whatever fails, the other steps still run. It ends with a line that counts
+# It needs Rust, and installs the rest itself: a linker, curl and redis-server from Debian or Ubuntu when they
+# are missing, the schema checker into target/. Whatever fails, the other steps still run. It ends with a line that counts
 # the tests; a step that fails without a failed test counts as one.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -25,6 +25,8 @@ tools() {
   local missing=()
   command -v cc >/dev/null || missing+=(build-essential)
   command -v curl >/dev/null || missing+=(curl ca-certificates)
+  # The tests start servers of their own. 7.0 or newer: Debian 12, Ubuntu 24.04.
+  command -v redis-server >/dev/null || missing+=(redis-server)
   [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}"
 }
 tests() {

@@ -1,6 +1,13 @@
-//! What the end-to-end tests share: servers as child processes, and waiting without sleeping.
+//! What the end-to-end tests share: servers as child processes, waiting without sleeping, faults to inject,
+//! and a checker of what came of them.
 
+pub mod crash;
+pub mod dice;
+pub mod history;
+pub mod load;
 pub mod nats;
+pub mod power;
+pub mod proxy;
 pub mod redis;
 
 use std::{

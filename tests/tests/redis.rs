@@ -74,6 +74,38 @@ async fn the_log_as_a_topic_keeps_its_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_keys_stay_together_in_a_cluster() {
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]).await;
+    assert_eq!(server.command("CLUSTER ADDSLOTSRANGE 0 16383").await, "+OK");
+    eventually(|| async {
+        let info = server.command("CLUSTER INFO").await;
+        if info.contains("cluster_state:ok") { Ok(()) } else { Err(info) }
+    })
+    .await;
+    let store = store(&server).await;
+    conformance::event_store(store.clone()).await;
+    conformance::keyed(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_a_unix_socket_leaves_no_connection_behind() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let socket = directory.path().join("redis.sock");
+    let socket = socket.to_str().unwrap();
+    let server = RedisServer::start_with(&["--unixsocket", socket]).await;
+    let options = RedisOptions::new(format!("unix:{socket}"));
+    let store = RedisStore::connect(options).await.unwrap();
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    store.wait(0).await.unwrap();
+    drop(store);
+    eventually(|| async {
+        let clients = server.command("CLIENT LIST").await;
+        if clients.contains(socket) { Err(clients) } else { Ok(()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_services_on_one_server_do_not_see_each_other() {
     let server = RedisServer::start().await;
     let one = store(&server).await;
@@ -259,6 +291,30 @@ async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
     // A new start reads it as it is now.
     let store = self::store(&server).await;
     assert_eq!(append(&store, &stream("a"), 0, 1).await.unwrap().position, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_log_with_another_past_is_an_error() {
+    let mut server = RedisServer::start().await;
+    let store = store(&server).await;
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    // As when another node was first after a crash, and filled the positions that were lost.
+    let mut other = RedisServer::start().await;
+    let writer = self::store(&other).await;
+    for version in 0..3 {
+        append(&writer, &stream("b"), version, 1).await.unwrap();
+    }
+    server.kill().await;
+    other.kill().await;
+    other.port = server.port;
+    other.restart().await;
+    eventually(|| async {
+        match store.head().await {
+            Err(error) if !error.is_unavailable() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,8 +89,8 @@ impl RedisStore {
         let link = Arc::new(Link::new(options.client()?));
         Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
         let keys = Arc::new(Keys::new(&options.prefix));
-        let head = read_head(&link, &keys).await.map_err(|error| error.in_full())?;
-        let head = Arc::new(Head::new(head));
+        read_head(&link, &keys).await.map_err(|error| error.in_full())?;
+        let head = Arc::new(Head::default());
         let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
         Ok(Self {
             address: options.address(),
@@ -138,7 +138,8 @@ impl RedisStore {
         if is_stored == 0 {
             return Err(AppendError::Conflict { actual: number });
         }
-        self.head.rise_to(number + append.events as u64 - 1);
+        let end = number + append.events as u64 - 1;
+        self.head.rise_to(end, &Record { position: number, token: 0, frame: append.frame });
         Ok(Appended { position: number, token: 0 })
     }
 
@@ -202,11 +203,13 @@ impl RedisStore {
             let is_end = entries.len() < page;
             let before = bytes;
             for entry in entries {
-                let (last, commit) = log_entry(entry)?;
-                let record = record(commit)?;
-                after = last;
+                let (end, record) = log_entry(entry)?;
+                after = end;
                 bytes += record.frame.len();
                 records.push(record);
+            }
+            if let Some(last) = records.last() {
+                self.head.rise_to(after, last);
             }
             if is_end || records.len() == limit || bytes >= LARGE_PAGE {
                 return Ok(records);
@@ -223,7 +226,6 @@ impl RedisStore {
             // Whether the end is lost, or this is a replica that lags, is found out in a moment.
             return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
         }
-        self.head.rise_to(head);
         Ok(head)
     }
 }
@@ -308,16 +310,16 @@ fn distance(element: &Value) -> Option<u64> {
     }
 }
 
-/// The position in the id of an entry of the log, and its commit.
-fn log_entry(entry: Value) -> Result<(Position, Value), StoreError> {
-    let [Value::BulkString(id), fields] =
-        <[_; 2]>::try_from(array(entry)?).map_err(|_| unreadable())?
-    else {
+/// The position in the id of an entry of the log, which is that of the commit's last event, and the commit.
+fn log_entry(entry: Value) -> Result<(Position, Record), StoreError> {
+    let mut entry = array(entry)?.into_iter();
+    let (Some(Value::BulkString(id)), Some(fields)) = (entry.next(), entry.next()) else {
         return Err(unreadable());
     };
     let position = str::from_utf8(&id).ok().and_then(|id| id.strip_prefix("0-")?.parse().ok());
     let commit = array(fields)?.into_iter().nth(1);
-    position.zip(commit).ok_or_else(unreadable)
+    let (position, commit) = position.zip(commit).ok_or_else(unreadable)?;
+    Ok((position, record(commit)?))
 }
 
 fn record(commit: Value) -> Result<Record, StoreError> {

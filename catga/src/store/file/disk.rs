@@ -83,10 +83,18 @@ pub(super) struct OsDisk {
 }
 
 impl OsDisk {
-    /// The directory at `path`, which is made when it is not there.
+    /// The directory at `path`, which is made when it is not there, so that it survives a power cut.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        Ok(Self { directory: path.to_owned() })
+        let path = std::path::absolute(path)?;
+        let missing: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+        for directory in missing.iter().rev() {
+            fs::create_dir(directory).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            })?;
+            File::open(directory.parent().unwrap_or(directory))?.sync_all()?;
+        }
+        Ok(Self { directory: path })
     }
 }
 

@@ -2,46 +2,49 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
+    array,
     keys::Keys,
     link::{Link, RECONNECT, RESPONSE_TIMEOUT, explain},
+    log_entry,
 };
-use crate::{Position, StoreError, retry::Backoff};
+use crate::{Position, Record, StoreError, retry::Backoff};
 
 /// How long the task waits at the server before it looks whether the log is still the same one.
 const BLOCK: Duration = Duration::from_secs(1);
 
 /// What this process has seen of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     /// The highest position that was read, or answered to an append.
     head: Position,
-    /// Whether the server turned out to end before that.
+    /// The checksum of the commit that ends there.
+    checksum: u32,
+    /// Whether the server turned out not to have it any more.
     is_lost: bool,
 }
 
 /// The head of the log, as far as it was seen. It only rises.
+#[derive(Default)]
 pub(super) struct Head {
     seen: watch::Sender<Seen>,
 }
 
 impl Head {
-    pub(super) fn new(head: Position) -> Self {
-        Self { seen: watch::Sender::new(Seen { head, is_lost: false }) }
-    }
-
     pub(super) fn position(&self) -> Position {
         self.seen.borrow().head
     }
 
-    /// Takes in that the log reaches up to `position`, everything below included.
-    pub(super) fn rise_to(&self, position: Position) {
+    /// Takes in that the log reaches up to `end`, where this commit ends, everything below included.
+    pub(super) fn rise_to(&self, end: Position, commit: &Record) {
         self.seen.send_if_modified(|seen| {
-            let is_news = position > seen.head;
-            seen.head = seen.head.max(position);
+            let is_news = end > seen.head;
+            if is_news {
+                *seen = Seen { head: end, checksum: checksum(commit), ..*seen };
+            }
             is_news
         });
     }
@@ -59,6 +62,14 @@ impl Head {
         let reached = seen.wait_for(|seen| seen.head > after || seen.is_lost).await;
         if reached.expect("the sender is borrowed").is_lost { Err(lost()) } else { Ok(()) }
     }
+
+    fn lose(&self) {
+        let is_news =
+            self.seen.send_if_modified(|seen| !std::mem::replace(&mut seen.is_lost, true));
+        if is_news {
+            tracing::error!(seen = self.position(), "Redis lost the end of the log");
+        }
+    }
 }
 
 fn lost() -> StoreError {
@@ -67,16 +78,31 @@ fn lost() -> StoreError {
     )
 }
 
+fn checksum(commit: &Record) -> u32 {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&commit.position.to_be_bytes());
+    checksum.update(&commit.frame);
+    checksum.finalize()
+}
+
+/// A time without a connection.
+struct Outage {
+    backoff: Backoff,
+    /// What was seen when it began.
+    seen: Seen,
+}
+
 /// Follows the log for as long as the store is open, over every outage of the server.
 pub(super) async fn follow(link: Arc<Link>, keys: Arc<Keys>, head: Arc<Head>) {
-    let mut outage: Option<Backoff> = None;
+    let mut outage: Option<Outage> = None;
     loop {
         let Err(error) = follow_connected(&link, &keys, &head, &mut outage).await;
-        let backoff = outage.get_or_insert_with(|| {
+        let outage = outage.get_or_insert_with(|| {
             tracing::warn!(reason = explain(&error), %error, "Redis can't be followed");
-            Backoff::new(RECONNECT.0, RECONNECT.1)
+            let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+            Outage { backoff, seen: *head.seen.borrow() }
         });
-        sleep(backoff.next_delay()).await;
+        sleep(outage.backoff.next_delay()).await;
     }
 }
 
@@ -84,40 +110,58 @@ async fn follow_connected(
     link: &Link,
     keys: &Keys,
     head: &Head,
-    outage: &mut Option<Backoff>,
+    outage: &mut Option<Outage>,
 ) -> RedisResult<Infallible> {
     let mut connection = link.connect(BLOCK + RESPONSE_TIMEOUT).await?;
+    if let Some(seen) = outage.as_ref().map(|outage| outage.seen).filter(|seen| seen.head > 0) {
+        // Whoever was first after a crash may have filled the lost positions with other events.
+        let entries: Value = Cmd::xrange(&keys.log, id(seen.head), id(seen.head))
+            .query_async(&mut connection)
+            .await?;
+        let found = only_commit(entries).map(|(_, commit)| checksum(&commit));
+        if found != Some(seen.checksum) && is_master(&mut connection).await? {
+            head.lose();
+        }
+    }
     loop {
         // What was seen before the server is asked can't be more than it has, if it lost nothing.
         let floor = head.position();
-        let (_, end): (Value, Option<Position>) = redis::pipe()
-            .cmd("XREAD")
-            .arg("BLOCK")
-            .arg(BLOCK.as_millis())
-            .arg("COUNT")
-            .arg(1)
-            .arg("STREAMS")
-            .arg(&keys.log)
-            .arg(format!("0-{floor}"))
-            .cmd("GET")
-            .arg(&keys.head)
-            .query_async(&mut connection)
-            .await?;
+        let (_, last): (Value, Value) = next(keys, floor).query_async(&mut connection).await?;
         if outage.take().is_some() {
             tracing::info!("Redis is followed again");
         }
-        let end = end.unwrap_or(0);
-        if end >= floor {
-            head.rise_to(end);
-        } else if is_master(&mut connection).await? && !head.seen.borrow().is_lost {
-            tracing::error!(seen = floor, end, "Redis lost the end of the log");
-            head.seen.send_modify(|seen| seen.is_lost = true);
+        match only_commit(last) {
+            Some((end, commit)) if end >= floor => head.rise_to(end, &commit),
+            None if floor == 0 => {}
+            _ => {
+                if is_master(&mut connection).await? {
+                    head.lose();
+                }
+            }
         }
     }
 }
 
+/// Waits for an event above `floor`, and asks for the last commit, which may be a later one.
+fn next(keys: &Keys, floor: Position) -> Pipeline {
+    let mut commands = redis::pipe();
+    commands.cmd("XREAD").arg("BLOCK").arg(BLOCK.as_millis()).arg("COUNT").arg(1);
+    commands.arg("STREAMS").arg(&keys.log).arg(id(floor));
+    commands.cmd("XREVRANGE").arg(&keys.log).arg("+").arg("-").arg("COUNT").arg(1);
+    commands
+}
+
+fn id(position: Position) -> String {
+    format!("0-{position}")
+}
+
+/// The commit in an answer that has one, and the position of its last event.
+fn only_commit(entries: Value) -> Option<(Position, Record)> {
+    log_entry(array(entries).ok()?.pop()?).ok()
+}
+
 /// Whether the server takes writes: a replica may lag behind what was seen and has lost nothing.
 async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;
-    Ok(role.first() == Some(&Value::BulkString(b"master".to_vec())))
+    let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
+    Ok(info.contains("role:master"))
 }

@@ -1,0 +1,392 @@
+//! The checker. Every check is near-linear in the history's size.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use catga::{Position, Version};
+
+use super::{Attempt, History, Look, Outcome, Stored, chain};
+
+/// A promise that the log breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// I1: an acknowledged commit is not in the log.
+    Lost {
+        /// Which.
+        id: String,
+    },
+    /// I1: an acknowledged commit is in the log at another place than the answer said.
+    Moved {
+        /// Which.
+        id: String,
+    },
+    /// I1: a commit is not in the log as it was sent: its stream, events or bytes differ.
+    Altered {
+        /// Which.
+        id: String,
+    },
+    /// I2: a commit that nobody sent.
+    Phantom {
+        /// Which.
+        id: String,
+    },
+    /// I2: a commit that was refused, and is there.
+    RefusedButStored {
+        /// Which.
+        id: String,
+    },
+    /// I3: a stream's versions have a gap or overlap.
+    Gap {
+        /// Which stream.
+        stream: String,
+        /// The version that should have come next.
+        expected: Version,
+        /// The version that came.
+        found: Version,
+    },
+    /// I4: two acknowledged appends expected the same version.
+    TwoWinners {
+        /// Which stream.
+        stream: String,
+        /// The version they both expected.
+        expected: Version,
+    },
+    /// I4: a commit is at another version than the one right after the expected one.
+    Unexpected {
+        /// Which.
+        id: String,
+    },
+    /// I5: a read saw something else than a beginning of the stream.
+    NotAPrefix {
+        /// Which stream.
+        stream: String,
+        /// How many commits the read saw.
+        commits: usize,
+    },
+    /// I5: a read missed what was acknowledged or read before it began.
+    StaleRead {
+        /// Which stream.
+        stream: String,
+        /// How many commits the read saw.
+        commits: usize,
+        /// How many it had to see.
+        at_least: usize,
+    },
+    /// I5: a read saw a commit that was not yet sent when the read had ended.
+    EarlyRead {
+        /// Which commit.
+        id: String,
+    },
+    /// I7: a reader of the log was given something else than a beginning of it: it missed a commit,
+    /// or saw one that is not there.
+    NotTheLog {
+        /// How many commits it was given that are right.
+        right: usize,
+        /// The position of the next one that it was given.
+        given: Position,
+    },
+    /// I7: a position does not lie above all before it in the log.
+    Disorder {
+        /// Which.
+        id: String,
+        /// Its position.
+        position: Position,
+    },
+    /// I8: a commit was acknowledged before another was sent, and comes after it in the log.
+    Overtaken {
+        /// The one that was acknowledged first.
+        earlier: String,
+        /// The one that was sent later and lies before it.
+        later: String,
+    },
+    /// I12: a commit is in the log more than once.
+    Twice {
+        /// Which.
+        id: String,
+    },
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many appends were acknowledged.
+    pub acked: usize,
+    /// How many were refused.
+    pub refused: usize,
+    /// How many were given up without an answer.
+    pub in_doubt: usize,
+    /// How many commits are in the log.
+    pub stored: usize,
+    /// How many reads there were.
+    pub looks: usize,
+    /// What is wrong.
+    pub violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// How many acknowledged commits are gone.
+    pub fn lost(&self) -> usize {
+        self.violations.iter().filter(|v| matches!(v, Violation::Lost { .. })).count()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Asserts that nothing is wrong, in a run that says something: one with at least
+    /// `least_acked` acknowledged appends.
+    ///
+    /// # Panics
+    /// With the first violations, or when the run is void.
+    #[track_caller]
+    pub fn expect_clean(&self, least_acked: usize) {
+        assert!(self.is_clean(), "{self}");
+        assert!(self.acked >= least_acked, "void, fewer than {least_acked} acknowledged: {self}");
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acked, refused, in_doubt, stored, looks, violations } = self;
+        write!(
+            f,
+            "{acked} acknowledged, {refused} refused, {in_doubt} in doubt, {stored} stored, {looks} reads, \
+             {} lost, {} violations",
+            self.lost(),
+            violations.len()
+        )?;
+        for violation in violations.iter().take(10) {
+            write!(f, "\n  {violation:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    /// Compares the history with the final log, in the log's order:
+    ///
+    /// - I1 every acknowledged commit is there, once, as it was sent and where the answer said;
+    /// - I2 nothing else is there, but what is in doubt may be; nothing that was refused;
+    /// - I3 the versions of each stream have no gap and no overlap;
+    /// - I4 one append wins a version, and it is the one that expected it;
+    /// - I5 each read saw a beginning of the stream, with all that was acknowledged or read before
+    ///   it and nothing that came after it;
+    /// - I7 positions rise strictly, and those of one commit are its own; every reader of the log was
+    ///   given a beginning of it;
+    /// - I8 what was acknowledged before another commit was sent lies before it;
+    /// - I12 nothing is there twice.
+    pub fn check(&self, log: &[Stored]) -> Verdict {
+        let mut check = Check::new(self, log);
+        check.log_alone();
+        check.log_against_attempts();
+        check.attempts_against_log();
+        check.real_time();
+        check.reads();
+        check.tails();
+        let count = |is: fn(&Outcome) -> bool| {
+            self.attempts.iter().filter(|attempt| is(&attempt.outcome)).count()
+        };
+        Verdict {
+            acked: count(|o| matches!(o, Outcome::Ok { .. })),
+            refused: count(|o| *o == Outcome::Failed),
+            in_doubt: count(|o| *o == Outcome::Unknown),
+            stored: log.len(),
+            looks: self.looks.len(),
+            violations: check.violations,
+        }
+    }
+}
+
+struct Check<'a> {
+    history: &'a History,
+    log: &'a [Stored],
+    /// The first commit of each id in the log.
+    by_id: HashMap<&'a str, &'a Stored>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Check<'a> {
+    fn new(history: &'a History, log: &'a [Stored]) -> Self {
+        let mut by_id = HashMap::new();
+        for stored in log {
+            by_id.entry(stored.sent.id.as_str()).or_insert(stored);
+        }
+        Self { history, log, by_id, violations: Vec::new() }
+    }
+
+    /// I3, I7, I12.
+    fn log_alone(&mut self) {
+        let (mut end, mut versions, mut seen) = (0, HashMap::new(), HashSet::new());
+        for Stored { sent, first_version, position } in self.log {
+            let id = || sent.id.clone();
+            if !seen.insert(&sent.id) {
+                self.violations.push(Violation::Twice { id: id() });
+            }
+            if *position <= end {
+                self.violations.push(Violation::Disorder { id: id(), position: *position });
+            }
+            end = end.max(position + sent.events - 1);
+            let next = versions.entry(&sent.stream).or_insert(1);
+            if first_version != next {
+                let stream = sent.stream.clone();
+                let (expected, found) = (*next, *first_version);
+                self.violations.push(Violation::Gap { stream, expected, found });
+            }
+            *next = first_version + sent.events;
+        }
+    }
+
+    /// I2, and what I1 and I4 say about each commit.
+    fn log_against_attempts(&mut self) {
+        let attempts: HashMap<&str, &Attempt> =
+            self.history.attempts.iter().map(|a| (a.sent.id.as_str(), a)).collect();
+        for stored in self.log {
+            let id = stored.sent.id.clone();
+            let Some(attempt) = attempts.get(id.as_str()) else {
+                self.violations.push(Violation::Phantom { id });
+                continue;
+            };
+            if attempt.sent != stored.sent {
+                self.violations.push(Violation::Altered { id: id.clone() });
+            }
+            if attempt.expected.is_some_and(|version| stored.first_version != version + 1) {
+                self.violations.push(Violation::Unexpected { id: id.clone() });
+            }
+            match attempt.outcome {
+                Outcome::Failed => self.violations.push(Violation::RefusedButStored { id }),
+                Outcome::Ok { first_version, position }
+                    if (first_version, position) != (stored.first_version, stored.position) =>
+                {
+                    self.violations.push(Violation::Moved { id });
+                }
+                Outcome::Ok { .. } | Outcome::Unknown => {}
+            }
+        }
+    }
+
+    /// I1, I4.
+    fn attempts_against_log(&mut self) {
+        let mut won = HashSet::new();
+        for Attempt { sent, expected, outcome, .. } in &self.history.attempts {
+            if !matches!(outcome, Outcome::Ok { .. }) {
+                continue;
+            }
+            if !self.by_id.contains_key(sent.id.as_str()) {
+                self.violations.push(Violation::Lost { id: sent.id.clone() });
+            }
+            if let Some(expected) = *expected
+                && !won.insert((&sent.stream, expected))
+            {
+                let stream = sent.stream.clone();
+                self.violations.push(Violation::TwoWinners { stream, expected });
+            }
+        }
+    }
+
+    /// I8. What is in doubt took effect at any time after it was sent, so it can only be the later one.
+    fn real_time(&mut self) {
+        let stored = |attempt: &'a Attempt| {
+            Some((attempt, self.by_id.get(attempt.sent.id.as_str())?.position))
+        };
+        let mut later: Vec<_> = self.history.attempts.iter().filter_map(stored).collect();
+        let mut earlier: Vec<_> = later
+            .iter()
+            .copied()
+            .filter(|(attempt, _)| matches!(attempt.outcome, Outcome::Ok { .. }))
+            .collect();
+        later.sort_by_key(|(attempt, _)| attempt.called);
+        earlier.sort_by_key(|(attempt, _)| attempt.returned);
+        let mut earlier = earlier.into_iter().peekable();
+        let mut last: Option<(&Attempt, Position)> = None;
+        for (attempt, position) in later {
+            while let Some(before) = earlier.next_if(|(a, _)| a.returned < attempt.called) {
+                if last.is_none_or(|(_, position)| position < before.1) {
+                    last = Some(before);
+                }
+            }
+            if let Some((before, there)) = last
+                && there > position
+            {
+                let (earlier, later) = (before.sent.id.clone(), attempt.sent.id.clone());
+                self.violations.push(Violation::Overtaken { earlier, later });
+            }
+        }
+    }
+
+    /// I7, of the readers.
+    fn tails(&mut self) {
+        for tail in &self.history.tails {
+            let is_right = |((position, id), stored): (&(Position, String), &Stored)| {
+                *position == stored.position && *id == stored.sent.id
+            };
+            let right =
+                tail.commits.iter().zip(self.log).take_while(|both| is_right(*both)).count();
+            if let Some((given, _)) = tail.commits.get(right) {
+                self.violations.push(Violation::NotTheLog { right, given: *given });
+            }
+        }
+    }
+
+    /// I5.
+    fn reads(&mut self) {
+        let mut looks: HashMap<&str, Vec<&Look>> = HashMap::new();
+        for look in &self.history.looks {
+            looks.entry(&look.stream).or_default().push(look);
+        }
+        let mut streams: HashMap<&str, Vec<&str>> = HashMap::new();
+        for stored in self.log {
+            streams.entry(&stored.sent.stream).or_default().push(&stored.sent.id);
+        }
+        let mut attempts: HashMap<&str, Vec<&Attempt>> = HashMap::new();
+        for attempt in &self.history.attempts {
+            attempts.entry(&attempt.sent.stream).or_default().push(attempt);
+        }
+        for (stream, looks) in looks {
+            let ids = streams.get(stream).map_or(&[][..], Vec::as_slice);
+            let attempts = attempts.get(stream).map_or(&[][..], Vec::as_slice);
+            self.reads_of(ids, looks, attempts);
+        }
+    }
+
+    /// I5, of one stream with these commits.
+    fn reads_of(&mut self, ids: &[&str], mut looks: Vec<&Look>, attempts: &[&Attempt]) {
+        let places: HashMap<&str, usize> = ids.iter().copied().zip(1..).collect();
+        let mut chains = vec![0];
+        chains.extend(ids.iter().scan(0, |so_far, id| {
+            *so_far = chain(*so_far, id);
+            Some(*so_far)
+        }));
+        let called: HashMap<_, _> =
+            attempts.iter().map(|a| (a.sent.id.as_str(), a.called)).collect();
+        // When it was known for certain that the stream had so many commits.
+        let mut known: Vec<_> = looks.iter().map(|look| (look.returned, look.commits)).collect();
+        known.extend(attempts.iter().filter_map(|attempt| {
+            let is_acked = matches!(attempt.outcome, Outcome::Ok { .. });
+            let place = places.get(attempt.sent.id.as_str()).filter(|_| is_acked)?;
+            Some((attempt.returned, *place))
+        }));
+        known.sort_unstable();
+        looks.sort_by_key(|look| look.called);
+        let (mut known, mut at_least) = (known.into_iter().peekable(), 0);
+        for Look { called: begin, returned: end, stream, commits, chain, .. } in looks {
+            while let Some((_, place)) = known.next_if(|(at, _)| at < begin) {
+                at_least = at_least.max(place);
+            }
+            let (stream, commits) = (stream.clone(), *commits);
+            if commits < at_least {
+                let stream = stream.clone();
+                self.violations.push(Violation::StaleRead { stream, commits, at_least });
+            }
+            if chains.get(commits) != Some(chain) {
+                self.violations.push(Violation::NotAPrefix { stream, commits });
+            } else if let Some(id) = commits.checked_sub(1).map(|last| ids[last])
+                && called.get(id).is_some_and(|called| called > end)
+            {
+                self.violations.push(Violation::EarlyRead { id: id.to_owned() });
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Bounded load on a running order-system: clients that make orders and pay them, each command
+//! with an `Idempotency-Key` that it keeps over every retry, and the collection of what is left.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use catga::CommandId;
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{PAUSE, Stop};
+use crate::{
+    history::{Outcome, Recorder, Sent, Stored, digest},
+    order,
+};
+
+/// The header that says how often the command was sent, from 1.
+pub const TRY: &str = "x-try";
+
+/// What to do to a service.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many clients send at once.
+    pub clients: usize,
+    /// How many orders each of them makes, and pays.
+    pub orders: usize,
+    /// When no more is begun, and what is in doubt stays so.
+    pub time: Duration,
+    /// Tells the keys of one load from those of another on the same service.
+    pub name: String,
+}
+
+/// A command as it was answered, to be sent again later.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    path: String,
+    key: String,
+    body: Value,
+    status: StatusCode,
+    text: String,
+    headers: [Option<String>; 3],
+    is_replay: bool,
+    /// How often it was sent before it was answered.
+    pub tries: usize,
+}
+
+/// Sends commands to the service at `url` as `plan` says, until the plan's end or `stop`. Answers the
+/// commands that were answered.
+pub async fn send(url: &str, plan: &Plan, recorder: &Recorder, stop: &Stop) -> Vec<Answered> {
+    let answered = Mutex::new(Vec::new());
+    let deadline = Instant::now() + plan.time;
+    let http = Client::builder().timeout(Duration::from_secs(5)).build().expect("plain settings");
+    join_all((0..plan.clients).map(|client| {
+        let sender = Sender { url, http: &http, recorder, stop, client, deadline };
+        let answered = &answered;
+        async move {
+            for n in 0..plan.orders {
+                let key = format!("{}-{client}-{n}", plan.name);
+                sender.order(&key, answered).await;
+            }
+        }
+    }))
+    .await;
+    answered.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Sender<'a> {
+    url: &'a str,
+    http: &'a Client,
+    recorder: &'a Recorder,
+    stop: &'a Stop,
+    client: usize,
+    deadline: Instant,
+}
+
+impl Sender<'_> {
+    /// Makes an order under `key` and pays it.
+    async fn order(&self, key: &str, answered: &Mutex<Vec<Answered>>) {
+        let create_id = format!("/orders {key}");
+        let id = CommandId::new(create_id.as_str()).expect("a short id").derive_key();
+        let pay_key = format!("{key}-pay");
+        let commands = [
+            ("/orders".to_owned(), key.to_owned(), create_id, order(key)),
+            (
+                format!("/orders/{id}/pay"),
+                pay_key.clone(),
+                pay_key.clone(),
+                json!({ "paymentMethod": pay_key }),
+            ),
+        ];
+        for (version, (path, key, command_id, body)) in (1..).zip(commands) {
+            if self.stop.is_now() || Instant::now() >= self.deadline {
+                return;
+            }
+            let called = self.recorder.now();
+            let sent = sent(&id.to_string(), &command_id, subject(version, &body));
+            let answer = tokio::select! {
+                biased;
+                answer = timeout_at(self.deadline, self.command(path, key, body)) => answer.ok(),
+                () = self.stop.wait() => None,
+            };
+            let outcome = answer.as_ref().map_or(Outcome::Unknown, Answered::outcome);
+            self.recorder.attempt(self.client, called, sent, Some(version - 1), outcome);
+            let Some(answer) = answer else { return };
+            answered.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            if outcome == Outcome::Failed {
+                return;
+            }
+        }
+    }
+
+    /// Sends a command until it is answered: a lost connection and a 503 say nothing about it.
+    async fn command(&self, path: String, key: String, body: Value) -> Answered {
+        let mut command = Answered {
+            path,
+            key,
+            body,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            text: String::new(),
+            headers: [const { None }; 3],
+            is_replay: false,
+            tries: 0,
+        };
+        loop {
+            command.tries += 1;
+            match command.send(self.http, self.url).await {
+                Ok(answer) if answer.status != StatusCode::SERVICE_UNAVAILABLE => return answer,
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+/// The answer's headers that every repeat of a command must give again.
+const HEADERS: [&str; 3] = ["location", "etag", "x-catga-position"];
+
+impl Answered {
+    async fn send(&self, http: &Client, url: &str) -> reqwest::Result<Self> {
+        let request = http.post(format!("{url}{}", self.path)).json(&self.body);
+        // For a proxy that cuts the answers to some tries and not to others.
+        let request = request.header(TRY, self.tries);
+        let response = request.header("idempotency-key", &self.key).send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await?;
+        let is_replay = headers.contains_key("idempotent-replayed");
+        let headers = HEADERS.map(|name| text_of(&headers, name));
+        Ok(Self { status, text, headers, is_replay, ..self.clone() })
+    }
+
+    /// Sends the command again, and asserts that it is answered as it was (P4).
+    ///
+    /// # Panics
+    /// When it is not, or the service can't be reached.
+    pub async fn assert_same_again(&self, http: &Client, url: &str) {
+        let again = Self { tries: self.tries + 1, ..self.clone() };
+        let again = again.send(http, url).await.expect("the service can be reached");
+        let seen = |a: &Self| (a.status, a.text.clone(), a.headers.clone());
+        assert_eq!(seen(&again), seen(self), "{} under {}", self.path, self.key);
+        assert!(again.is_replay, "P4: {} under {} had a second effect", self.path, self.key);
+    }
+
+    /// Whether the service said that it had done the command before.
+    pub fn is_replay(&self) -> bool {
+        self.is_replay
+    }
+
+    fn outcome(&self) -> Outcome {
+        if !self.status.is_success() {
+            return Outcome::Failed;
+        }
+        let number = |header: &Option<String>| {
+            let text = header.as_deref().unwrap_or_default().trim_matches('"');
+            text.parse().expect("a command's answer says where its events are")
+        };
+        // Every command of this service makes one event.
+        Outcome::Ok { first_version: number(&self.headers[1]), position: number(&self.headers[2]) }
+    }
+}
+
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().expect("visible text").to_owned())
+}
+
+/// What a command was about, as its event shows it again: an order's customer, a payment's method.
+fn subject(version: u64, body: &Value) -> &Value {
+    if version == 1 { &body["customerId"] } else { &body["paymentMethod"] }
+}
+
+fn sent(order: &str, command_id: &str, subject: &Value) -> Sent {
+    let (stream, id) = (order.to_owned(), command_id.to_owned());
+    Sent { stream, id, events: 1, digest: digest(subject.to_string().as_bytes()) }
+}
+
+/// All events of all orders, as the service at `url` lists them, for the checker. An event that no
+/// command with a key made has its own id.
+///
+/// # Panics
+/// When the lists disagree with each other or with the statistics (I14), or can't be read.
+pub async fn final_log(http: &Client, url: &str) -> Vec<Stored> {
+    let orders = all(http, format!("{url}/orders?limit=1000"), url).await;
+    let stats = page(http, &format!("{url}/stats")).await.0;
+    assert_eq!(stats["totalOrders"], orders.len(), "the statistics and the list differ");
+    let mut paid = 0_usize;
+    let mut log = Vec::new();
+    for order in &orders {
+        let id = order["id"].as_str().expect("an order has an id");
+        paid += usize::from(order["status"] == "Paid");
+        let events = all(http, format!("{url}/orders/{id}/history"), url).await;
+        assert_eq!(order["version"], events.len(), "the list and the history of {id} differ");
+        log.extend(events.iter().map(|event| stored(id, event)));
+    }
+    assert_eq!(stats["byStatus"]["Paid"], paid, "the statistics and the list differ");
+    log.sort_by_key(|stored| stored.position);
+    log
+}
+
+fn stored(order: &str, event: &Value) -> Stored {
+    let number = |name: &str| event[name].as_u64().expect("an event has its place");
+    let metadata = &event["metadata"];
+    let id = metadata["commandId"].as_str().or(metadata["eventId"].as_str());
+    let first_version = number("version");
+    let sent = sent(order, id.expect("an event has an id"), subject(first_version, &event["data"]));
+    Stored { sent, first_version, position: number("position") }
+}
+
+/// All pages from `first` on.
+async fn all(http: &Client, first: String, url: &str) -> Vec<Value> {
+    let (mut all, mut next) = (Vec::new(), Some(first));
+    while let Some(at) = next {
+        let (mut body, link) = page(http, &at).await;
+        all.append(body.as_array_mut().expect("a list"));
+        next = link.map(|path| format!("{url}{path}"));
+    }
+    all
+}
+
+/// The JSON at `at`, and the path of the next page. A service on its way back has ten seconds.
+async fn page(http: &Client, at: &str) -> (Value, Option<String>) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = http.get(at).send().await;
+        if let Ok(answer) = answer
+            && answer.status() == StatusCode::OK
+        {
+            let link = text_of(answer.headers(), "link");
+            let path = link.and_then(|l| Some(l.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+            if let Ok(body) = answer.json().await {
+                return (body, path);
+            }
+        }
+        assert!(Instant::now() < deadline, "{at} can't be read");
+        sleep(PAUSE).await;
+    }
+}
