@@ -79,11 +79,11 @@ answers || { echo "the server did not start: see data/$store/$store.log" >&2; ex
 # Also in a session of its own, so that what the terminal or a supervisor sends to all reaches it once, from here.
 setsid "$target/release/order-system" --persistence "$store" "$@" &
 service=$!
-trap 'kill -TERM "$service" 2>/dev/null || true' INT TERM HUP
+trap 'is_signalled=yes; kill -TERM "$service" 2>/dev/null || true' INT TERM HUP
 while
-  status=0
+  is_signalled='' status=0
   wait "$service" || status=$?
-  kill -0 "$service" 2>/dev/null
+  [ -n "$is_signalled" ]
 do :; done
 service=
 exit "$status"
