@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
 # The NATS that scripts/nats-server.sh installed comes first; Debian keeps its own in /usr/sbin.
-PATH=$(realpath -m "$target")/tools/bin:$PATH:/usr/sbin
+PATH=$(realpath -m "$target")/tools/nats/bin:$PATH:/usr/sbin
 store=${1-}
 case $store in
   redis) port=6379 ;;
