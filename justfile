@@ -7,6 +7,21 @@ _default:
 run *flags:
     cargo run --release --package order-system -- {{flags}}
 
+# The same with the log in files below ./data, which a power cut leaves whole
+[group('run')]
+run-file *flags:
+    cargo run --release --package order-system -- --persistence file {{flags}}
+
+# The same on Redis at localhost:6379; starts a server when none answers
+[group('run')]
+run-redis *flags:
+    scripts/run-with.sh redis {{flags}}
+
+# The same on NATS JetStream at localhost:4222; starts a server when none answers
+[group('run')]
+run-nats *flags:
+    scripts/run-with.sh nats {{flags}}
+
 # Drive a running server through an order's life: a ✓ or ✗ a step
 [group('test')]
 quick-test url='http://127.0.0.1:5000':

@@ -4,11 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 url=$1
-tools=${CARGO_TARGET_DIR:-target}/tools
+tools=$(scripts/python-tools.sh schemathesis)
 version=4.32.5
 if [ ! -x "$tools/bin/schemathesis" ]; then
-  command -v python3 >/dev/null || scripts/apt-install.sh python3
-  python3 -m venv "$tools" 2>/dev/null || { scripts/apt-install.sh python3-venv; python3 -m venv "$tools"; }
   "$tools/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
 fi
 

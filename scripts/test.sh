@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # The whole check of the project: what README, `just test` and CI run.
 #
-# It needs Rust, and installs the rest itself: a linker, curl and redis-server from Debian or Ubuntu when they
-# are missing, the schema checker into target/. Whatever fails, the other steps still run. It ends with a line that counts
+# It needs Rust, and installs the rest itself: a linker, curl, FUSE and the servers that the tests start from Debian
+# or Ubuntu when they are missing, the newest NATS and the schema checker into target/. A server that such a package
+# starts by itself is not used. Whatever fails, the other steps still run. It ends with a line that counts
 # the tests; a step that fails without a failed test counts as one.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
+# Debian keeps nats-server where not every user's PATH leads.
+PATH=$PATH:/usr/sbin
 
 jobs=${CARGO_BUILD_JOBS:-2}
 target=${CARGO_TARGET_DIR:-target}
@@ -25,9 +28,13 @@ tools() {
   local missing=()
   command -v cc >/dev/null || missing+=(build-essential)
   command -v curl >/dev/null || missing+=(curl ca-certificates)
-  # The tests start servers of their own. 7.0 or newer: Debian 12, Ubuntu 24.04.
+  # The tests start servers of their own. Redis has to be 7.0 or newer: Debian 12, Ubuntu 24.04.
   command -v redis-server >/dev/null || missing+=(redis-server)
-  [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}"
+  command -v nats-server >/dev/null || missing+=(nats-server)
+  command -v fusermount3 >/dev/null || missing+=(fuse3)
+  [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}" || return
+  NATS_SERVER_NEWEST=$(scripts/nats-server.sh) || return
+  export NATS_SERVER_NEWEST
 }
 tests() {
   # The end-to-end tests start this very program.

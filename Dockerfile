@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+
+# The same Rust as rust-toolchain.toml names, which is left out so that nothing is downloaded again.
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /build
+
+# First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty.
+COPY Cargo.toml Cargo.lock ./
+COPY catga/Cargo.toml catga/
+COPY catga-macros/Cargo.toml catga-macros/
+COPY order-system/Cargo.toml order-system/
+COPY tests/Cargo.toml tests/
+RUN mkdir catga/src catga-macros/src order-system/src tests/src \
+    && touch catga/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
+    && echo 'fn main() {}' > order-system/src/main.rs \
+    && cargo build --locked --release --package order-system \
+    && rm -r catga/src catga-macros/src order-system/src
+
+# Then ours. Cargo goes by the times of files, and the copied ones can be older than the empty ones.
+COPY catga/src catga/src
+COPY catga/examples catga/examples
+COPY catga-macros/src catga-macros/src
+COPY order-system/src order-system/src
+RUN find catga catga-macros order-system -name '*.rs' -exec touch {} + \
+    && cargo build --locked --release --package order-system \
+    && mkdir /data
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin order-system
+COPY --from=build /build/target/release/order-system /usr/local/bin/
+# A new volume gets the owner of the directory that it is mounted over.
+COPY --from=build --chown=order-system:order-system /data /data
+ENV CATGA_DATA_DIR=/data
+VOLUME /data
+USER order-system
+EXPOSE 5000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["order-system", "healthcheck"]
+ENTRYPOINT ["order-system"]
+CMD ["--host", "0.0.0.0"]

@@ -1,0 +1,266 @@
+//! compose.yaml and the Dockerfile, put to the programs that they are written for. No container is run: a word that
+//! a program would refuse, or a setting that does not do what is hoped for, shows all the same.
+
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use catga::Durability;
+use catga_tests::{binary, redis::RedisServer};
+use clap::Parser;
+use order_system::cli::{Cli, Command, Persistence};
+use serde_json::{Value, json};
+use tokio::process;
+
+/// The profiles, with the store that each is for.
+const PROFILES: [(&str, Persistence); 3] = [
+    ("inmemory", Persistence::Inmemory),
+    ("file", Persistence::File),
+    ("redis", Persistence::Redis),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+fn compose() -> Value {
+    serde_saphyr::from_str(&text("compose.yaml")).unwrap()
+}
+
+/// The words of a list.
+fn words(list: &Value) -> Vec<String> {
+    let list = list.as_array().unwrap_or_else(|| panic!("{list} is a list"));
+    list.iter().map(|word| word.as_str().expect("it is of words").to_owned()).collect()
+}
+
+/// The services, with their names.
+fn services(compose: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    compose["services"].as_object().unwrap().iter().map(|(name, service)| (name.as_str(), service))
+}
+
+/// The service that runs order-system in `profile`.
+fn order_system<'a>(compose: &'a Value, profile: &str) -> &'a Value {
+    let mut found = services(compose).filter(|(_, service)| {
+        service["image"] == "order-system" && service["profiles"] == json!([profile])
+    });
+    let (_, service) = found.next().unwrap_or_else(|| panic!("{profile} has an order-system"));
+    assert!(found.next().is_none(), "{profile} has one order-system, for there is one port");
+    service
+}
+
+/// What the program makes of the words behind its name.
+#[track_caller]
+fn parse(arguments: &[String]) -> Cli {
+    let words = ["order-system".to_owned()].into_iter().chain(arguments.iter().cloned());
+    Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
+/// The words of a health check, which is run without a shell.
+fn health_check(service: &Value) -> Vec<String> {
+    let mut test = words(&service["healthcheck"]["test"]);
+    assert_eq!(test.remove(0), "CMD");
+    test
+}
+
+#[test]
+fn each_profile_runs_order_system_on_its_store() {
+    let compose = compose();
+    for (profile, persistence) in PROFILES {
+        let service = order_system(&compose, profile);
+        let cli = parse(&words(&service["command"]));
+        let serve = &cli.serve;
+        assert!(matches!(cli.command, None | Some(Command::Serve)), "{profile}");
+        assert!(serve.host.is_unspecified(), "{profile}: the port is reached from outside");
+        assert_eq!(words(&service["ports"]), [format!("127.0.0.1:5000:{}", serve.port)]);
+        assert_eq!(serve.backends.persistence, persistence);
+        let is_memory = persistence == Persistence::Inmemory;
+        let level = if is_memory { Durability::Memory } else { Durability::PowerLoss };
+        assert_eq!(serve.backends.require_durability, level, "{profile}");
+
+        let grace = service["stop_grace_period"].as_str().and_then(|text| text.strip_suffix('s'));
+        let grace = Duration::from_secs(grace.unwrap().parse().unwrap());
+        assert!(grace > serve.drain_timeout + Duration::from_secs(5), "{profile}: {grace:?}");
+
+        let check = health_check(service);
+        assert_eq!(check[0], "order-system");
+        let check = parse(&check[1..]);
+        assert!(matches!(check.command, Some(Command::Healthcheck)));
+        assert_eq!(check.serve.port, serve.port);
+    }
+    let all = services(&compose).filter(|(_, service)| service["image"] == "order-system");
+    assert_eq!(all.count(), PROFILES.len());
+}
+
+#[test]
+fn the_file_profile_keeps_its_log_in_the_volume_of_the_image() {
+    let compose = compose();
+    let service = order_system(&compose, "file");
+    let directory = parse(&words(&service["command"])).serve.backends.data_dir;
+    let directory = directory.to_str().unwrap();
+    assert_eq!(words(&service["volumes"]), [format!("orders:{directory}")]);
+    let image = Image::read();
+    assert_eq!(image.the("VOLUME"), directory);
+    assert!(image.the("ENV").ends_with(&format!("CATGA_DATA_DIR={directory}")));
+}
+
+#[test]
+fn order_system_waits_for_the_server_that_its_flags_name() {
+    let compose = compose();
+    let service = order_system(&compose, "redis");
+    let cli = parse(&words(&service["command"]));
+    assert_eq!(cli.serve.backends.redis.expose(), "redis:6379", "the name of the service");
+    let waits = json!({ "redis": { "condition": "service_healthy" } });
+    assert_eq!(service["depends_on"], waits);
+    assert_eq!(compose["services"]["redis"]["profiles"], json!(["redis"]));
+}
+
+#[test]
+fn every_service_is_locked_down_restarted_and_watched() {
+    let compose = compose();
+    for (name, service) in services(&compose) {
+        assert_eq!(service["restart"], "unless-stopped", "{name}");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+        assert_eq!(service["read_only"], true, "{name}");
+        for port in words(&service["ports"]) {
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to others");
+        }
+        for volume in service["volumes"].as_array().into_iter().flatten() {
+            let (volume, _) = volume.as_str().unwrap().split_once(':').unwrap();
+            assert!(compose["volumes"].get(volume).is_some(), "{name}: {volume} is declared");
+        }
+        for setting in ["test", "interval", "timeout", "retries", "start_period"] {
+            assert!(!service["healthcheck"][setting].is_null(), "{name}: {setting}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_takes_its_command_line_and_keeps_everything() {
+    let compose = compose();
+    let service = &compose["services"]["redis"];
+    let command = words(&service["command"]);
+    assert_eq!(command[0], "redis-server");
+    let flags: Vec<_> = command[1..].iter().map(String::as_str).collect();
+    let server = RedisServer::start_with(&flags).await;
+    for (setting, value) in [
+        ("appendonly", "yes"),
+        ("appendfsync", "always"),
+        ("no-appendfsync-on-rewrite", "no"),
+        ("maxmemory-policy", "noeviction"),
+    ] {
+        let answer = server.command(&format!("CONFIG GET {setting}")).await;
+        let mut lines = answer.lines().skip(2).step_by(2);
+        assert_eq!((lines.next(), lines.next()), (Some(setting), Some(value)), "{answer:?}");
+    }
+
+    let mut check = health_check(service);
+    assert_eq!(check.remove(0), "redis-cli");
+    let mut ask = process::Command::new("redis-cli");
+    let ask = ask.args(["-p", &server.port.to_string()]).args(&check).output().await.unwrap();
+    assert!(ask.status.success() && ask.stdout == b"PONG\n", "{ask:?}");
+    server.command("CONFIG SET requirepass x").await;
+    let mut ask = process::Command::new("redis-cli");
+    let ask = ask.args(["-p", &server.port.to_string()]).args(&check).output().await.unwrap();
+    assert!(!ask.status.success(), "an error is no health: {ask:?}");
+
+    let address = format!("redis://:x@{}", server.address());
+    let check = process::Command::new(binary())
+        .args(["check", "--persistence", "redis", "--redis", &address])
+        .args(["--require-durability", "power-loss"])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(check.status.success(), "{check:?}");
+}
+
+/// The instructions of the image that the Dockerfile ends in, and those of all stages.
+struct Image {
+    all: Vec<(String, String)>,
+    last: Vec<(String, String)>,
+}
+
+impl Image {
+    fn read() -> Self {
+        let text = text("Dockerfile").replace("\\\n", " ");
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let all: Vec<_> = lines
+            .map(|line| line.split_once(' ').expect("an instruction and its words"))
+            .map(|(name, rest)| (name.to_owned(), rest.trim().to_owned()))
+            .collect();
+        let begin = all.iter().rposition(|(name, _)| name == "FROM").unwrap();
+        Self { last: all[begin..].to_vec(), all }
+    }
+
+    /// What the one instruction of this name says.
+    #[track_caller]
+    fn the(&self, instruction: &str) -> &str {
+        let mut found = self.last.iter().filter(|(name, _)| name == instruction);
+        let (_, rest) = found.next().unwrap_or_else(|| panic!("there is {instruction}"));
+        assert!(found.next().is_none(), "there is one {instruction}");
+        rest
+    }
+
+    /// The words of a command without a shell.
+    #[track_caller]
+    fn words(&self, instruction: &str) -> Vec<String> {
+        let rest = self.the(instruction);
+        serde_json::from_str(&rest[rest.find('[').unwrap()..]).unwrap()
+    }
+}
+
+#[test]
+fn the_image_runs_the_program_as_a_user_and_asks_it_for_its_health() {
+    let image = Image::read();
+    assert_eq!(image.words("ENTRYPOINT"), ["order-system"]);
+    let cli = parse(&image.words("CMD"));
+    assert!(cli.command.is_none() && cli.serve.host.is_unspecified());
+    assert_eq!(image.the("EXPOSE"), cli.serve.port.to_string());
+
+    let check = image.words("HEALTHCHECK");
+    assert_eq!(check[0], "order-system");
+    let check = parse(&check[1..]);
+    assert!(matches!(check.command, Some(Command::Healthcheck)));
+    assert_eq!(check.serve.port, cli.serve.port);
+
+    let user = image.the("USER");
+    assert!(!["root", "0"].contains(&user));
+    let (_, made) = image.last.iter().find(|(_, rest)| rest.contains("useradd")).unwrap();
+    assert!(made.ends_with(&format!(" {user}")), "{made}");
+    let volume = image.the("VOLUME");
+    let owned = format!("--chown={user}:{user} {volume} {volume}");
+    assert!(image.last.iter().any(|(_, rest)| rest.ends_with(&owned)), "{owned}");
+    assert_eq!(image.the("STOPSIGNAL"), "SIGTERM");
+}
+
+#[test]
+fn the_image_is_built_with_our_rust_from_files_that_are_there() {
+    let image = Image::read();
+    let toolchain = text("rust-toolchain.toml");
+    let version = toolchain.split("channel = \"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(image.all[0].1.starts_with(&format!("rust:{version}-")), "{:?}", image.all[0]);
+
+    let ignore = text(".dockerignore");
+    let kept: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut copied = Vec::new();
+    for (_, rest) in image.all.iter().filter(|(name, _)| name == "COPY") {
+        let mut paths: Vec<_> = rest.split_whitespace().collect();
+        paths.pop();
+        if !paths[0].starts_with("--from") {
+            copied.extend(paths);
+        }
+    }
+    for path in &copied {
+        assert!(root().join(path).exists(), "{path}");
+        assert!(kept.iter().any(|kept| Path::new(path).starts_with(kept)), "{path} is ignored");
+    }
+    let workspace = text("Cargo.toml");
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    for member in serde_json::from_str::<Vec<String>>(members).unwrap() {
+        let manifest = format!("{member}/Cargo.toml");
+        assert!(copied.contains(&manifest.as_str()), "{manifest} is copied");
+    }
+}
