@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: servers as child processes, waiting without sleeping, faults to inject,
 //! and a checker of what came of them.
 
+pub mod backend;
 pub mod crash;
 pub mod dice;
 pub mod history;

@@ -14,7 +14,6 @@ use catga_tests::{
 use futures_util::{StreamExt, future::join_all};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::{StatusCode, header::RETRY_AFTER};
-use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
@@ -51,108 +50,6 @@ async fn handlers_are_done(server: &Server) {
         if handlers.values().all(|h| h["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_life_of_an_order_survives_a_restart_of_the_service() {
-    let redis = RedisServer::start().await;
-    let address = redis.address();
-    let mut server = start(&address).await;
-    let info = server.json("/").await;
-    assert_eq!((&info["persistence"], &info["transport"]), (&json!("redis"), &json!("inmemory")));
-    let created = server
-        .post("/orders", &order("c"))
-        .header("idempotency-key", "create-1")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(created.status(), StatusCode::CREATED);
-    let created = created.text().await.unwrap();
-    let id = serde_json::from_str::<Value>(&created).unwrap()["orderId"].clone();
-    let path = format!("/orders/{}", id.as_str().unwrap());
-    let pay = json!({ "paymentMethod": "card" });
-    let paid = |server: &Server| {
-        server.post(&format!("{path}/pay"), &pay).header("idempotency-key", "pay-1").send()
-    };
-    let answer = paid(&server).await.unwrap();
-    assert_eq!(
-        (answer.status(), answer.headers()["etag"].to_str().unwrap()),
-        (StatusCode::OK, "\"2\"")
-    );
-    let answer = answer.text().await.unwrap();
-    for i in 0..30 {
-        let id = server.create("many").await;
-        if i % 3 == 0 {
-            server.step(&id, "cancel").await;
-        }
-    }
-    let looks = ["/orders?limit=1000", "/stats", &path, &format!("{path}/history")];
-    let mut before = Vec::new();
-    for look in looks {
-        before.push(server.json(look).await);
-    }
-    assert_eq!(server.terminate().await, Some(0));
-
-    let server = start(&address).await;
-    for (look, mut before) in looks.iter().zip(before) {
-        let mut after = server.json(look).await;
-        if let (Some(before), Some(after)) = (before.as_object_mut(), after.as_object_mut()) {
-            before.remove("timestamp");
-            after.remove("timestamp");
-        }
-        assert_eq!(before, after, "{look}");
-    }
-    // P4: the first answers are given again, and nothing happens again.
-    let again = server.post("/orders", &order("c")).header("idempotency-key", "create-1").send();
-    let again = again.await.unwrap();
-    assert_eq!(again.status(), StatusCode::CREATED);
-    assert_eq!(again.headers()["idempotent-replayed"], "true");
-    assert_eq!(again.text().await.unwrap(), created);
-    let again = paid(&server).await.unwrap();
-    assert_eq!(again.headers()["idempotent-replayed"], "true");
-    assert_eq!(again.text().await.unwrap(), answer);
-    let other = server.post("/orders", &order("d")).header("idempotency-key", "create-1").send();
-    assert_eq!(other.await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
-
-    let refused = server.post(&format!("{path}/ship"), &json!({ "trackingNumber": "T" }));
-    let refused = refused.header("if-match", "\"1\"").send().await.unwrap();
-    assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
-    for (step, status) in [("ship", "Shipped"), ("deliver", "Delivered")] {
-        assert_eq!(
-            server.step(path.strip_prefix("/orders/").unwrap(), step).await.status(),
-            StatusCode::OK
-        );
-        assert_eq!(server.json(&path).await["status"], status);
-    }
-    assert_eq!(server.json(&format!("{path}?version=2")).await["status"], "Paid");
-    let history = server.json(&format!("{path}/history")).await;
-    let types: Vec<_> = history.as_array().unwrap().iter().map(|e| e["type"].clone()).collect();
-    assert_eq!(types, ["OrderCreated", "OrderPaid", "OrderShipped", "OrderDelivered"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p7_checkpoints_survive_a_restart_of_the_service() {
-    let redis = RedisServer::start().await;
-    let address = redis.address();
-    let flags = [&ON_REDIS[..], &[&address]].concat();
-    let directory = TempDir::new().unwrap();
-    let (first_log, file) = log_in(&directory, "first");
-    let mut server = Server::start_logged(&flags, file).await;
-    for _ in 0..20 {
-        let id = server.create("c").await;
-        server.step(&id, "pay").await;
-    }
-    handlers_are_done(&server).await;
-    assert_eq!(receipts(&first_log).len(), 20);
-    assert_eq!(server.terminate().await, Some(0));
-
-    let (second_log, file) = log_in(&directory, "second");
-    let server = Server::start_logged(&flags, file).await;
-    let id = server.create("c").await;
-    server.step(&id, "pay").await;
-    handlers_are_done(&server).await;
-    let again = receipts(&second_log);
-    assert_eq!(again.len(), 1, "what was handled before the restart is not handled again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,8 @@ impl NatsOptions {
     fn servers(&self) -> Result<Vec<ServerAddr>, StoreError> {
         let server = |text: &str| {
             let server: ServerAddr = text.trim().parse().ok()?;
-            matches!(server.scheme(), "nats" | "tls").then_some(server)
+            let is_known = matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty();
+            is_known.then_some(server)
         };
         self.server.split(',').map(server).collect::<Option<_>>().ok_or_else(|| {
             // What the client says is left out: it can repeat parts of the text.

@@ -1,0 +1,98 @@
+//! Each store that survives the service, so that one test can be run on all.
+
+use tempfile::TempDir;
+
+use crate::{
+    nats::{NatsServer, Version},
+    redis::RedisServer,
+};
+
+/// A store of one test's own, to run order-system on.
+#[derive(Debug)]
+pub enum Backend {
+    /// Files in a directory.
+    File(TempDir),
+    /// A Redis server.
+    Redis(RedisServer),
+    /// A NATS server.
+    Nats(NatsServer),
+}
+
+impl Backend {
+    /// A directory on the disk that the build is on.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    pub async fn file() -> Self {
+        Self::File(TempDir::new().expect("a temporary directory"))
+    }
+
+    /// A server that keeps everything.
+    pub async fn redis() -> Self {
+        Self::Redis(RedisServer::start().await)
+    }
+
+    /// Debian's server.
+    pub async fn nats_debian() -> Self {
+        Self::Nats(NatsServer::start(Version::Debian).await)
+    }
+
+    /// The newest server, which syncs before it answers.
+    pub async fn nats_newest() -> Self {
+        Self::Nats(NatsServer::start_durable().await)
+    }
+
+    /// What order-system is started with to use it.
+    pub fn flags(&self) -> Vec<String> {
+        let flags = match self {
+            Self::File(directory) => {
+                let directory = directory.path().join("log").display().to_string();
+                ["file", "--data-dir", &directory].map(str::to_owned)
+            }
+            Self::Redis(server) => ["redis", "--redis", &server.address()].map(str::to_owned),
+            Self::Nats(server) => ["nats", "--nats", &server.url()].map(str::to_owned),
+        };
+        [vec!["--persistence".to_owned()], flags.into()].concat()
+    }
+
+    /// The port that the service connects to; `None` when the store is in its process.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::File(_) => None,
+            Self::Redis(server) => Some(server.port),
+            Self::Nats(server) => Some(server.port),
+        }
+    }
+
+    /// The flags with another port in the place of [`port`](Self::port).
+    pub fn flags_at(&self, port: u16) -> Vec<String> {
+        let mut flags = self.flags();
+        let (Some(own), Some(address)) = (self.port(), flags.last_mut()) else { return flags };
+        *address = address.replace(&own.to_string(), &port.to_string());
+        flags
+    }
+
+    /// What the proxy sees of an append in the service's request.
+    pub fn append_pattern(&self) -> &'static str {
+        match self {
+            Self::File(_) => "no request",
+            Self::Redis(_) => "EVALSHA",
+            Self::Nats(_) => "HPUB catga.order.",
+        }
+    }
+
+    /// Ends the server as a crash does, and starts it again.
+    pub async fn crash(&mut self) {
+        match self {
+            Self::File(_) => {}
+            Self::Redis(server) => {
+                server.kill().await;
+                server.restart().await;
+            }
+            Self::Nats(server) => {
+                server.kill().await;
+                server.restart().await;
+            }
+        }
+    }
+}
