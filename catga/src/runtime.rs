@@ -278,8 +278,8 @@ impl Catga {
         }
     }
 
-    /// Ends the background tasks: event handlers finish what they are at and their checkpoints are
-    /// written. Commands and queries in flight are the caller's to wait for, before.
+    /// Ends the background tasks: event handlers finish what they are at and what lies below it in the log, within
+    /// [`DeliverySettings::drain`], and their checkpoints are written, so that nothing is handled again. Commands and queries in flight are the caller's to wait for, before.
     pub async fn shutdown(&self) {
         let runtime = &self.runtime;
         runtime.stop_handlers.cancel();

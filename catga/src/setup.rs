@@ -49,6 +49,9 @@ pub struct DeliverySettings {
     pub timeout: Duration,
     /// How many streams one handler works on at once in a partition; 1 or more.
     pub concurrency: usize,
+    /// How long a shutdown goes on delivering what must be delivered so that nothing is repeated after the next
+    /// start. What is not done by then is cut off, and comes again.
+    pub drain: Duration,
 }
 
 impl Default for DeliverySettings {
@@ -59,6 +62,7 @@ impl Default for DeliverySettings {
             longest_delay: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
             concurrency: 32,
+            drain: Duration::from_secs(10),
         }
     }
 }

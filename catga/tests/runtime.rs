@@ -13,6 +13,7 @@ use catga::{
     testing::{Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "Added", version = 1)]
@@ -120,10 +121,13 @@ fn total(_: Total, sums: &ReadModel<Sums>) -> Result<u64, Error> {
 }
 
 /// What the event handler did, outside the log; and for which amount it fails.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Ledger {
     seen: Arc<Mutex<HashMap<String, Vec<u64>>>>,
     broken: Arc<Mutex<Option<u64>>>,
+    /// Events of this amount wait until there is a permit.
+    held: Option<u64>,
+    gate: Arc<Semaphore>,
 }
 
 impl Resource for Ledger {}
@@ -135,6 +139,9 @@ struct Closed;
 #[event_handler(name = "ledger")]
 async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
     tokio::task::yield_now().await;
+    if ledger.held == Some(added.amount) {
+        ledger.gate.acquire().await.unwrap().forget();
+    }
     if *ledger.broken.lock().unwrap() == Some(added.amount) {
         return Err(Closed);
     }
@@ -157,12 +164,15 @@ struct Fixture {
     store: Arc<ScriptedStore>,
     keyed: Arc<MemoryKeyed>,
     ledger: Ledger,
+    drain: Duration,
 }
 
 impl Fixture {
     fn new() -> Self {
         let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
-        Self { store, keyed: Arc::default(), ledger: Ledger::default() }
+        let gate = Arc::new(Semaphore::new(0));
+        let ledger = Ledger { seen: Arc::default(), broken: Arc::default(), held: None, gate };
+        Self { store, keyed: Arc::default(), ledger, drain: Duration::from_secs(10) }
     }
 
     /// A node on the shared store.
@@ -171,6 +181,7 @@ impl Fixture {
             attempts: 3,
             first_delay: Duration::from_millis(1),
             longest_delay: Duration::from_millis(2),
+            drain: self.drain,
             ..DeliverySettings::default()
         };
         Catga::builder()
@@ -415,6 +426,64 @@ async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
     assert_eq!(fixture.ledger.of("bad"), [1, 2, 3, 4, 5]);
     node.send(add_to("bad", 5)).await.unwrap();
     until("it goes on", async || fixture.ledger.of("bad").len() == 6).await;
+    node.shutdown().await;
+}
+
+/// A node whose handler has seen all of 50 streams, but nothing of one that began before them.
+async fn held_up(fixture: &mut Fixture) -> Catga {
+    fixture.ledger.held = Some(7);
+    let node = fixture.node().await;
+    for amount in [7, 1, 7, 1] {
+        node.send(add_to("held", amount)).await.unwrap();
+    }
+    for i in 0..100 {
+        node.send(add_to(&format!("a{}", i % 50), 1)).await.unwrap();
+    }
+    node.send(add_to("held", 7)).await.unwrap();
+    until("the others went by", async || {
+        (0..50).all(|i| fixture.ledger.of(&format!("a{i}")) == [1, 2])
+    })
+    .await;
+    node
+}
+
+#[tokio::test]
+async fn p7_a_clean_stop_repeats_nothing() {
+    let mut fixture = Fixture::new();
+    let node = held_up(&mut fixture).await;
+    // The first poll begins the shutdown; only then does the held stream go on.
+    tokio::join!(node.shutdown(), async { fixture.ledger.gate.add_permits(9) });
+    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4], "what lies above what was begun is left");
+    let node = fixture.node().await;
+    until("the rest is handled", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
+    node.send(add_to("end", 1)).await.unwrap();
+    until("the end is reached", async || fixture.ledger.of("end") == [1]).await;
+    node.shutdown().await;
+    for i in 0..50 {
+        assert_eq!(fixture.ledger.of(&format!("a{i}")), [1, 2]);
+    }
+    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn p7_a_handler_that_hangs_or_fails_does_not_hold_up_a_stop() {
+    let mut fixture = Fixture::new();
+    fixture.drain = Duration::from_millis(100);
+    let start = Instant::now();
+    held_up(&mut fixture).await.shutdown().await;
+    assert_eq!(fixture.ledger.of("held"), [0; 0]);
+    fixture.ledger.break_at(7);
+    fixture.ledger.gate.add_permits(99);
+    let node = fixture.node().await;
+    until("it fails", async || fixture.ledger.gate.available_permits() < 99).await;
+    node.shutdown().await;
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    fixture.ledger.break_at(None);
+    let node = fixture.node().await;
+    for letter in node.dead_letters(Consistency::Latest).await.unwrap() {
+        node.retry_dead_letter(&letter.id).await.unwrap();
+    }
+    until("nothing is lost", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
     node.shutdown().await;
 }
 

@@ -88,7 +88,8 @@ pub struct Serve {
         help_heading = "Server"
     )]
     pub port: u16,
-    /// How many seconds a shutdown waits for requests in flight
+    /// How many seconds a shutdown waits for requests in flight, and then for event handlers. Meanwhile,
+    /// and for a second at least, new connections are served and /health/ready answers 503; with 0 it stops at once
     #[arg(long, global = true, env = "CATGA_DRAIN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS", help_heading = "Server")]
     pub drain_timeout: Duration,
     /// Where the log is.

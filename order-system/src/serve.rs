@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{Catga, Clock};
+use catga::{Catga, Clock, DeliverySettings};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     net::TcpListener,
@@ -79,6 +79,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         .keyed(backend.keyed)
         .node(&node_id)
         .resource(Mailer { refuses: flags.fail_receipts_for })
+        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() })
         .start()
         .await?;
     let app = App {

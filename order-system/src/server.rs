@@ -3,7 +3,7 @@
 //! `axum::serve` sets no timer, so that a client that sends half a header holds its connection for
 //! ever; this loop sets every limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -13,9 +13,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,58 +28,74 @@ const HEAD_BYTES: usize = 32 << 10;
 /// How many connections are served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 10_000;
 
+/// How long a shutdown goes on taking connections at least, so that whoever asks sees that this node is not ready.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Serves `router` until `stop`, then waits up to `drain` for requests in flight.
+///
+/// While it waits, new connections are served too, one request each: a load balancer that has not noticed yet
+/// is answered, and its probe is told 503 rather than turned away.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
     drain: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let connections = GracefulShutdown::new();
-    loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await.expect("never closed");
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accepted => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, mostly: the connections that end make room.
-                tracing::warn!(%error, "a connection can't be accepted");
-                sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let connection = connections.watch(connection(stream, router.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended badly");
-            }
-            drop(place);
-        });
+    let server = Server { listener, router, places: Arc::new(Semaphore::new(CONNECTIONS)) };
+    let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        never = server.accept(&http, &connections) => match never {},
     }
-    drop(listener);
-    if timeout(drain, connections.shutdown()).await.is_err() {
+    let end = Instant::now() + drain;
+    let in_flight = timeout_at(end, connections.shutdown());
+    let finished = async { tokio::join!(in_flight, sleep(GRACE.min(drain))).0 };
+    http.keep_alive(false);
+    let outcome = tokio::select! {
+        outcome = finished => outcome,
+        never = server.accept(&http, &late) => match never {},
+    };
+    drop(server);
+    if outcome.and(timeout_at(end, late.shutdown()).await).is_err() {
         tracing::warn!("some requests did not finish in time and are cut off");
     }
 }
 
-fn connection(
-    stream: TcpStream,
+struct Server {
+    listener: TcpListener,
     router: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
-    // Answers are small and written whole: waiting to fill a packet only adds latency.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY can't be set");
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Takes connections until it is dropped.
+    async fn accept(&self, http: &http1::Builder, connections: &GracefulShutdown) -> Infallible {
+        loop {
+            let place = self.places.clone().acquire_owned().await.expect("never closed");
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, mostly: the connections that end make room.
+                    tracing::warn!(%error, "a connection can't be accepted");
+                    sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // Answers are small and written whole: waiting to fill a packet only adds latency.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY can't be set");
+            }
+            let service = TowerToHyperService::new(self.router.clone());
+            let connection =
+                connections.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended badly");
+                }
+                drop(place);
+            });
+        }
     }
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }

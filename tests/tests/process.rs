@@ -76,6 +76,30 @@ async fn sigterm_ends_feeds_and_exits_with_0() {
     assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(1));
 }
 
+/// The whole answer to a GET request on a connection of its own, which the client leaves open.
+async fn server_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // A server that keeps the connection open has not begun to stop; the part read so far tells.
+    let _ = timeout(Duration::from_millis(500), stream.read_to_string(&mut answer)).await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_sees_an_idle_server_stop() {
+    let mut server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let (code, ()) = tokio::join!(terminate(&mut server), async {
+        eventually(|| async {
+            let answer = server_get(&address, "/health/ready").await;
+            if answer.starts_with("HTTP/1.1 503 ") { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    });
+    assert_eq!(code, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_is_finished_before_the_exit() {
     let mut server = Server::start(&[]).await;
@@ -94,14 +118,15 @@ async fn a_request_in_flight_is_finished_before_the_exit() {
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
 
     let (code, answer) = tokio::join!(terminate(&mut server), async {
-        // The shutdown has begun when nobody else can connect.
-        eventually(|| async {
-            match TcpStream::connect(&address).await {
-                Ok(_) => Err("it still takes connections".to_owned()),
-                Err(_) => Ok(()),
-            }
+        // The shutdown has begun when the node is not ready any more. Others are served all the same.
+        let not_ready = eventually(|| async {
+            let answer = server_get(&address, "/health/ready").await;
+            if answer.starts_with("HTTP/1.1 503 ") { Ok(answer) } else { Err(answer) }
         })
         .await;
+        assert!(not_ready.contains("\r\nconnection: close\r\n"), "{not_ready}");
+        let list = server_get(&address, "/orders").await;
+        assert!(list.starts_with("HTTP/1.1 200 "), "{list}");
         stream.write_all(body.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

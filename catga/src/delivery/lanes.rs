@@ -36,6 +36,8 @@ pub(super) struct Lanes {
     busy: HashSet<StreamId>,
     /// Streams with a delivery to give out and none out.
     ready: VecDeque<StreamId>,
+    /// The number of the last commit of which something was given out.
+    begun: Option<u64>,
     /// The end of the stretch in which everything is done.
     done: Option<(Position, EventId)>,
 }
@@ -55,6 +57,7 @@ impl Lanes {
             lanes: HashMap::new(),
             busy: HashSet::new(),
             ready: VecDeque::new(),
+            begun: None,
             done: None,
         }
     }
@@ -111,7 +114,19 @@ impl Lanes {
         let stream = self.ready.pop_front()?;
         let delivery = self.lanes.get_mut(&stream)?.pop_front()?;
         self.busy.insert(stream);
+        self.begun = self.begun.max(Some(delivery.commit));
         Some(delivery)
+    }
+
+    /// Forgets what lies above the last commit of which something was given out. Once what is left is
+    /// finished, everything that ever was given out is done.
+    pub(super) fn keep_begun(&mut self) {
+        let begun = self.begun;
+        self.lanes.retain(|_, lane| {
+            lane.retain(|delivery| Some(delivery.commit) <= begun);
+            !lane.is_empty()
+        });
+        self.ready.retain(|stream| self.lanes.contains_key(stream));
     }
 
     /// `delivery` is handled: the next of its stream can go out.

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
 use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +108,7 @@ impl Runner {
         }
         let mut running = JoinSet::new();
         let outcome = self.work(&mut progress, &mut running).await;
-        // What is out is finished before the checkpoint is written, so that as little as possible is repeated.
+        // What is still out is finished before the checkpoint is written, so that less is repeated.
         while let Some(ended) = running.join_next().await {
             if let Ok(Ended::Handled(delivery)) = ended {
                 progress.lanes.finish(&delivery);
@@ -126,17 +126,20 @@ impl Runner {
         let mut next_save = Instant::now() + CHECKPOINT_EVERY;
         loop {
             self.drain_requested(progress, running);
-            while running.len() < self.runtime.delivery.concurrency {
-                let Some(delivery) = progress.lanes.next() else { break };
-                running.spawn(deliver(self.task(), delivery));
-            }
+            self.hand_out(progress, running);
             let has_room = progress.lanes.len() < WINDOW;
             let is_unsaved = progress.lanes.done().is_some_and(|(done, _)| done > progress.saved.1);
             tokio::select! {
-                () = self.shutdown.cancelled() => return Ok(()),
-                Some(ended) = running.join_next() => {
-                    self.take_in(progress, ended.map_err(|e| Error::misuse(e.to_string()))?).await?;
+                () = self.shutdown.cancelled() => {
+                    let finished = self.finish_begun(progress, running);
+                    let Ok(outcome) = timeout(self.runtime.delivery.drain, finished).await else {
+                        tracing::warn!(handler = self.handler.name(), "events are left for the next start");
+                        running.abort_all();
+                        return Ok(());
+                    };
+                    return outcome;
                 }
+                Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
                 page = self.next_page(progress.cursor), if has_room => {
                     for record in &page? {
                         self.push(progress, record)?;
@@ -153,6 +156,28 @@ impl Runner {
             if let Some((done, _)) = progress.lanes.done() {
                 self.state.set_position(done);
             }
+        }
+    }
+
+    fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+        while running.len() < self.runtime.delivery.concurrency {
+            let Some(delivery) = progress.lanes.next() else { break };
+            running.spawn(deliver(self.task(), delivery));
+        }
+    }
+
+    /// Finishes what is out and what lies below it in the log, so that a checkpoint can cover all that was handled,
+    /// and a stop repeats nothing. An event that fails meanwhile is left, with its stream, for the next start.
+    async fn finish_begun(
+        &self,
+        progress: &mut Progress,
+        running: &mut JoinSet<Ended>,
+    ) -> Result<(), Error> {
+        progress.lanes.keep_begun();
+        loop {
+            self.hand_out(progress, running);
+            let Some(ended) = running.join_next().await else { return Ok(()) };
+            self.take_in_joined(progress, ended).await?;
         }
     }
 
@@ -175,6 +200,14 @@ impl Runner {
             parked.last_left = last;
         }
         Ok(())
+    }
+
+    async fn take_in_joined(
+        &self,
+        progress: &mut Progress,
+        ended: Result<Ended, JoinError>,
+    ) -> Result<(), Error> {
+        self.take_in(progress, ended.map_err(|error| Error::misuse(error.to_string()))?).await
     }
 
     async fn take_in(&self, progress: &mut Progress, ended: Ended) -> Result<(), Error> {

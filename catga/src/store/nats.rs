@@ -69,10 +69,10 @@ impl NatsStore {
     }
 
     async fn open(options: NatsOptions) -> Result<Self, StoreError> {
-        let client = options.connect().await?;
-        server::check(&client, &options)?;
-        let topic = Topic::open(client.clone(), server::log_config(&options)).await?;
-        let values = Topic::open(client, server::values_config(&options)).await?;
+        let connection = options.connect().await?;
+        server::check(&connection.0, &options)?;
+        let topic = Topic::open(connection.clone(), server::log_config(&options)).await?;
+        let values = Topic::open(connection, server::values_config(&options)).await?;
         let log = Log::open(topic.clone()).await?;
         let follower = tokio::spawn(log.clone().follow());
         Ok(Self {

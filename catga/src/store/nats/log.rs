@@ -40,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Log {
     topic: Topic,
     pub(super) head: Head,
+    /// The sequence and the checksum of the last commit that was followed.
+    mark: Mutex<Option<(u64, u32)>>,
     recent: Mutex<Recent>,
     /// Consumers of readers that stopped between two pages.
     cursors: Mutex<Vec<Cursor>>,
@@ -63,8 +65,8 @@ struct Cursor {
 impl Log {
     pub(super) async fn open(topic: Topic) -> Result<Arc<Self>, StoreError> {
         let head = last_position(topic.end().await?);
-        let (recent, cursors) = Default::default();
-        Ok(Arc::new(Self { topic, head: Head::new("NATS", head), recent, cursors }))
+        let (mark, recent, cursors) = Default::default();
+        Ok(Arc::new(Self { topic, head: Head::new("NATS", head), mark, recent, cursors }))
     }
 
     /// The position of the log's end, asking the server.
@@ -157,7 +159,24 @@ impl Log {
         }
     }
 
+    /// After an outage others may have filled the places of commits that were lost.
+    async fn check_mark(&self) -> Result<(), StoreError> {
+        let Some((sequence, checksum)) = *locked(&self.mark) else { return Ok(()) };
+        let is_there = match self.topic.get(sequence).await {
+            Ok(message) => crc32fast::hash(&message.payload) == checksum,
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(_) => false,
+        };
+        if !is_there {
+            self.head.lose(last_position(sequence - 1));
+        }
+        Ok(())
+    }
+
     async fn follow_connected(&self, backoff: &mut Backoff) -> Result<Infallible, StoreError> {
+        let lost = self.topic.lost();
+        tokio::pin!(lost);
+        self.check_mark().await?;
         let first = sequence_after(self.head.position());
         let mut cursor = Cursor { next: first, messages: self.topic.follow(first).await? };
         locked(&self.recent).first = first;
@@ -168,10 +187,13 @@ impl Log {
                 stored = cursor.next() => {
                     let stored = stored?;
                     let end = last_position(stored.place.sequence);
+                    *locked(&self.mark) = Some((stored.place.sequence, crc32fast::hash(&stored.frame)));
                     locked(&self.recent).push(stored.record());
                     self.head.rise_to(end);
                     *backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(250));
                 }
+                // The client would make the consumer anew by itself, on whatever is there then.
+                error = &mut lost => return Err(error),
                 _ = look.tick() => {
                     // What was seen before the server is asked can't be more than it has, if it lost nothing.
                     let seen = self.head.position();

@@ -1,8 +1,9 @@
 //! Where a NATS server is, and how to say so without its password.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
 
 use crate::{MAX_KEY, StoreError};
 
@@ -70,11 +71,14 @@ impl NatsOptions {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
+    /// The client, and what changes whenever its connection is lost.
+    pub(super) async fn connect(&self) -> Result<(Client, watch::Receiver<u64>), StoreError> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=MAX_KEY).contains(&self.prefix.len()) || !self.prefix.bytes().all(is_plain) {
             return Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
         }
+        let (losses, lost) = watch::channel(0);
+        let losses = Arc::new(losses);
         let mut options = ConnectOptions::new()
             .name("catga")
             .connection_timeout(CONNECT_TIMEOUT)
@@ -85,7 +89,15 @@ impl NatsOptions {
                 let doublings = u32::try_from(attempts.min(5)).unwrap_or(5);
                 (Duration::from_millis(5) * 2_u32.pow(doublings)).min(RECONNECT)
             })
-            .event_callback(|event| async move { log(&event) });
+            .event_callback(move |event| {
+                let losses = losses.clone();
+                async move {
+                    if matches!(event, Event::Disconnected) {
+                        losses.send_modify(|losses| *losses += 1);
+                    }
+                    log(&event);
+                }
+            });
         if let Some(file) = &self.credentials {
             options = options.credentials_file(file).await.map_err(|error| {
                 let file = file.display();
@@ -95,7 +107,7 @@ impl NatsOptions {
         if let Some(file) = &self.ca {
             options = options.add_root_certificates(file.clone());
         }
-        options.connect(self.servers()?).await.map_err(|error| {
+        let client = options.connect(self.servers()?).await.map_err(|error| {
             // The kind says what is wrong; the rest of the text could show the address.
             let io =
                 std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
@@ -103,7 +115,8 @@ impl NatsOptions {
                 Some(io) => StoreError::unavailable(format!("{}: {}", error.kind(), io.kind())),
                 None => StoreError::unavailable(error.kind()),
             }
-        })
+        })?;
+        Ok((client, lost))
     }
 }
 

@@ -18,6 +18,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::options::REQUEST_TIMEOUT;
 use crate::StoreError;
@@ -38,6 +39,8 @@ const HEADER_ROOM: usize = 512;
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     client: Client,
+    /// Changes whenever the connection is lost.
+    lost: watch::Receiver<u64>,
     context: Context,
     stream: Stream,
     /// Whether other servers than the leader may answer, with what they have by then.
@@ -54,7 +57,10 @@ pub(super) enum NotPublished {
 
 impl Topic {
     /// The stream with `config`, which is made when it is not there.
-    pub(super) async fn open(client: Client, config: Config) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        (client, lost): (Client, watch::Receiver<u64>),
+        config: Config,
+    ) -> Result<Self, StoreError> {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
         let stream = match context.get_stream(&config.name).await {
@@ -76,7 +82,7 @@ impl Topic {
             )));
         }
         let is_replicated = stream.cached_info().config.num_replicas > 1;
-        Ok(Self { client, context, stream, is_replicated })
+        Ok(Self { client, lost, context, stream, is_replicated })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -89,9 +95,8 @@ impl Topic {
 
     /// The sequence of the last message, 0 when there is none.
     pub(super) async fn end(&self) -> Result<u64, StoreError> {
-        self.check()?;
-        let info = self.stream.get_info().await.map_err(|e| unavailable("JetStream", e))?;
-        Ok(info.state.last_sequence)
+        let info = self.ask(self.stream.get_info()).await?;
+        Ok(info.map_err(|error| unavailable("JetStream", error))?.state.last_sequence)
     }
 
     /// Publishes a message, if the last one of its subject is the one with sequence `after`, or if there is none
@@ -104,6 +109,7 @@ impl Topic {
         after: u64,
     ) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
+        let lost = self.lost();
         let in_headers: usize =
             headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum();
         let (size, limit) =
@@ -116,10 +122,13 @@ impl Topic {
             return Err(NotPublished::Refused(StoreError::too_large(what)));
         }
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
-        let ack = self.context.publish_with_headers(subject, headers, payload).await;
-        match ack {
-            Ok(ack) => Ok(ack.await.map_err(not_published)?.sequence),
-            Err(error) => Err(not_published(error)),
+        let publish = async {
+            let ack = self.context.publish_with_headers(subject, headers, payload).await;
+            Ok(ack.map_err(not_published)?.await.map_err(not_published)?.sequence)
+        };
+        tokio::select! {
+            published = publish => published,
+            error = lost => Err(NotPublished::Unknown(error)),
         }
     }
 
@@ -135,7 +144,8 @@ impl Topic {
                 }
             });
         }
-        self.stream.direct_get(sequence).await.map_err(|error| match error.kind() {
+        let message = self.ask(self.stream.direct_get(sequence)).await?;
+        message.map_err(|error| match error.kind() {
             DirectGetErrorKind::NotFound => lost(),
             _ => unavailable("JetStream", error),
         })
@@ -143,15 +153,14 @@ impl Topic {
 
     /// The last message of `subject`.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, StoreError> {
-        self.check()?;
         if self.is_replicated {
-            return match self.stream.get_last_raw_message_by_subject(subject).await {
+            return match self.ask(self.stream.get_last_raw_message_by_subject(subject)).await? {
                 Ok(message) => Ok(Some(message)),
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 Err(error) => Err(unavailable("JetStream", error)),
             };
         }
-        match self.stream.direct_get_last_for_subject(subject).await {
+        match self.ask(self.stream.direct_get_last_for_subject(subject)).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable("JetStream", error)),
@@ -160,15 +169,38 @@ impl Topic {
 
     /// All messages from `sequence` on, as they come. The consumer is the server's to forget.
     pub(super) async fn follow(&self, sequence: u64) -> Result<Ordered, StoreError> {
-        self.check()?;
         let config = OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
             max_expires: Duration::from_secs(30),
             ..OrderedConfig::default()
         };
-        let consumer = self.stream.create_consumer(config).await;
+        let consumer = self.ask(self.stream.create_consumer(config)).await?;
         let consumer = consumer.map_err(|error| unavailable("JetStream", error))?;
         consumer.messages().await.map_err(|error| unavailable("JetStream", error))
+    }
+
+    /// The answer to `request`.
+    ///
+    /// # Errors
+    /// When the server is away, or goes away meanwhile: the client would wait for an answer that can't come.
+    async fn ask<T>(&self, request: impl Future<Output = T>) -> Result<T, StoreError> {
+        self.check()?;
+        let lost = self.lost();
+        tokio::select! {
+            answer = request => Ok(answer),
+            error = lost => Err(error),
+        }
+    }
+
+    /// Returns when the connection that is there now is lost.
+    pub(super) fn lost(&self) -> impl Future<Output = StoreError> + Send + 'static {
+        let mut lost = self.lost.clone();
+        lost.mark_unchanged();
+        async move {
+            // The sender lives as long as the client.
+            let _ = lost.changed().await;
+            StoreError::unavailable("the connection to NATS was lost")
+        }
     }
 
     /// # Errors
