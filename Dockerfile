@@ -28,6 +28,8 @@ RUN find catga catga-macros order-system -name '*.rs' -exec touch {} + \
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin order-system
 COPY --from=build /build/target/release/order-system /usr/local/bin/
+# What a server with TLS is trusted by.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # A new volume gets the owner of the directory that it is mounted over.
 COPY --from=build --chown=order-system:order-system /data /data
 ENV CATGA_DATA_DIR=/data

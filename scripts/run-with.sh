@@ -21,8 +21,15 @@ directory=$PWD/data/$store
 answers() { (exec 3<>"/dev/tcp/localhost/$port") 2>/dev/null; }
 # nats_config [SETTING]: the server's configuration, with one more setting of JetStream.
 nats_config() {
-  printf 'listen: "127.0.0.1:%s"\nlog_file: "%s/nats.log"\njetstream {\n  store_dir: "%s"\n  %s\n}\n' \
-    "$port" "$directory" "$directory" "${1-}" >"$directory/nats.conf"
+  cat >"$directory/nats.conf" <<END
+listen: "127.0.0.1:$port"
+http: "127.0.0.1:8222"
+log_file: "$directory/nats.log"
+jetstream {
+  store_dir: "$directory"
+  ${1-}
+}
+END
 }
 
 # Built first, so that no server waits for the compiler.
@@ -55,6 +62,8 @@ elif command -v "$store-server" >/dev/null; then
         echo "$(nats-server --version) can't sync before it answers, so a power cut takes orders with it:" \
           'scripts/nats-server.sh installs one that can' >&2
       fi
+      # Only the monitoring tells order-system how the server syncs.
+      export CATGA_NATS_MONITOR=${CATGA_NATS_MONITOR-localhost:8222}
       setsid nats-server -c "$directory/nats.conf" &
       ;;
   esac

@@ -4,17 +4,23 @@
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use catga::Durability;
-use catga_tests::{binary, redis::RedisServer};
+use catga_tests::{
+    binary, eventually,
+    nats::Version,
+    redis::{RedisServer, free_port},
+};
 use clap::Parser;
 use order_system::cli::{Cli, Command, Persistence};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::process;
 
 /// The profiles, with the store that each is for.
-const PROFILES: [(&str, Persistence); 3] = [
+const PROFILES: [(&str, Persistence); 4] = [
     ("inmemory", Persistence::Inmemory),
     ("file", Persistence::File),
     ("redis", Persistence::Redis),
+    ("nats", Persistence::Nats),
 ];
 
 fn root() -> &'static Path {
@@ -81,7 +87,9 @@ fn each_profile_runs_order_system_on_its_store() {
 
         let grace = service["stop_grace_period"].as_str().and_then(|text| text.strip_suffix('s'));
         let grace = Duration::from_secs(grace.unwrap().parse().unwrap());
-        assert!(grace > serve.drain_timeout + Duration::from_secs(5), "{profile}: {grace:?}");
+        // Once for the requests in flight, once for the event handlers, and then the store is closed.
+        let drain = 2 * serve.drain_timeout + Duration::from_secs(5);
+        assert!(grace > drain, "{profile}: {grace:?}");
 
         let check = health_check(service);
         assert_eq!(check[0], "order-system");
@@ -108,12 +116,21 @@ fn the_file_profile_keeps_its_log_in_the_volume_of_the_image() {
 #[test]
 fn order_system_waits_for_the_server_that_its_flags_name() {
     let compose = compose();
-    let service = order_system(&compose, "redis");
-    let cli = parse(&words(&service["command"]));
-    assert_eq!(cli.serve.backends.redis.expose(), "redis:6379", "the name of the service");
-    let waits = json!({ "redis": { "condition": "service_healthy" } });
-    assert_eq!(service["depends_on"], waits);
-    assert_eq!(compose["services"]["redis"]["profiles"], json!(["redis"]));
+    for server in ["redis", "nats"] {
+        let service = order_system(&compose, server);
+        let backends = parse(&words(&service["command"])).serve.backends;
+        // A container is reached by the name of its service.
+        match server {
+            "redis" => assert_eq!(backends.redis.expose(), "redis:6379"),
+            _ => {
+                assert_eq!(backends.nats.expose(), "nats://nats:4222");
+                assert_eq!(backends.nats_monitor.as_deref(), Some("nats:8222"));
+            }
+        }
+        let waits = json!({ (server): { "condition": "service_healthy" } });
+        assert_eq!(service["depends_on"], waits);
+        assert_eq!(compose["services"][server]["profiles"], json!([server]));
+    }
 }
 
 #[test]
@@ -123,7 +140,9 @@ fn every_service_is_locked_down_restarted_and_watched() {
         assert_eq!(service["restart"], "unless-stopped", "{name}");
         assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
         assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
-        assert_eq!(service["read_only"], true, "{name}");
+        // Compose can't put a configuration into a container that is read-only.
+        let is_read_only = service["configs"].is_null();
+        assert_eq!(service["read_only"] == true, is_read_only, "{name}");
         for port in words(&service["ports"]) {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to others");
         }
@@ -167,14 +186,73 @@ async fn redis_takes_its_command_line_and_keeps_everything() {
     assert!(!ask.status.success(), "an error is no health: {ask:?}");
 
     let address = format!("redis://:x@{}", server.address());
-    let check = process::Command::new(binary())
-        .args(["check", "--persistence", "redis", "--redis", &address])
-        .args(["--require-durability", "power-loss"])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
+    survives_power_loss(&["--persistence", "redis", "--redis", &address]).await;
+}
+
+/// Asks order-system itself.
+async fn survives_power_loss(flags: &[&str]) {
+    let mut check = process::Command::new(binary());
+    check.arg("check").args(flags).args(["--require-durability", "power-loss"]);
+    let check = check.stdin(Stdio::null()).output().await.unwrap();
     assert!(check.status.success(), "{check:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_takes_its_configuration_and_keeps_everything() {
+    let compose = compose();
+    let service = &compose["services"]["nats"];
+    let program = Version::Newest.program();
+    let version = process::Command::new(&program).arg("--version").output().await.unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let image = service["image"].as_str().unwrap();
+    assert_eq!(image, format!("nats:{}-alpine", version.trim().rsplit('v').next().unwrap()));
+
+    let directory = TempDir::new().unwrap();
+    let config = directory.path().join("nats.conf");
+    let content = compose["configs"]["nats.conf"]["content"].as_str().unwrap();
+    fs::write(&config, content).unwrap();
+    let source = &service["configs"][0];
+    assert_eq!(source["source"], "nats.conf");
+    let mut command = words(&service["command"]);
+    assert_eq!(command.remove(0), "nats-server");
+    for word in &mut command {
+        if source["target"] == **word {
+            *word = config.to_str().unwrap().to_owned();
+        }
+    }
+    let check = process::Command::new(&program).arg("-t").args(&command).output().await.unwrap();
+    assert!(check.status.success(), "{check:?}");
+
+    // The same again with a directory and ports that this test may have.
+    assert_eq!(service["volumes"], json!(["nats:/data"]));
+    let (port, monitor) = (free_port(), format!("127.0.0.1:{}", free_port()));
+    let mut here = content.to_owned();
+    for (setting, value) in [
+        ("port: 4222\nhttp_port: 8222\n", format!("listen: 127.0.0.1:{port}\nhttp: {monitor}\n")),
+        ("store_dir: /data\n", format!("store_dir: \"{}\"\n", directory.path().display())),
+    ] {
+        assert_eq!(here.matches(setting).count(), 1, "{setting:?} is in {content}");
+        here = here.replace(setting, &value);
+    }
+    fs::write(&config, here).unwrap();
+    let mut server = process::Command::new(&program);
+    server.args(&command).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let _server = server.spawn().unwrap();
+
+    let check = health_check(service);
+    let (url, wget) = check.split_last().unwrap();
+    assert_eq!(wget, ["wget", "--quiet", "--spider"]);
+    let url = url.replace("127.0.0.1:8222", &monitor);
+    eventually(|| async {
+        match reqwest::get(&url).await {
+            Ok(answer) if answer.status() == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let nats = format!("nats://127.0.0.1:{port}");
+    let flags = ["--persistence", "nats", "--nats", &nats, "--nats-monitor", &monitor];
+    survives_power_loss(&flags).await;
 }
 
 /// The instructions of the image that the Dockerfile ends in, and those of all stages.
