@@ -4,12 +4,14 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 
-# First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty.
+# First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty, but for
+# the examples that a manifest names.
 COPY Cargo.toml Cargo.lock ./
 COPY catga/Cargo.toml catga/
 COPY catga-macros/Cargo.toml catga-macros/
 COPY order-system/Cargo.toml order-system/
 COPY tests/Cargo.toml tests/
+COPY catga/examples catga/examples
 RUN mkdir catga/src catga-macros/src order-system/src tests/src \
     && touch catga/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
     && echo 'fn main() {}' > order-system/src/main.rs \
@@ -18,7 +20,6 @@ RUN mkdir catga/src catga-macros/src order-system/src tests/src \
 
 # Then ours. Cargo goes by the times of files, and the copied ones can be older than the empty ones.
 COPY catga/src catga/src
-COPY catga/examples catga/examples
 COPY catga-macros/src catga-macros/src
 COPY order-system/src order-system/src
 RUN find catga catga-macros order-system -name '*.rs' -exec touch {} + \
@@ -26,15 +27,17 @@ RUN find catga catga-macros order-system -name '*.rs' -exec touch {} + \
     && mkdir /data
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin order-system
+RUN groupadd --system --gid 10001 order-system \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin order-system
 COPY --from=build /build/target/release/order-system /usr/local/bin/
 # What a server with TLS is trusted by.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # A new volume gets the owner of the directory that it is mounted over.
-COPY --from=build --chown=order-system:order-system /data /data
+COPY --from=build --chown=10001:10001 /data /data
 ENV CATGA_DATA_DIR=/data
 VOLUME /data
-USER order-system
+# By number, so that an orchestrator can tell that it is not root.
+USER 10001
 EXPOSE 5000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["order-system", "healthcheck"]

@@ -307,7 +307,7 @@ fn the_image_runs_the_program_as_a_user_and_asks_it_for_its_health() {
     let user = image.the("USER");
     assert!(!["root", "0"].contains(&user));
     let (_, made) = image.last.iter().find(|(_, rest)| rest.contains("useradd")).unwrap();
-    assert!(made.ends_with(&format!(" {user}")), "{made}");
+    assert!(made.contains(&format!(" --uid {user} ")), "{made}");
     let volume = image.the("VOLUME");
     let owned = format!("--chown={user}:{user} {volume} {volume}");
     assert!(image.last.iter().any(|(_, rest)| rest.ends_with(&owned)), "{owned}");
@@ -335,10 +335,56 @@ fn the_image_is_built_with_our_rust_from_files_that_are_there() {
         assert!(root().join(path).exists(), "{path}");
         assert!(kept.iter().any(|kept| Path::new(path).starts_with(kept)), "{path} is ignored");
     }
-    let workspace = text("Cargo.toml");
-    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
-    for member in serde_json::from_str::<Vec<String>>(members).unwrap() {
-        let manifest = format!("{member}/Cargo.toml");
-        assert!(copied.contains(&manifest.as_str()), "{manifest} is copied");
+}
+
+/// Runs the Dockerfile up to its first build of ours, in a folder, and lets cargo read what is there then.
+#[test]
+fn cargo_can_read_the_workspace_of_the_layer_of_dependencies() {
+    let image = Image::read();
+    let directory = TempDir::new().unwrap();
+    let here = directory.path();
+    let shell = |script: &str| {
+        let mut shell = std::process::Command::new("sh");
+        let run = shell.args(["-e", "-c", script]).current_dir(here).output().unwrap();
+        assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
+    };
+    for (name, rest) in &image.all {
+        match (name.as_str(), rest.split_once("&& cargo build")) {
+            ("COPY", _) => {
+                let mut paths: Vec<_> = rest.split_whitespace().collect();
+                let to = here.join(paths.pop().unwrap());
+                let parent = if paths.len() == 1 && !rest.ends_with('/') {
+                    to.parent().unwrap()
+                } else {
+                    &to
+                };
+                fs::create_dir_all(parent).unwrap();
+                for path in paths {
+                    let path = root().join(path);
+                    shell(&format!("cp -r '{}' '{}'", path.display(), to.display()));
+                }
+            }
+            ("RUN", Some((before, _))) => {
+                shell(before);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let read = cargo.current_dir(here).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+
+    // What a manifest names has to be there for a build, and is left out here when it is not.
+    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    for package in read["packages"].as_array().unwrap() {
+        let found: Vec<_> =
+            package["targets"].as_array().unwrap().iter().map(|t| &t["name"]).collect();
+        let manifest = fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
+        for target in manifest.split("\n[[").skip(1) {
+            let name = target.split("name = \"").nth(1).unwrap().split('"').next().unwrap();
+            assert!(found.iter().any(|found| **found == name), "{name} is named and not there");
+        }
     }
 }
