@@ -32,6 +32,12 @@ quick-test url='http://127.0.0.1:5000':
 test:
     scripts/test.sh
 
+# Kill order-system and each store in turn under load, far more often than CI does
+[group('test')]
+chaos rounds='100':
+    cargo build --package order-system
+    CATGA_ROUNDS={{rounds}} cargo test --package catga-tests --test backends p2_ -- --nocapture --test-threads 2
+
 # Format, lints, tests, doctests, documentation: the same as `test`
 [group('test')]
 verify: test
@@ -45,6 +51,7 @@ contract url='http://127.0.0.1:5000':
 [group('measure')]
 bench:
     cargo run --release --package catga --example bench
+    cargo run --release --package catga --example bench_file
     cargo run --release --package catga --example bench_redis
     cargo run --release --package order-system --example bench_http
 

@@ -4,8 +4,6 @@
 //! implementation.
 
 mod file;
-#[cfg(feature = "nats")]
-mod head;
 mod index;
 mod memory;
 mod memory_keyed;

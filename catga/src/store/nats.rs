@@ -8,6 +8,7 @@
 //!
 //! The keyed values are a key-value bucket of the same name.
 
+mod head;
 mod keyed;
 mod log;
 mod message;

@@ -12,11 +12,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{interval, sleep, timeout};
 
 use super::{
+    head::Head,
     message::{Stored, last_position, sequence_after},
     options::REQUEST_TIMEOUT,
     topic::{Topic, unavailable},
 };
-use crate::{Position, Record, StoreError, retry::Backoff, store::head::Head};
+use crate::{Position, Record, StoreError, retry::Backoff};
 
 /// How many bytes of the log's end are kept in memory.
 const RECENT_BYTES: usize = 8 << 20;
@@ -66,7 +67,7 @@ impl Log {
     pub(super) async fn open(topic: Topic) -> Result<Arc<Self>, StoreError> {
         let head = last_position(topic.end().await?);
         let (mark, recent, cursors) = Default::default();
-        Ok(Arc::new(Self { topic, head: Head::new("NATS", head), mark, recent, cursors }))
+        Ok(Arc::new(Self { topic, head: Head::new(head), mark, recent, cursors }))
     }
 
     /// The position of the log's end, asking the server.
@@ -75,7 +76,8 @@ impl Log {
         let seen = self.head.position();
         let end = last_position(self.topic.end().await?);
         if end < seen {
-            return Err(self.head.behind());
+            // Whether the end is lost is found out in a moment.
+            return Err(StoreError::unavailable("NATS ends before what was seen of the log"));
         }
         self.head.rise_to(end);
         Ok(end)

@@ -1,4 +1,4 @@
-//! How far the log on a server is, as far as this process has seen: what everybody who waits for it waits on.
+//! How far the log is, as far as this process has seen: what everybody who waits for it waits on.
 
 use tokio::sync::watch;
 
@@ -15,14 +15,12 @@ struct Seen {
 
 /// The head of the log, as far as it was seen. It only rises.
 pub(super) struct Head {
-    server: &'static str,
     seen: watch::Sender<Seen>,
 }
 
 impl Head {
-    /// The head of a log on `server`, the kind of server that errors name.
-    pub(super) fn new(server: &'static str, head: Position) -> Self {
-        Self { server, seen: watch::Sender::new(Seen { head, is_lost: false }) }
+    pub(super) fn new(head: Position) -> Self {
+        Self { seen: watch::Sender::new(Seen { head, is_lost: false }) }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -40,9 +38,9 @@ impl Head {
 
     /// Takes in that the server ends at `end`, before what was seen.
     pub(super) fn lose(&self, end: Position) {
-        let (server, seen) = (self.server, *self.seen.borrow());
+        let seen = *self.seen.borrow();
         if !seen.is_lost {
-            tracing::error!(seen = seen.head, end, "{server} lost the end of the log");
+            tracing::error!(seen = seen.head, end, "NATS lost the end of the log");
             self.seen.send_modify(|seen| seen.is_lost = true);
         }
     }
@@ -51,26 +49,19 @@ impl Head {
     /// When the server lost the end of the log. It stays so: what this process holds in caches and read
     /// models is from a log that is gone, and only a new start reads it all again.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.seen.borrow().is_lost { Err(self.lost()) } else { Ok(()) }
+        if self.seen.borrow().is_lost { Err(lost()) } else { Ok(()) }
     }
 
     /// Returns once there is an event above `after`.
     pub(super) async fn wait(&self, after: Position) -> Result<(), StoreError> {
         let mut seen = self.seen.subscribe();
         let reached = seen.wait_for(|seen| seen.head > after || seen.is_lost).await;
-        if reached.expect("the sender is borrowed").is_lost { Err(self.lost()) } else { Ok(()) }
+        if reached.expect("the sender is borrowed").is_lost { Err(lost()) } else { Ok(()) }
     }
+}
 
-    /// What to answer when the server was asked and ends before what was seen: whether its end is lost, or this
-    /// is a replica that lags, is found out in a moment.
-    pub(super) fn behind(&self) -> StoreError {
-        StoreError::unavailable(format!("{} ends before what was seen of the log", self.server))
-    }
-
-    fn lost(&self) -> StoreError {
-        StoreError::corrupt(format!(
-            "{} lost the end of the log, or is another server now; start again to read it anew",
-            self.server
-        ))
-    }
+fn lost() -> StoreError {
+    StoreError::corrupt(
+        "NATS lost the end of the log, or is another server now; start again to read it anew",
+    )
 }
