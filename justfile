@@ -55,6 +55,11 @@ bench:
     cargo run --release --package catga --example bench_redis
     cargo run --release --package order-system --example bench_http
 
+# Measure how long a start takes on a large log, on each store
+[group('measure')]
+bench-restart orders='1000000':
+    scripts/bench-restart.sh {{orders}}
+
 # Add lines to events.lock for event versions that have none, and rewrite the compile-error texts
 [group('maintain')]
 golden:
