@@ -74,6 +74,26 @@ async fn the_log_as_a_topic_keeps_its_promises() {
     }
 }
 
+/// A log that was filled anew may have another commit where the writer's last one was.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_the_right_version_after_another_commit_is_a_conflict() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let (store, other) = (connect(&server).await, connect(&server).await);
+        let (a, b) = (stream("a"), stream("b"));
+        let first = append(&store, &b, 0, 0, 1).await.unwrap();
+        let second = append(&store, &a, 0, 0, 2).await.unwrap();
+        for store in [&store, &other] {
+            let conflict = append(store, &a, 2, first.token, 1).await;
+            assert!(
+                matches!(conflict, Err(AppendError::Conflict { actual: 2 })),
+                "{version:?}: {conflict:?}"
+            );
+        }
+        append(&other, &a, 2, second.token, 1).await.unwrap();
+    }
+}
+
 /// A commit lists the ones before it, up to a number, and those before are found through them.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_streams_are_read_from_every_version() {

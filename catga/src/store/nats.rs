@@ -102,7 +102,8 @@ impl NatsStore {
             None if (version, token) == (0, 0) => Arc::default(),
             None => {
                 let places = self.ask_places(stream).await.map_err(AppendError::Refused)?;
-                if places.version != version {
+                // Another token at the same version is another commit, in a log that was filled anew.
+                if (places.version, places.sequence()) != (version, token) {
                     return Err(AppendError::Conflict { actual: places.version });
                 }
                 places

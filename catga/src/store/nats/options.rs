@@ -21,7 +21,8 @@ const RECONNECT: Duration = Duration::from_millis(250);
 /// Its `Debug` shows no password, and nothing else of this module does either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NatsOptions {
-    /// `nats://user:password@host:port` or `tls://…`; several of one cluster are separated by commas.
+    /// `nats://user:password@host:port` or `tls://…`, or a token in place of both; several of one cluster are
+    /// separated by commas, and know the same user. What a URL can't hold as it is comes percent-encoded.
     pub server: String,
     /// The name of the stream that holds the log, and what all subjects begin with, so that services can share a
     /// server: 1 to [`MAX_KEY`] characters of `A-Z a-z 0-9 _ -`.
@@ -55,21 +56,28 @@ impl NatsOptions {
             format!("{}://{}:{}", server.scheme(), server.host(), server.port())
         };
         match self.servers() {
-            Ok(servers) => servers.into_iter().map(shown).collect::<Vec<_>>().join(","),
+            Ok(servers) => servers.addresses.into_iter().map(shown).collect::<Vec<_>>().join(","),
             Err(_) => "an address that can't be read".to_owned(),
         }
     }
 
-    fn servers(&self) -> Result<Vec<ServerAddr>, StoreError> {
-        let server = |text: &str| {
-            let server: ServerAddr = text.trim().parse().ok()?;
-            let is_known = matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty();
-            is_known.then_some(server)
-        };
-        self.server.split(',').map(server).collect::<Option<_>>().ok_or_else(|| {
-            // What the client says is left out: it can repeat parts of the text.
-            StoreError::unavailable("the address is not nats://host:port or tls://host:port")
-        })
+    fn servers(&self) -> Result<Servers, StoreError> {
+        let servers = self.server.split(',').map(split).collect::<Option<Vec<_>>>();
+        let (addresses, logins): (Vec<_>, Vec<_>) = servers
+            .ok_or_else(|| {
+                // What the client says is left out: it can repeat parts of the text.
+                StoreError::unavailable(
+                    "the address is not nats://host:port or tls://host:port, with a percent-encoded user:password@ before the host",
+                )
+            })?
+            .into_iter()
+            .unzip();
+        let mut logins = logins.into_iter().flatten();
+        let login = logins.next();
+        if logins.any(|other| Some(other) != login) {
+            return Err(StoreError::unavailable("the addresses name different users"));
+        }
+        Ok(Servers { addresses, login })
     }
 
     /// The client, and what changes whenever its connection is lost.
@@ -78,6 +86,7 @@ impl NatsOptions {
         if !(1..=MAX_KEY).contains(&self.prefix.len()) || !self.prefix.bytes().all(is_plain) {
             return Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
         }
+        let Servers { addresses, login } = self.servers()?;
         let (losses, lost) = watch::channel(0);
         let losses = Arc::new(losses);
         let mut options = ConnectOptions::new()
@@ -99,6 +108,11 @@ impl NatsOptions {
                     log(&event);
                 }
             });
+        options = match login {
+            Some(Login::User { name, password }) => options.user_and_password(name, password),
+            Some(Login::Token(token)) => options.token(token),
+            None => options,
+        };
         if let Some(file) = &self.credentials {
             options = options.credentials_file(file).await.map_err(|error| {
                 let file = file.display();
@@ -108,7 +122,7 @@ impl NatsOptions {
         if let Some(file) = &self.ca {
             options = options.add_root_certificates(file.clone());
         }
-        let client = options.connect(self.servers()?).await.map_err(|error| {
+        let client = options.connect(addresses).await.map_err(|error| {
             // The kind says what is wrong; the rest of the text could show the address.
             let io =
                 std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
@@ -119,6 +133,57 @@ impl NatsOptions {
         })?;
         Ok((client, lost))
     }
+}
+
+/// Where to connect, and who asks. The client takes no login from an address, and writes addresses to its log: so
+/// these hold none.
+struct Servers {
+    addresses: Vec<ServerAddr>,
+    login: Option<Login>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Login {
+    User { name: String, password: String },
+    Token(String),
+}
+
+/// The address in `text` and the login in it, apart; `None` when it is no address of a NATS server.
+fn split(text: &str) -> Option<(ServerAddr, Option<Login>)> {
+    let server: ServerAddr = text.trim().parse().ok()?;
+    let login = match (server.username(), server.password()) {
+        (None, None) => None,
+        (Some(token), None) => Some(Login::Token(decoded(token)?)),
+        (name, Some(password)) => Some(Login::User {
+            name: decoded(name.unwrap_or_default())?,
+            password: decoded(password)?,
+        }),
+    };
+    let is_known = matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty();
+    let mut url = server.into_inner();
+    // What follows the host means nothing, and may be the rest of a password.
+    let ends = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !is_known || !ends {
+        return None;
+    }
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some((ServerAddr::from_url(url).ok()?, login))
+}
+
+/// What the percent-encoded `text` stands for.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut encoded = text.bytes();
+    while let Some(byte) = encoded.next() {
+        bytes.push(if byte == b'%' {
+            let mut digit = || char::from(encoded.next()?).to_digit(16);
+            u8::try_from(digit()? * 16 + digit()?).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn log(event: &Event) {
@@ -154,13 +219,22 @@ mod tests {
             ("tls://u:sEcReT@a:1, tls://u:sEcReT@b:2", "tls://a:1,tls://b:2"),
             ("http://sEcReT@host", "an address that can't be read"),
             ("nats://host:sEcReT", "an address that can't be read"),
+            ("nats://user:12#sEcReT@host", "an address that can't be read"),
+            ("nats://user:sEc%ReT@host", "an address that can't be read"),
+            ("nats://a:sEcReT@host,nats://b:sEcReT@host", "an address that can't be read"),
             ("", "an address that can't be read"),
         ] {
             let options = NatsOptions::new(server);
             assert_eq!(options.address(), shown, "{server}");
             assert!(!format!("{options:?}").contains("sEcReT"), "{server}");
-            if let Err(error) = options.servers() {
-                assert!(!error.to_string().contains("sEcReT"), "{server}: {error}");
+            match options.servers() {
+                Ok(Servers { addresses, .. }) => {
+                    let logged = format!("{addresses:?}");
+                    assert!(!logged.contains("sEcReT"), "{server}: {logged}");
+                }
+                Err(error) => {
+                    assert!(!error.to_string().contains("sEcReT"), "{server}: {error}");
+                }
             }
         }
     }
