@@ -110,15 +110,16 @@ impl NatsStore {
             }
         };
         let headers = message::headers(version + 1, events, places.to_list());
+        let subject = self.subject(stream);
         let published =
-            self.topic.publish(self.subject(stream), headers, frame, places.sequence()).await;
+            self.topic.publish(subject, headers, frame.clone(), places.sequence()).await;
         match published {
             Ok(sequence) => {
                 let place = Place { sequence, first: version + 1 };
                 self.places.keep(stream, places.with(place, events as u64));
-                let end = last_position(sequence);
-                self.log.head.rise_to(end);
-                Ok(Appended { position: end + 1 - events as u64, token: sequence })
+                self.log.saw(sequence, &frame);
+                let position = last_position(sequence) + 1 - events as u64;
+                Ok(Appended { position, token: sequence })
             }
             Err(NotPublished::Conflict) => {
                 let places = self.ask_places(stream).await.map_err(AppendError::Refused)?;

@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Log {
     topic: Topic,
     pub(super) head: Head,
-    /// The sequence and the checksum of the last commit that was followed.
+    /// The sequence and the checksum of the last commit that was followed or appended here.
     mark: Mutex<Option<(u64, u32)>>,
     recent: Mutex<Recent>,
     /// Consumers of readers that stopped between two pages.
@@ -68,6 +68,17 @@ impl Log {
         let head = last_position(topic.end().await?);
         let (mark, recent, cursors) = Default::default();
         Ok(Arc::new(Self { topic, head: Head::new(head), mark, recent, cursors }))
+    }
+
+    /// Takes in that the message with `sequence` holds `frame`.
+    pub(super) fn saw(&self, sequence: u64, frame: &[u8]) {
+        {
+            let mut mark = locked(&self.mark);
+            if mark.is_none_or(|(last, _)| last < sequence) {
+                *mark = Some((sequence, crc32fast::hash(frame)));
+            }
+        }
+        self.head.rise_to(last_position(sequence));
     }
 
     /// The position of the log's end, asking the server.
@@ -188,10 +199,9 @@ impl Log {
             tokio::select! {
                 stored = cursor.next() => {
                     let stored = stored?;
-                    let end = last_position(stored.place.sequence);
-                    *locked(&self.mark) = Some((stored.place.sequence, crc32fast::hash(&stored.frame)));
+                    let (sequence, frame) = (stored.place.sequence, stored.frame.clone());
                     locked(&self.recent).push(stored.record());
-                    self.head.rise_to(end);
+                    self.saw(sequence, &frame);
                     *backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(250));
                 }
                 // The client would make the consumer anew by itself, on whatever is there then.
