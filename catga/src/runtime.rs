@@ -81,7 +81,7 @@ pub struct Health {
     pub read_model_position: Position,
     /// The last position of the log, 0 when the store does not answer.
     pub head: Position,
-    /// What an acknowledged command survives; `None` when the store does not answer.
+    /// What an acknowledged command survives; `None` when that can't be found out now.
     pub durability: Option<DurabilityReport>,
     /// Each event handler on each partition.
     pub handlers: Vec<HandlerStatus>,
@@ -234,10 +234,10 @@ impl Catga {
     pub async fn health(&self) -> Health {
         let runtime = &self.runtime;
         let store = runtime.store();
-        let answers = async { tokio::try_join!(store.head(), store.durability()) };
+        let answers = async { tokio::join!(store.head(), store.durability()) };
         let (head, durability) = match timeout(runtime.timeout, answers).await {
-            Ok(Ok((head, durability))) => (Ok(head), Some(durability)),
-            Ok(Err(error)) => (Err(error.to_string()), None),
+            // Not to know how durable the store is, is no reason to send no more commands.
+            Ok((head, durability)) => (head.map_err(|error| error.to_string()), durability.ok()),
             Err(_) => (Err("the store did not answer in time".to_owned()), None),
         };
         let progress = runtime.tail.progress();

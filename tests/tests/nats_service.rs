@@ -1,10 +1,11 @@
 //! order-system on a NATS server that wants to know who asks.
 
-use std::fs::File;
+use std::{fs::File, net::SocketAddr};
 
 use catga_tests::{
     Server, binary, eventually,
     nats::{NatsServer, Settings, Version},
+    proxy::{Mode, Proxy},
 };
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -82,4 +83,20 @@ async fn a_token_in_the_address_is_taken() {
     let address = format!("nats://T%25k@127.0.0.1:{}", nats.port);
     let (exit, text) = run(&["check", "--persistence", "nats", "--nats", &address]).await;
     assert_eq!(exit, Some(0), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitoring_that_is_away_makes_nobody_sick() {
+    let nats = NatsServer::start_durable().await;
+    let monitor = Proxy::start(SocketAddr::from(([127, 0, 0, 1], nats.monitor_port))).await;
+    let (url, address) = (nats.url(), monitor.address().to_string());
+    let flags = ["--persistence", "nats", "--nats", &url, "--nats-monitor", &address];
+    let server = Server::start(&flags).await;
+    let health = server.json("/health").await;
+    assert_eq!(health["checks"]["store"]["durability"], "power-loss");
+    monitor.set(Mode::Refuse);
+    let health = server.json("/health").await;
+    assert_eq!(health["checks"]["store"]["status"], "healthy");
+    assert_eq!(health["checks"]["store"].get("durability"), None, "nobody knows now");
+    server.create("c").await;
 }

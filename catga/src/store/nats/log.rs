@@ -117,7 +117,7 @@ impl Log {
         if last - first >= MANY {
             return self.read_many(first, last, limit).await;
         }
-        let last = last.min(first + limit as u64 - 1);
+        let last = last.min(first.saturating_add(limit as u64 - 1));
         stream::iter(first..=last)
             .map(|sequence| async move {
                 Ok(Stored::try_from(self.topic.get(sequence).await?)?.record())

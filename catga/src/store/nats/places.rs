@@ -83,7 +83,7 @@ impl Places {
         }
         let after = self.commits.partition_point(|place| place.first <= from);
         let start = after.saturating_sub(1);
-        &self.commits[start..(start + limit).min(self.commits.len())]
+        &self.commits[start..start.saturating_add(limit).min(self.commits.len())]
     }
 }
 

@@ -134,14 +134,12 @@ impl Topic {
 
     /// The message with `sequence`.
     pub(super) async fn get(&self, sequence: u64) -> Result<StreamMessage, StoreError> {
-        self.check()?;
         let lost = || StoreError::corrupt(format!("the stream lost its message {sequence}"));
         if self.is_replicated {
-            return self.stream.get_raw_message(sequence).await.map_err(|error| {
-                match error.kind() {
-                    LastRawMessageErrorKind::NoMessageFound => lost(),
-                    _ => unavailable("JetStream", error),
-                }
+            let message = self.ask(self.stream.get_raw_message(sequence)).await?;
+            return message.map_err(|error| match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => lost(),
+                _ => unavailable("JetStream", error),
             });
         }
         let message = self.ask(self.stream.direct_get(sequence)).await?;
