@@ -60,10 +60,12 @@ bench:
 bench-restart orders='1000000':
     scripts/bench-restart.sh {{orders}}
 
-# Add lines to events.lock for event versions that have none, and rewrite the compile-error texts
+# Add lines to events.lock for event versions that have none, and rewrite the help and the compile-error texts
 [group('maintain')]
 golden:
     CATGA_BLESS=1 cargo test --package order-system --test domain
+    cargo build --package order-system
+    CATGA_BLESS=1 cargo test --package catga-tests --test golden
     TRYBUILD=overwrite cargo test --package catga --test ui
 
 # Format the code
