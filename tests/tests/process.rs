@@ -100,22 +100,61 @@ async fn a_probe_sees_an_idle_server_stop() {
     assert_eq!(code, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_flight_is_finished_before_the_exit() {
-    let mut server = Server::start(&[]).await;
-    let address = server.url.strip_prefix("http://").unwrap().to_owned();
-    let body = order("c").to_string();
+/// A request that the server is at work on, and waits for the body of.
+async fn hang(address: &str, body: &str) -> TcpStream {
     let head = format!(
         "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         body.len()
     );
-    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     // The server asks for the body once it is at work on the request.
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once_with_130() {
+    let mut server = Server::start(&["--drain-timeout", "60"]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let _hanging = hang(&address, &order("c").to_string()).await;
+    let pid = server.child.id().unwrap().to_string();
+    let signal = async || Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
+    assert!(signal().await.success());
+    eventually(|| async {
+        let answer = server_get(&address, "/health/ready").await;
+        if answer.starts_with("HTTP/1.1 503 ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert!(signal().await.success());
+    let exit = timeout(Duration::from_secs(5), server.child.wait()).await;
+    assert_eq!(exit.expect("it does not wait for the request").unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_refused_after_15_seconds() {
+    let server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = hang(address, &order("c").to_string()).await;
+    let mut answer = String::new();
+    let read = timeout(Duration::from_secs(25), stream.read_to_string(&mut answer)).await;
+    read.expect("the server gives up").unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive in time"),
+        "{answer}"
+    );
+    assert_eq!(server.json("/stats").await["totalOrders"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_is_finished_before_the_exit() {
+    let mut server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let body = order("c").to_string();
+    let mut stream = hang(&address, &body).await;
 
     let (code, answer) = tokio::join!(terminate(&mut server), async {
         // The shutdown has begun when the node is not ready any more. Others are served all the same.
