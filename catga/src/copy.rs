@@ -1,8 +1,6 @@
 //! Moving house: copying a log from one store to another.
 
-use std::collections::{HashMap, HashSet};
-
-use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::HashMap;
 
 use crate::{
     Append, AppendError, Commit, EventStore, FrameError, Keyed, Position, Record, StoreError,
@@ -11,9 +9,6 @@ use crate::{
 
 /// How many commits are read at once.
 const PAGE: usize = 1000;
-
-/// How many appends are under way at once; the target gets them in order.
-const WINDOW: usize = 256;
 
 /// A store with its keyed values.
 #[derive(Clone, Copy)]
@@ -147,7 +142,8 @@ async fn compare(
     }
 }
 
-/// Appends what `from` holds above `after`. Answers how many commits that were.
+/// Appends what `from` holds above `after`, one after the other, so that whatever happens the target holds a
+/// beginning of the log. Answers how many commits that were.
 async fn write(
     from: &dyn EventStore,
     to: &dyn EventStore,
@@ -156,86 +152,48 @@ async fn write(
     progress: impl Fn(Position),
 ) -> Result<u64, CopyError> {
     let mut commits = 0;
-    let mut tokens = Tokens::default();
+    // What the target wants for the next commit of each stream.
+    let mut tokens = HashMap::new();
     while after < end {
         let page = from.read_log(after, PAGE).await.map_err(CopyError::Source)?;
-        let mut rest = &page[..page.partition_point(|record| record.position <= end)];
-        if rest.is_empty() {
+        let page = &page[..page.partition_point(|record| record.position <= end)];
+        if page.is_empty() {
             return Err(CopyError::Source(StoreError::corrupt("the log lost its end")));
         }
-        while !rest.is_empty() {
-            let (length, last) = append_window(to, &mut tokens, rest).await?;
-            rest = &rest[length..];
-            commits += length as u64;
-            after = last;
-            progress(after);
+        for record in page {
+            after = append(to, record, &mut tokens).await?;
         }
+        commits += page.len() as u64;
+        progress(after);
     }
     Ok(commits)
 }
 
-/// The token that the target wants for the next commit of each stream.
-type Tokens = HashMap<StreamId, u64>;
-
-/// A commit on its way.
-struct Parcel<'a> {
-    record: &'a Record,
-    stream: StreamId,
-    version: Version,
-    events: usize,
-}
-
-/// Appends the first commits of `records` that are of different streams, all at once. Answers how many those were,
-/// and the position of the last one.
-async fn append_window(
+/// Appends one commit. Answers its last position in the source.
+async fn append(
     to: &dyn EventStore,
-    tokens: &mut Tokens,
-    records: &[Record],
-) -> Result<(usize, Position), CopyError> {
-    let mut last = 0;
-    let mut parcels: Vec<Parcel<'_>> = Vec::with_capacity(WINDOW);
-    let mut streams = HashSet::with_capacity(WINDOW);
-    for record in records.iter().take(WINDOW) {
-        let commit = decode(record)?;
-        let stream = commit.stream_id().map_err(|e| CopyError::Frame(record.position, e))?;
-        if !streams.insert(stream.clone()) {
-            break;
+    record: &Record,
+    tokens: &mut HashMap<StreamId, u64>,
+) -> Result<Position, CopyError> {
+    let commit = decode(record)?;
+    let stream = commit.stream_id().map_err(|e| CopyError::Frame(record.position, e))?;
+    let version = commit.first_version - 1;
+    let token = match tokens.get(&stream) {
+        Some(token) => *token,
+        None if version == 0 => 0,
+        None => token_at(to, &stream, version).await?,
+    };
+    let (events, frame) = (commit.events.len(), record.frame.clone());
+    let appended = to.append(Append { stream: &stream, version, token, events, frame }).await;
+    let token = match appended {
+        Ok(appended) => appended.token,
+        Err(AppendError::Conflict { .. }) => return Err(CopyError::Differs(record.position)),
+        Err(AppendError::Refused(error) | AppendError::Unknown(error)) => {
+            return Err(CopyError::Target(error));
         }
-        let version = commit.first_version - 1;
-        if version > 0 && !tokens.contains_key(&stream) {
-            tokens.insert(stream.clone(), token_at(to, &stream, version).await?);
-        }
-        last = last_position(record, &commit);
-        parcels.push(Parcel { record, stream, version, events: commit.events.len() });
-    }
-    let appends = parcels.iter().map(|parcel| {
-        let token = tokens.get(&parcel.stream).copied().unwrap_or(0);
-        async move { parcel.append(to, token).await }
-    });
-    let appended: Vec<u64> = stream::iter(appends).buffered(WINDOW).try_collect().await?;
-    for (parcel, token) in parcels.iter().zip(appended) {
-        tokens.insert(parcel.stream.clone(), token);
-    }
-    Ok((parcels.len(), last))
-}
-
-impl Parcel<'_> {
-    async fn append(&self, to: &dyn EventStore, token: u64) -> Result<u64, CopyError> {
-        let append = Append {
-            stream: &self.stream,
-            version: self.version,
-            token,
-            events: self.events,
-            frame: self.record.frame.clone(),
-        };
-        match to.append(append).await {
-            Ok(appended) => Ok(appended.token),
-            Err(AppendError::Conflict { .. }) => Err(CopyError::Differs(self.record.position)),
-            Err(AppendError::Refused(error) | AppendError::Unknown(error)) => {
-                Err(CopyError::Target(error))
-            }
-        }
-    }
+    };
+    tokens.insert(stream, token);
+    Ok(last_position(record, &commit))
 }
 
 /// The target's token of the commit that ends at `version`.
