@@ -38,6 +38,10 @@ impl<A: Aggregate> History<A> {
             for record in &page {
                 let wanted = Recorded::read(record)?.into_iter().filter(|e| e.version >= from);
                 events.extend(wanted.take(limit - events.len()));
+                // A commit can hold a thousand events: those of the others are not even decoded.
+                if events.len() == limit {
+                    return Ok(events);
+                }
             }
         }
         Ok(events)

@@ -9,9 +9,9 @@ use crate::{
         },
         events::OrderEvent,
         order::{Order, OrderError},
-        queries::{GetHistory, GetOrder, GetStats, ListOrders, Moment},
+        queries::{GetHistory, GetOrder, GetStats, ListOrders, Moment, OrderPage, Stats},
     },
-    projections::{OrderPage, Orders, Stats},
+    projections::Orders,
 };
 
 /// Makes an order.

@@ -9,7 +9,7 @@ use crate::domain::{
     commands::OrderView,
     events::OrderEvent,
     order::{Order, Status},
-    queries::ListOrders,
+    queries::{ListOrders, OrderPage, Stats},
 };
 
 /// All orders, in the order they were made. An order's place in it never changes, so a place is a
@@ -24,26 +24,6 @@ pub struct Orders {
     by_customer: HashMap<Box<str>, RoaringBitmap>,
     /// In ten-thousandths; of all orders that are not cancelled.
     revenue: i128,
-}
-
-/// Some orders, and how many match in all.
-#[derive(Debug)]
-pub struct OrderPage {
-    /// Newest first.
-    pub orders: Vec<OrderView>,
-    /// How many orders match the filters, over all pages.
-    pub total: u64,
-    /// What to give as `before` for the next page; `None` at the end.
-    pub next: Option<u32>,
-}
-
-/// How many orders there are, and what they are worth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stats {
-    /// How many of each status, as in [`Status::ALL`].
-    pub by_status: [u64; Status::ALL.len()],
-    /// The total of all orders that are not cancelled, in ten-thousandths.
-    pub revenue: i128,
 }
 
 /// All orders, for lists and statistics.

@@ -3,7 +3,6 @@
 use catga::prelude::*;
 
 use super::{commands::OrderView, events::OrderEvent, order::Status};
-use crate::projections::{OrderPage, Stats};
 
 /// One order, now or as it was.
 #[derive(Debug, Query)]
@@ -54,7 +53,27 @@ pub struct ListOrders {
     pub limit: usize,
 }
 
+/// Some orders, and how many match in all.
+#[derive(Debug)]
+pub struct OrderPage {
+    /// Newest first.
+    pub orders: Vec<OrderView>,
+    /// How many orders match the filters, over all pages.
+    pub total: u64,
+    /// What to give as `before` for the next page; `None` at the end.
+    pub next: Option<u32>,
+}
+
 /// How many orders there are, and what they are worth.
 #[derive(Debug, Query)]
 #[query(name = "order.stats", output = Stats)]
 pub struct GetStats;
+
+/// The answer to [`GetStats`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// How many of each status, as in [`Status::ALL`].
+    pub by_status: [u64; Status::ALL.len()],
+    /// The total of all orders that are not cancelled, in ten-thousandths.
+    pub revenue: i128,
+}
