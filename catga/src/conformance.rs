@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     Append, AppendError, Appended, Commit, EventFrame, EventStore, Keyed, MAX_EVENTS, Position,
-    Record, StreamId, Timestamp, Transport, Version,
+    Record, StreamId, Timestamp, Transport, Version, cluster::Share, delivery::WorkState,
+    relay::Relay,
 };
 
 /// How long anything here may take.
@@ -324,54 +325,69 @@ pub async fn keyed(keyed: Arc<dyn Keyed>) {
     );
 }
 
-/// Everything a transport promises: each commit of `store` is in one partition, those of a stream in the same
-/// one and in order, and each position can be resumed from. Both must be empty, and connected.
+/// Everything a transport promises: each commit of `store` gets there once and in order, each position can be resumed
+/// from, and of two who publish one is refused. Both must be empty.
 ///
 /// # Panics
 /// When a promise is broken.
 pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>) {
-    let streams: Vec<_> = (0..20).map(|i| stream(&format!("t{i}"))).collect();
-    let mut ends = vec![(0, 0); streams.len()];
-    for i in 0..200 {
-        let (at, events) = (i * 7 % streams.len(), i % 3 + 1);
-        let (version, token) = ends[at];
-        let appended = must_append(&*store, &streams[at], version, token, events).await;
-        ends[at] = (version + events as u64, appended.token);
-    }
+    let relay = || Relay {
+        store: store.clone(),
+        transport: transport.clone(),
+        state: Arc::new(WorkState::new(Share::Relay)),
+    };
+    assert_eq!(relay().catch_up().await.expect("an empty log is brought there"), 0);
+    assert_eq!(transport.read(0, 7).await.expect("read"), []);
+    let woken = {
+        let transport = transport.clone();
+        tokio::spawn(async move { transport.wait(0).await })
+    };
+    fill(&*store, 0..100).await;
+    let middle = relay().catch_up().await.expect("the log is brought there");
+    woken.await.expect("no panic").expect("who waits for the first commit is woken");
+    fill(&*store, 100..200).await;
+
+    // Two at once, as when a paused relay wakes up.
+    let (one, two) = (relay(), relay());
+    let (one, two) = tokio::join!(one.catch_up(), two.catch_up());
     let whole = whole_log(&*store, 0, 1000).await;
-    let mut delivered = Vec::new();
-    let mut homes = std::collections::HashMap::new();
-    for partition in 0..transport.partitions() {
-        let all = partition_of(&*transport, partition, 0).await;
-        assert!(
-            all.windows(2).all(|w| w[0].position < w[1].position),
-            "P7: in the order of the log"
-        );
-        for (i, record) in all.iter().enumerate() {
-            let commit = record.commit().expect("a frame comes back as it was stored");
-            let home = *homes.entry(commit.stream.to_owned()).or_insert(partition);
-            assert_eq!(home, partition, "P7: a stream is in one partition");
-            let rest = partition_of(&*transport, partition, end(record)).await;
-            assert_eq!(rest, all[i + 1..], "P5: resuming after {}", end(record));
-        }
-        delivered.extend(all);
-    }
-    delivered.sort_by_key(|record| record.position);
+    let last = end(whole.last().expect("200 commits were made"));
+    assert_eq!((one.expect("one relay"), two.expect("the other")), (last, last));
+    assert_eq!(transport.end().await.expect("end"), last);
+    let late = transport.publish(middle, &whole[..1]).await.expect("publish");
+    assert!(!late, "P5: nothing is added but at the end");
+    transport.wait(middle).await.expect("who waits for what is there is not held up");
+
+    let all = topic(&*transport, 0).await;
     let frames = |records: &[Record]| {
         records.iter().map(|r| (r.position, r.frame.clone())).collect::<Vec<_>>()
     };
-    assert_eq!(frames(&delivered), frames(&whole), "P7: every commit is in the topic, once");
+    assert_eq!(frames(&all), frames(&whole), "P5: the topic is the log");
+    for (i, record) in all.iter().enumerate() {
+        let rest = topic(&*transport, end(record)).await;
+        assert_eq!(frames(&rest), frames(&all[i + 1..]), "P5: resuming after {}", end(record));
+        let within = transport.read(record.position - 1, 1).await.expect("read");
+        assert_eq!(frames(&within), frames(&all[i..=i]), "P5: right before {}", record.position);
+    }
 }
 
-/// All there is in a partition after `after`. It waits for as long as the topic lags behind the log.
-async fn partition_of(
-    transport: &dyn Transport,
-    partition: u16,
-    mut after: Position,
-) -> Vec<Record> {
+/// Appends commits of one to three events to twenty streams in turn.
+async fn fill(store: &dyn EventStore, commits: std::ops::Range<usize>) {
+    for i in commits {
+        let stream = stream(&format!("t{}", i * 7 % 20));
+        let end = store.read_stream(&stream, 1, 1000).await.expect("read_stream").pop();
+        let (version, token) = end.map_or((0, 0), |record| {
+            (record.commit().expect("it comes back as stored").last_version(), record.token)
+        });
+        must_append(store, &stream, version, token, i % 3 + 1).await;
+    }
+}
+
+/// All there is after `after`.
+async fn topic(transport: &dyn Transport, mut after: Position) -> Vec<Record> {
     let mut all = Vec::new();
     loop {
-        let page = transport.read(partition, after, 7).await.expect("the partition can be read");
+        let page = transport.read(after, 7).await.expect("the topic can be read");
         let Some(last) = page.last() else { return all };
         after = end(last);
         all.extend(page);

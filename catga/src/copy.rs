@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    Append, AppendError, Commit, EventStore, FrameError, Keyed, Position, Record, StoreError,
-    StreamId, Version, delivery::Checkpoint,
+    Append, AppendError, Commit, EventStore, FrameError, Keyed, PARTITIONS, Position, Record,
+    StoreError, StreamId, Version,
+    delivery::{Checkpoint, Claim},
 };
 
 /// How many commits are read at once.
@@ -215,14 +216,22 @@ async fn move_checkpoints(
 ) -> Result<u64, CopyError> {
     let mut moved = 0;
     for handler in handlers {
-        let key = Checkpoint::key(handler, 0);
-        let Some(entry) = from.keyed.get(&key).await.map_err(CopyError::Source)? else { continue };
-        let mut checkpoint = Checkpoint::decode(&entry.value).map_err(CopyError::Source)?;
-        let Some(position) = position_of(from.store, to.store, checkpoint).await? else { continue };
-        checkpoint.position = position;
-        let put = to.keyed.put(&key, checkpoint.encode(), 0, None).await;
-        let put = put.map_err(CopyError::Target)?;
-        moved += u64::from(put.is_some());
+        let mut is_moved = false;
+        for partition in 0..PARTITIONS {
+            let key = Claim::key(handler, partition);
+            let Some(entry) = from.keyed.get(&key).await.map_err(CopyError::Source)? else {
+                continue;
+            };
+            let claim = Claim::decode(&entry.value).map_err(CopyError::Source)?;
+            let Some(mut checkpoint) = claim.checkpoint else { continue };
+            let position = position_of(from.store, to.store, checkpoint).await?;
+            let Some(position) = position else { continue };
+            checkpoint.position = position;
+            let claim = Claim { owner: None, checkpoint: Some(checkpoint) };
+            let put = to.keyed.put(&key, claim.encode(), 0, None).await;
+            is_moved |= put.map_err(CopyError::Target)?.is_some();
+        }
+        moved += u64::from(is_moved);
     }
     Ok(moved)
 }

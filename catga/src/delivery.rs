@@ -1,12 +1,13 @@
 //! Event handlers: at least once, per stream in order, and a failing event stops only its stream.
 //!
-//! Each handler has a runner per partition. It reads the partition from its checkpoint, works on
+//! Each handler has a runner per partition, on one node at a time. It reads the topic from its checkpoint, works on
 //! many streams at once and on each stream in order, tries a failing event again with growing
 //! delays, and parks it after the last attempt. The checkpoint is the end of the oldest stretch of
 //! the log in which everything is handled or parked; it is the position and the id of an event, so
 //! that a log that lost its tail is noticed.
 
-mod checkpoint;
+mod claim;
+mod feed;
 mod lanes;
 mod runner;
 
@@ -15,17 +16,22 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-pub(crate) use self::{checkpoint::Checkpoint, runner::Runner};
+pub(crate) use self::{
+    claim::{Checkpoint, Claim},
+    feed::Feed,
+    runner::Runner,
+};
 use crate::{
     BoxFuture, Call, Context, Delivered, Error, ErrorKind, Event, EventType, Kind, Metadata,
-    Position, Record, Recorded, Stop, error::StopReason, pipeline, runtime::Runtime,
+    Position, Record, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
+    runtime::Runtime,
 };
 
 /// An event handler, whatever its event's type.
@@ -112,19 +118,25 @@ impl Stop {
     }
 }
 
-/// Where a handler is, for health and metrics.
-pub(crate) struct RunnerState {
-    pub(crate) handler: &'static str,
-    pub(crate) partition: u16,
-    /// Everything up to here is handled or parked.
+/// How the work on a share is, for health and metrics.
+pub(crate) struct WorkState {
+    pub(crate) share: Share,
+    /// Whether this node works on it.
+    is_held: AtomicBool,
+    /// Everything up to here is done, as far as this node knows.
     position: AtomicU64,
     /// Why it stopped for good, if it did.
     stopped: Mutex<Option<String>>,
 }
 
-impl RunnerState {
-    pub(crate) fn new(handler: &'static str, partition: u16) -> Self {
-        Self { handler, partition, position: AtomicU64::new(0), stopped: Mutex::default() }
+impl WorkState {
+    pub(crate) fn new(share: Share) -> Self {
+        let (is_held, position, stopped) = Default::default();
+        Self { share, is_held, position, stopped }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -135,20 +147,24 @@ impl RunnerState {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_position(&self, position: Position) {
+    pub(crate) fn set_held(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_position(&self, position: Position) {
         self.position.store(position, Ordering::Relaxed);
     }
 
-    fn set_stopped(&self, reason: String) {
+    pub(crate) fn set_stopped(&self, reason: String) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 }
 
-impl fmt::Debug for RunnerState {
+impl fmt::Debug for WorkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunnerState")
-            .field("handler", &self.handler)
-            .field("partition", &self.partition)
+        f.debug_struct("WorkState")
+            .field("share", &self.share)
+            .field("is_held", &self.is_held())
             .field("position", &self.position())
             .finish_non_exhaustive()
     }

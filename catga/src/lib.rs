@@ -13,13 +13,15 @@
 //! - [`repository`], [`snapshot`]: loading aggregates and appending to their streams
 //! - [`projection`], [`history`]: reading
 //! - [`store`], [`transport`]: what a backend implements; [`copy`](copy()): moving from one to another
-//! - [`delivery`], [`parked`]: event handlers, retries and dead letters
+//! - [`relay`], [`delivery`], [`parked`]: event handlers, retries and dead letters
+//! - [`cluster`]: many nodes
 //! - [`conformance`], [`testing`]: the promises as tests for any backend; tests of handlers
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
 
 extern crate self as catga;
 
 mod aggregate;
+mod cluster;
 mod commit;
 pub mod conformance;
 mod context;
@@ -33,6 +35,7 @@ mod message;
 mod parked;
 mod pipeline;
 mod projection;
+mod relay;
 mod repository;
 mod retry;
 mod runtime;
@@ -58,6 +61,7 @@ pub use crate::store::{NatsOptions, NatsStore};
 pub use crate::store::{RedisOptions, RedisStore};
 pub use crate::{
     aggregate::{Aggregate, Root},
+    cluster::{ClusterSettings, Member},
     commit::{CommandRecord, Commit, EventFrame, EventId, FrameError, MAX_EVENTS, Record},
     context::{CommandId, Consistency, Context, Expected, MAX_COMMAND_ID, Metadata},
     copy::{Copied, CopyError, CopyProgress, CopyStep, House, copy},
@@ -81,7 +85,7 @@ pub use crate::{
     },
     stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
     time::{Clock, Timestamp},
-    transport::{InMemoryTransport, Transport},
+    transport::{InMemoryTransport, PARTITIONS, Transport, partition},
 };
 
 /// What most programs use: `use catga::prelude::*`.

@@ -2,8 +2,11 @@
 //!
 //! An event that fails to the last attempt is parked, and with it every later event of its stream for that
 //! handler; other streams go on. The parked events are not copied: the log holds them, and the letter says
-//! where to go on. Letters are events of a stream per handler, `catga-parked/{handler}`, so every node
-//! knows them all, and they survive whatever the log survives.
+//! where to go on. Letters are events of a stream per handler and partition, `catga-parked-{partition}/{handler}`,
+//! so every node knows them all, and they survive whatever the log survives.
+//!
+//! Who takes over a handler's partition from a node that did not hand it over writes that into this stream first. A
+//! paused node that wakes up would park under its old lease; it writes at the version it knows, and is refused.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +14,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Append, Commit, Consistency, DecodeError, Error, Event, EventFrame, EventId, Position,
-    Projection, Recorded, StreamId, Timestamp, Version, context::new_event_id, error::StopReason,
-    repository::append_once, runtime::Runtime,
+    Append, Appended, Commit, Consistency, DecodeError, Error, Event, EventFrame, EventId,
+    Position, Projection, Recorded, StreamId, Timestamp, Version, cluster::Held,
+    context::new_event_id, error::StopReason, repository::append_once, runtime::Runtime,
+    transport::partition,
 };
-
-/// The aggregate part of the names of the streams that hold letters.
-const AGGREGATE: &str = "catga-parked";
 
 /// A handler gave up on an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, catga_macros::Event)]
@@ -56,9 +57,19 @@ pub(crate) struct StreamReleased {
     pub(crate) stream: String,
 }
 
+/// A node has taken over the handler's partition from one that did not hand it over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, catga_macros::Event)]
+#[event(name = "catga.HandlerTaken", version = 1)]
+pub(crate) struct HandlerTaken {
+    pub(crate) handler: String,
+    pub(crate) partition: u16,
+    pub(crate) node: String,
+}
+
 /// All that happens to letters.
 #[derive(Debug, Clone, PartialEq, catga_macros::Event)]
 pub(crate) enum ParkingEvent {
+    Taken(HandlerTaken),
     Parked(EventParked),
     Retry(RetryRequested),
     Drop(DropRequested),
@@ -117,6 +128,7 @@ impl Projection for Letters {
 
     fn apply(&mut self, recorded: &Recorded<ParkingEvent>) {
         match &recorded.event {
+            ParkingEvent::Taken(_) => {}
             ParkingEvent::Parked(parked) => self.park(parked, recorded.time),
             ParkingEvent::Retry(retry) => {
                 self.set_status(&retry.letter, DeadLetterStatus::Retrying);
@@ -198,60 +210,93 @@ impl Runtime {
             ParkingEvent::Drop(_) => DeadLetterStatus::Dropping,
             _ => DeadLetterStatus::Retrying,
         };
-        self.append_parking(&letter.handler, &request).await?;
-        Ok(Some(letter))
-    }
-
-    /// Appends `event` to the stream of `handler`'s letters, whatever version that stream has.
-    pub(crate) async fn append_parking(
-        &self,
-        handler: &str,
-        event: &ParkingEvent,
-    ) -> Result<Position, Error> {
-        let stream = StreamId::new(AGGREGATE, handler)
-            .map_err(|_| Error::misuse("an event handler's name can't be part of a stream's"))?;
-        let (ty, payload) = event.encode()?;
-        let time = self.clock.now();
-        let id = new_event_id(time);
-        let (mut version, mut token) = (0, 0);
+        let mut letters = self.parked_stream(&letter.handler, partition(&letter.stream))?;
         loop {
-            let commit = Commit {
-                stream: stream.as_str(),
-                first_version: version + 1,
-                time,
-                node: &self.node,
-                command: None,
-                correlation: None,
-                causation: None,
-                traceparent: None,
-                events: vec![EventFrame {
-                    id,
-                    name: ty.name,
-                    schema: ty.version,
-                    payload: &payload,
-                }],
-            };
-            let append =
-                Append { stream: &stream, version, token, events: 1, frame: commit.encode() };
-            match append_once(self.store(), append, id).await {
-                Ok(appended) => return Ok(appended.position),
-                Err(stop) => match stop.0 {
-                    StopReason::Error(error) => return Err(error),
-                    StopReason::Again | StopReason::Replay { .. } => {
-                        (version, token) = self.end_of(&stream, version).await?;
-                    }
-                },
+            match self.try_append_parking(&letters, &request).await? {
+                Some(_) => return Ok(Some(letter)),
+                None => self.find_end(&mut letters).await?,
             }
         }
     }
 
-    /// The version and token of the end of `stream`, which is beyond `version`.
-    async fn end_of(&self, stream: &StreamId, version: Version) -> Result<(Version, u64), Error> {
-        let mut end = (version, 0);
+    /// The stream of `handler`'s letters in a partition, at its begin.
+    pub(crate) fn parked_stream(
+        &self,
+        handler: &str,
+        partition: u16,
+    ) -> Result<ParkedStream, Error> {
+        let stream = StreamId::new(&format!("catga-parked-{partition}"), handler)
+            .map_err(|_| Error::misuse("an event handler's name can't be part of a stream's"))?;
+        Ok(ParkedStream { stream, version: 0, token: 0 })
+    }
+
+    /// Appends what the owner of a share does to its letters.
+    ///
+    /// # Errors
+    /// When somebody else owns the share now: what `letters` knows of the stream is older than their first event.
+    pub(crate) async fn append_parking(
+        &self,
+        letters: &mut ParkedStream,
+        held: &Held,
+        event: &ParkingEvent,
+    ) -> Result<Position, Error> {
         loop {
-            let page = self.store().read_stream(stream, end.0 + 1, 512).await?;
-            let Some(last) = page.last() else { return Ok(end) };
-            end = (last.commit().map_err(DecodeError::from)?.last_version(), last.token);
+            if let Some(appended) = self.try_append_parking(letters, event).await? {
+                letters.version += 1;
+                letters.token = appended.token;
+                return Ok(appended.position);
+            }
+            // First the end, then the lease: who takes over in between moves the end.
+            self.find_end(letters).await?;
+            held.check().await?;
         }
     }
+
+    /// Appends `event` where `letters` ends; `None` when it ends elsewhere.
+    async fn try_append_parking(
+        &self,
+        letters: &ParkedStream,
+        event: &ParkingEvent,
+    ) -> Result<Option<Appended>, Error> {
+        let &ParkedStream { ref stream, version, token } = letters;
+        let (ty, payload) = event.encode()?;
+        let time = self.clock.now();
+        let id = new_event_id(time);
+        let commit = Commit {
+            stream: stream.as_str(),
+            first_version: version + 1,
+            time,
+            node: &self.node,
+            command: None,
+            correlation: None,
+            causation: None,
+            traceparent: None,
+            events: vec![EventFrame { id, name: ty.name, schema: ty.version, payload: &payload }],
+        };
+        let append = Append { stream, version, token, events: 1, frame: commit.encode() };
+        match append_once(self.store(), append, id).await {
+            Ok(appended) => Ok(Some(appended)),
+            Err(stop) => match stop.0 {
+                StopReason::Error(error) => Err(error),
+                StopReason::Again | StopReason::Replay { .. } => Ok(None),
+            },
+        }
+    }
+
+    async fn find_end(&self, letters: &mut ParkedStream) -> Result<(), Error> {
+        loop {
+            let page = self.store().read_stream(&letters.stream, letters.version + 1, 512).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            letters.version = last.commit().map_err(DecodeError::from)?.last_version();
+            letters.token = last.token;
+        }
+    }
+}
+
+/// A stream of letters, and where it ends as far as is known.
+#[derive(Debug)]
+pub(crate) struct ParkedStream {
+    stream: StreamId,
+    version: Version,
+    token: u64,
 }

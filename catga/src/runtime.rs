@@ -1,5 +1,8 @@
 //! The running program: what `Catga` is a handle to.
 
+mod health;
+mod start;
+
 use std::{
     fmt,
     ops::Deref,
@@ -11,15 +14,17 @@ use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::health::{HandlerStatus, Health};
 use crate::{
     Behavior, Builder, Call, Clock, Command, Consistency, Context, DeadLetter, DeliverySettings,
-    DurabilityReport, Error, ErrorKind, EventStore, FromContext, Handled, Keyed, Kind, Metadata,
-    Position, Query, Setup, Stop, Transport, Version,
-    delivery::{Runner, RunnerState},
+    Error, ErrorKind, EventStore, FromContext, Handled, Keyed, Kind, Metadata, Position, Query,
+    Setup, Stop, Transport, Version,
+    cluster::Leases,
+    delivery::{Feed, WorkState},
     error::StopReason,
     parked::{DropRequested, ParkingEvent, RetryRequested},
     pipeline,
-    projection::{Fold, Tail},
+    projection::Tail,
     retry::Backoff,
     setup::Parts,
     snapshot::SnapshotStore,
@@ -41,7 +46,8 @@ pub(crate) struct Runtime {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) keyed: Arc<dyn Keyed>,
     pub(crate) snapshots: SnapshotStore,
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) feed: Feed,
+    pub(crate) leases: Leases,
     pub(crate) parts: Parts,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,
     pub(crate) clock: Clock,
@@ -49,11 +55,18 @@ pub(crate) struct Runtime {
     pub(crate) delivery: DeliverySettings,
     pub(crate) tail: Tail,
     timeout: Duration,
-    runners: Vec<Arc<RunnerState>>,
-    /// Ends the background tasks, which `tasks` owns. Event handlers end first: parking needs the tail.
+    /// Where the relay brings the log to; `None` when event handlers read the log itself.
+    transport: Option<Arc<dyn Transport>>,
+    relay: Arc<WorkState>,
+    /// Each event handler on each partition.
+    shares: Vec<Arc<WorkState>>,
+    /// Ends the background tasks, which `tasks` owns. Event handlers end first: parking needs the tail, and handing
+    /// over the roster.
     stop_handlers: CancellationToken,
+    stop_member: CancellationToken,
     stop_tail: CancellationToken,
     handlers: TaskTracker,
+    membership: TaskTracker,
     tasks: TaskTracker,
 }
 
@@ -68,38 +81,6 @@ pub struct Done<T> {
     pub position: Position,
     /// Whether the command was done before, under the same id, and this is the answer of then.
     pub is_replay: bool,
-}
-
-/// How a program is.
-#[derive(Debug, Clone)]
-pub struct Health {
-    /// Whether the store answers; the text is safe to show.
-    pub store: Result<(), String>,
-    /// Whether the read models take in the log.
-    pub read_models: Result<(), String>,
-    /// How far the read models are.
-    pub read_model_position: Position,
-    /// The last position of the log, 0 when the store does not answer.
-    pub head: Position,
-    /// What an acknowledged command survives; `None` when that can't be found out now.
-    pub durability: Option<DurabilityReport>,
-    /// Each event handler on each partition.
-    pub handlers: Vec<HandlerStatus>,
-    /// Whether the read models have ever been at the head since the program started.
-    pub is_caught_up: bool,
-}
-
-/// How an event handler is on one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandlerStatus {
-    /// Its name.
-    pub name: &'static str,
-    /// The partition.
-    pub partition: u16,
-    /// Everything up to here is handled or parked.
-    pub position: Position,
-    /// Why it stopped for good, if it did.
-    pub stopped: Option<String>,
 }
 
 impl Catga {
@@ -230,61 +211,26 @@ impl Catga {
             .unwrap_or_else(|_| Err(ErrorKind::Timeout.into()))
     }
 
-    /// How the program is, asking the store anew.
-    pub async fn health(&self) -> Health {
-        let runtime = &self.runtime;
-        let store = runtime.store();
-        let answers = async { tokio::join!(store.head(), store.durability()) };
-        let (head, durability) = match timeout(runtime.timeout, answers).await {
-            // Not to know how durable the store is, is no reason to send no more commands.
-            Ok((head, durability)) => (head.map_err(|error| error.to_string()), durability.ok()),
-            Err(_) => (Err("the store did not answer in time".to_owned()), None),
-        };
-        let progress = runtime.tail.progress();
-        Health {
-            head: head.as_ref().copied().unwrap_or(0),
-            store: head.map(|_| ()),
-            read_models: progress.stopped.map_or(Ok(()), Err),
-            read_model_position: progress.position,
-            durability,
-            is_caught_up: progress.is_caught_up,
-            handlers: runtime
-                .runners
-                .iter()
-                .map(|runner| HandlerStatus {
-                    name: runner.handler,
-                    partition: runner.partition,
-                    position: runner.position(),
-                    stopped: runner.stopped(),
-                })
-                .collect(),
-        }
-    }
-
-    /// Sets the gauges that are known only on demand; call it before metrics are read.
-    pub async fn observe(&self) {
-        let health = self.health().await;
-        if health.store.is_err() {
-            return;
-        }
-        let lag = |position: Position| {
-            let lag = health.head.saturating_sub(position);
-            f64::from(u32::try_from(lag).unwrap_or(u32::MAX))
-        };
-        metrics::gauge!(telemetry::READ_MODEL_LAG).set(lag(health.read_model_position));
-        for handler in &health.handlers {
-            metrics::gauge!(telemetry::HANDLER_LAG, "handler" => handler.name)
-                .set(lag(handler.position));
-        }
-    }
-
-    /// Ends the background tasks: event handlers finish what they are at and what lies below it in the log, within
-    /// [`DeliverySettings::drain`], and their checkpoints are written, so that nothing is handled again. Commands and queries in flight are the caller's to wait for, before.
-    pub async fn shutdown(&self) {
+    /// Ends the event handlers, and hands over what this node works on to the others of the cluster. Commands and
+    /// queries go on.
+    ///
+    /// Event handlers finish what they are at and what lies below it in the log, within [`DeliverySettings::drain`],
+    /// and their checkpoints are written, so that nothing is handled again.
+    pub async fn hand_over(&self) {
         let runtime = &self.runtime;
         runtime.stop_handlers.cancel();
         runtime.handlers.close();
         runtime.handlers.wait().await;
+        runtime.stop_member.cancel();
+        runtime.membership.close();
+        runtime.membership.wait().await;
+    }
+
+    /// Ends the background tasks, event handlers first, as in [`hand_over`](Self::hand_over). Commands and queries
+    /// in flight are the caller's to wait for, before.
+    pub async fn shutdown(&self) {
+        self.hand_over().await;
+        let runtime = &self.runtime;
         runtime.stop_tail.cancel();
         runtime.tasks.close();
         runtime.tasks.wait().await;
@@ -292,72 +238,6 @@ impl Catga {
 }
 
 impl Runtime {
-    /// Puts a checked program to work.
-    pub(crate) fn start(
-        builder: Builder,
-        transport: Arc<dyn Transport>,
-        parts: Parts,
-        folds: Vec<Box<dyn Fold>>,
-    ) -> Catga {
-        telemetry::describe();
-        let runners = parts.event_handlers.iter().flat_map(|handler| {
-            let name = handler.name();
-            (0..transport.partitions())
-                .map(move |partition| Arc::new(RunnerState::new(name, partition)))
-        });
-        let runners: Vec<_> = runners.collect();
-        let runtime = Arc::new_cyclic(|this| Self {
-            this: this.clone(),
-            store: builder.store,
-            snapshots: SnapshotStore::new(builder.keyed.clone()),
-            keyed: builder.keyed,
-            transport,
-            parts,
-            behaviors: builder.behaviors,
-            clock: builder.clock,
-            node: builder.node,
-            delivery: builder.delivery,
-            tail: Tail::new(),
-            timeout: builder.timeout,
-            runners,
-            stop_handlers: CancellationToken::new(),
-            stop_tail: CancellationToken::new(),
-            handlers: TaskTracker::new(),
-            tasks: TaskTracker::new(),
-        });
-        runtime.spawn_tail(folds);
-        runtime.spawn_runners();
-        Catga { runtime }
-    }
-
-    /// Runs what nobody waits for, until it ends; a shutdown waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
-    fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {
-        let runtime = self.clone();
-        self.tasks.spawn(async move {
-            let types = &runtime.parts.event_types;
-            let is_known = |name: &str| types.contains(name);
-            let stop = runtime.stop_tail.clone();
-            runtime.tail.run(runtime.store(), &folds, is_known, stop).await;
-        });
-    }
-
-    fn spawn_runners(self: &Arc<Self>) {
-        for state in &self.runners {
-            let handler = self.parts.event_handlers.iter().find(|h| h.name() == state.handler);
-            let runner = Runner {
-                runtime: self.clone(),
-                handler: handler.expect("runners are made from the handlers").clone(),
-                state: state.clone(),
-                shutdown: self.stop_handlers.clone(),
-            };
-            self.handlers.spawn(runner.run());
-        }
-    }
-
     pub(crate) fn store(&self) -> &dyn EventStore {
         self.store.deref()
     }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
-    Aggregate, Behavior, Catga, Clock, Delivered, Event, EventStore, InMemoryTransport, Keyed,
-    Kind, MAX_KEY, MemoryKeyed, MemoryStore, Projection, ReadModel, Registration, Resource,
-    StoreError, Transport, catalogue,
+    Aggregate, Behavior, Catga, Clock, ClusterSettings, Delivered, Event, EventStore, Keyed, Kind,
+    MAX_KEY, MemoryKeyed, MemoryStore, Projection, ReadModel, Registration, Resource, StoreError,
+    Transport, catalogue,
+    cluster::{JoinError, Membership},
     delivery::{EventHandler, HandlerFn, TypedHandler},
     projection::Fold,
     repository::Repository,
@@ -33,6 +34,7 @@ pub struct Builder {
     pub(crate) timeout: Duration,
     pub(crate) cache_bytes: u64,
     pub(crate) delivery: DeliverySettings,
+    cluster: Option<ClusterSettings>,
     parts: Parts,
 }
 
@@ -79,6 +81,7 @@ impl Builder {
             timeout: Duration::from_secs(5),
             cache_bytes: 64 << 20,
             delivery: DeliverySettings::default(),
+            cluster: None,
             parts: Parts::default(),
         }
     }
@@ -89,13 +92,14 @@ impl Builder {
         self
     }
 
-    /// Where checkpoints are kept; by the same backend as the log. Default: a new [`MemoryKeyed`].
+    /// Where checkpoints and leases are kept; by the same backend as the log. Default: a new [`MemoryKeyed`].
     pub fn keyed(mut self, keyed: Arc<dyn Keyed>) -> Self {
         self.keyed = keyed;
         self
     }
 
-    /// What brings events to event handlers. Default: [`InMemoryTransport`].
+    /// A topic on a server that the log is brought to, and that event handlers read. Default: they read the log
+    /// itself, and nothing is copied.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
@@ -143,6 +147,14 @@ impl Builder {
         self
     }
 
+    /// Makes this node, by its [name](Self::node), one of a cluster: all programs whose log and keyed values are in
+    /// the same stores. Each event handler's partitions are spread over the nodes. Default: it is alone, and runs
+    /// all of them.
+    pub fn cluster(mut self, settings: ClusterSettings) -> Self {
+        self.cluster = Some(settings);
+        self
+    }
+
     /// Checks the whole program, and starts its read models and event handlers.
     ///
     /// # Errors
@@ -170,6 +182,9 @@ impl Builder {
                 (item.setup)(&mut setup);
             }
         }
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.lease < Duration::from_secs(1)) {
+            problems.push("a cluster needs a lease time of 1 second or more".to_owned());
+        }
         if self.delivery.attempts == 0 || self.delivery.concurrency == 0 {
             problems.push("delivery needs at least 1 attempt and a concurrency of 1".to_owned());
         }
@@ -178,11 +193,22 @@ impl Builder {
             return Err(StartError::Incomplete(problems));
         }
         self.store.head().await.map_err(StartError::Store)?;
-        let transport = self.transport.take();
-        let transport =
-            transport.unwrap_or_else(|| Arc::new(InMemoryTransport::new(self.store.clone())));
+        let membership = self.join().await?;
         let parts = std::mem::take(&mut self.parts);
-        Ok(Runtime::start(self, transport, parts, folds.into_values().collect()))
+        Ok(Runtime::start(self, parts, folds.into_values().collect(), membership))
+    }
+
+    async fn join(&mut self) -> Result<Option<Membership>, StartError> {
+        let Some(settings) = self.cluster.take() else { return Ok(None) };
+        let handlers = self.parts.event_handlers.iter().map(|h| h.name().to_owned()).collect();
+        let (keyed, clock) = (self.keyed.clone(), self.clock.clone());
+        let joined = Membership::join(keyed, settings, clock, &self.node, handlers).await;
+        joined.map(Some).map_err(|error| match error {
+            JoinError::Store(error) => StartError::Store(error),
+            JoinError::NameTaken { address } => {
+                StartError::NameTaken { node: self.node.clone(), address }
+            }
+        })
     }
 }
 
@@ -227,6 +253,16 @@ pub enum StartError {
     /// The store can't be reached.
     #[error("the event store: {0}")]
     Store(StoreError),
+    /// A node of this name is alive in the cluster.
+    #[error(
+        "the cluster has a node `{node}` already, at {address}; each node needs a name of its own"
+    )]
+    NameTaken {
+        /// The name.
+        node: String,
+        /// Where the other node is reached.
+        address: String,
+    },
 }
 
 /// What a registered item adds to the program, and what it needs there. Generated code calls it.

@@ -19,6 +19,9 @@ pub(crate) const EVENTS_PARKED: &str = "catga_events_parked_total";
 /// Gauge: events that a handler has still to take in, counted in log positions. Label: `handler`.
 pub(crate) const HANDLER_LAG: &str = "catga_handler_lag";
 
+/// Gauge: log positions that the relay has still to bring to the transport.
+pub(crate) const RELAY_LAG: &str = "catga_relay_lag";
+
 /// Gauge: log positions that the read models have still to take in.
 pub(crate) const READ_MODEL_LAG: &str = "catga_read_model_lag";
 
@@ -31,5 +34,6 @@ pub(crate) fn describe() {
     describe_counter!(EVENT_FAILURES, "Attempts of event handlers that failed");
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
     describe_gauge!(HANDLER_LAG, "Log positions an event handler is behind the head");
+    describe_gauge!(RELAY_LAG, "Log positions the transport is behind the head");
     describe_gauge!(READ_MODEL_LAG, "Log positions the read models are behind the head");
 }

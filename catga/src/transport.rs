@@ -1,40 +1,63 @@
-//! Transports: how commits come from the log to the event handlers.
+//! Transports: how commits come from the log to event handlers, and to other services.
 //!
-//! A transport is a durable topic of ordered partitions. All commits of one stream are in one
-//! partition, in the order of the log, and are found by their log positions, so that a handler's
-//! checkpoint means the same on every transport.
+//! A transport is a durable copy of the log, a topic, which the [relay](crate::relay) fills. Commits keep
+//! the positions that they have in the log, so that a handler's checkpoint means the same on every transport. For
+//! other services the topic is split into [`PARTITIONS`]: all commits of one stream are in one of them, in order.
 
 use std::{fmt, sync::Arc};
 
-use crate::{BoxFuture, EventStore, Position, Record, StoreError};
+use crate::{BoxFuture, EventStore, Position, Record, StoreError, StreamId};
 
-/// A topic of partitions. The promises P5 and P7 are stated for it by
-/// [`conformance`](crate::conformance::transport).
-pub trait Transport: Send + Sync + 'static {
-    /// How many partitions there are; 1 or more, and never another number for the same topic.
-    fn partitions(&self) -> u16;
+/// How many partitions streams are spread over. It is part of what is stored, so it never changes.
+pub const PARTITIONS: u16 = 8;
 
-    /// The commits of `partition` that hold a position above `after`, in log order, at most `limit`
-    /// (1 or more) of them.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the transport can't be read.
-    fn read(
-        &self,
-        partition: u16,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
-
-    /// Returns once `partition` has, or may have, a commit above `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the transport can't be asked.
-    fn wait(&self, partition: u16, after: Position) -> BoxFuture<'_, Result<(), StoreError>>;
+/// The partition of a stream: the CRC-32 of its name modulo [`PARTITIONS`].
+pub fn partition(stream: &StreamId) -> u16 {
+    partition_of(stream.as_str())
 }
 
-/// The transport inside one process: the log itself is the topic, with one partition and nothing
-/// copied. It holds no queue that could grow, and after a restart it goes on where the log is.
+pub(crate) fn partition_of(stream: &str) -> u16 {
+    let hash = crc32fast::hash(stream.as_bytes());
+    u16::try_from(hash % u32::from(PARTITIONS)).expect("it is below a u16")
+}
+
+/// A topic that holds a beginning of the log. The promises P5 and P7 are stated for it by
+/// [`conformance`](crate::conformance::transport).
+pub trait Transport: Send + Sync + 'static {
+    /// The commits that hold a position above `after`, in log order, at most `limit` (1 or more) of them, and none
+    /// only when the topic ends there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the topic can't be read.
+    fn read(&self, after: Position, limit: usize)
+    -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// Returns once the topic has, or may have, a commit above `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the topic can't be asked.
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The last position in the topic, 0 when it is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the topic can't be asked.
+    fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>>;
+
+    /// Adds `records`, which follow one another in the log, if the topic ends at `after`. Answers whether it did:
+    /// the topic is its own checkpoint, and of two who add to it at once one is refused.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that is not known. Then all of them, none or the first ones are in the topic, now or soon.
+    fn publish<'a>(
+        &'a self,
+        after: Position,
+        records: &'a [Record],
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+}
+
+/// The transport that needs no server: the log itself is the topic, and nothing is copied. It holds no queue that
+/// could grow, and after a restart it goes on where the log is.
 pub struct InMemoryTransport {
     store: Arc<dyn EventStore>,
 }
@@ -47,21 +70,29 @@ impl InMemoryTransport {
 }
 
 impl Transport for InMemoryTransport {
-    fn partitions(&self) -> u16 {
-        1
-    }
-
     fn read(
         &self,
-        _: u16,
         after: Position,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.read_log(after, limit)
     }
 
-    fn wait(&self, _: u16, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
         self.store.wait(after)
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.store.head()
+    }
+
+    /// What is in the log is in the topic, so there is never anything to add.
+    fn publish<'a>(
+        &'a self,
+        _: Position,
+        _: &'a [Record],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
     }
 }
 

@@ -76,7 +76,8 @@ impl Backend {
     pub fn append_pattern(&self) -> &'static str {
         match self {
             Self::File(_) => "no request",
-            Self::Redis(_) => "EVALSHA",
+            // More arguments follow the key in no other command.
+            Self::Redis(_) => "{catga}:head\r\n$",
             Self::Nats(_) => "HPUB catga.order.",
         }
     }

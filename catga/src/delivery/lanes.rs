@@ -1,14 +1,18 @@
 //! What a runner has in hand: the window of commits it has read, and a lane for each stream in it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
-use crate::{EventId, EventType, FrameError, Position, Record, StreamId};
+use super::{Checkpoint, feed::Fed};
+use crate::{DecodeError, EventType, Position, StreamId};
 
 /// One event on its way to the handler.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
     pub(super) stream: StreamId,
-    pub(super) record: Record,
+    pub(super) fed: Arc<Fed>,
     /// The event's place in the commit.
     pub(super) index: usize,
     /// The number of the commit in the window, counted from the runner's start.
@@ -17,7 +21,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub(super) fn position(&self) -> Position {
-        self.record.position + self.index as u64
+        self.fed.record.position + self.index as u64
     }
 }
 
@@ -39,12 +43,12 @@ pub(super) struct Lanes {
     /// The number of the last commit of which something was given out.
     begun: Option<u64>,
     /// The end of the stretch in which everything is done.
-    done: Option<(Position, EventId)>,
+    done: Option<Checkpoint>,
 }
 
 #[derive(Debug)]
 struct Pending {
-    last: (Position, EventId),
+    last: Checkpoint,
     open: usize,
 }
 
@@ -67,46 +71,49 @@ impl Lanes {
         self.window.len()
     }
 
+    /// Takes in a commit that has nothing for the handler.
+    pub(super) fn pass(&mut self, fed: &Fed) {
+        self.window.push_back(Pending { last: fed.last, open: 0 });
+        self.settle();
+    }
+
     /// Takes in the next commit; its events from position `from` on that the handler gets are put in their lane,
-    /// unless the stream is parked. Answers the position of its last event, and the stream if
-    /// events of it were left to the parked.
+    /// unless the stream is parked. Answers the stream if events of it were left to the parked.
     pub(super) fn push(
         &mut self,
-        record: &Record,
+        fed: &Arc<Fed>,
         from: Position,
         is_parked: impl Fn(&StreamId) -> bool,
-    ) -> Result<(Position, Option<StreamId>), FrameError> {
+    ) -> Result<Option<StreamId>, DecodeError> {
+        let record = &fed.record;
         let commit = record.commit()?;
-        let last = record.position + commit.events.len() as u64 - 1;
-        let mut pending =
-            Pending { last: (last, commit.events[commit.events.len() - 1].id), open: 0 };
         let wanted: Vec<usize> = (0..commit.events.len())
             .filter(|&i| record.position + i as u64 >= from)
             .filter(|&i| self.types.iter().any(|ty| ty.name == commit.events[i].name))
             .collect();
-        let mut left_to_parked = None;
-        if !wanted.is_empty() {
-            let stream = commit.stream_id()?;
-            if is_parked(&stream) {
-                left_to_parked = Some(stream);
-            } else {
-                pending.open = wanted.len();
-                let number = self.first + self.window.len() as u64;
-                let lane = self.lanes.entry(stream.clone()).or_default();
-                lane.extend(wanted.into_iter().map(|index| Delivery {
-                    stream: stream.clone(),
-                    record: record.clone(),
-                    index,
-                    commit: number,
-                }));
-                if !self.busy.contains(&stream) && !self.ready.contains(&stream) {
-                    self.ready.push_back(stream);
-                }
-            }
+        if wanted.is_empty() {
+            self.pass(fed);
+            return Ok(None);
         }
-        self.window.push_back(pending);
-        self.settle();
-        Ok((last, left_to_parked))
+        let stream = commit.stream_id()?;
+        if is_parked(&stream) {
+            self.pass(fed);
+            return Ok(Some(stream));
+        }
+        let number = self.first + self.window.len() as u64;
+        self.window.push_back(Pending { last: fed.last, open: wanted.len() });
+        let lane = self.lanes.entry(stream.clone()).or_default();
+        let is_idle = lane.is_empty() && !self.busy.contains(&stream);
+        lane.extend(wanted.into_iter().map(|index| Delivery {
+            stream: stream.clone(),
+            fed: fed.clone(),
+            index,
+            commit: number,
+        }));
+        if is_idle {
+            self.ready.push_back(stream);
+        }
+        Ok(None)
     }
 
     /// The next delivery to give out.
@@ -157,7 +164,7 @@ impl Lanes {
     }
 
     /// The end of the stretch in which everything is done, if it has moved.
-    pub(super) fn done(&self) -> Option<(Position, EventId)> {
+    pub(super) fn done(&self) -> Option<Checkpoint> {
         self.done
     }
 

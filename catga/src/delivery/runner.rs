@@ -9,31 +9,38 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Checkpoint, EventHandler, RunnerState,
+    Checkpoint, EventHandler, WorkState,
+    feed::Fed,
     lanes::{Delivery, Lanes},
 };
 use crate::{
-    DeadLetter, DeadLetterStatus, DecodeError, Error, Position, ReadModel, Record, StoreError,
-    StreamId, Version,
-    parked::{EventParked, Letters, ParkingEvent, StreamReleased},
+    DeadLetter, DeadLetterStatus, DecodeError, Error, Position, ReadModel, StoreError, StreamId,
+    Version,
+    cluster::{Held, Over},
+    parked::{EventParked, HandlerTaken, Letters, ParkedStream, ParkingEvent, StreamReleased},
     retry::Backoff,
     runtime::Runtime,
     telemetry,
+    transport::partition,
 };
 
 /// How many commits a runner has in hand at most.
 const WINDOW: usize = 1024;
 
-/// How many commits are read at once.
+/// How many commits of a parked stream are read at once.
 const PAGE: usize = 256;
 
-/// How long a checkpoint may lag behind what is done. After a crash, what is done since is handled again.
+/// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it may lag behind what only went by.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Runner {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) handler: Arc<dyn EventHandler>,
-    pub(crate) state: Arc<RunnerState>,
+    pub(crate) partition: u16,
+    pub(crate) state: Arc<WorkState>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -42,8 +49,11 @@ enum Ended {
     Handled(Delivery),
     Failed(Delivery, Failure),
     Drained(StreamId, Position),
-    StillFailing(StreamId),
-    /// The node is shutting down.
+    /// An event of the parked stream failed again.
+    StillFailing(Delivery, Failure),
+    /// The log could not be read.
+    Undrained(StreamId),
+    /// The work is over.
     Cancelled,
 }
 
@@ -61,29 +71,54 @@ struct Parked {
 
 /// What changes while a runner runs.
 struct Progress {
+    held: Held,
     lanes: Lanes,
     /// Everything up to here was read.
     cursor: Position,
     parked: HashMap<StreamId, Parked>,
-    /// The stored checkpoint's revision, and its position.
-    saved: (u64, Position),
+    /// Where letters are written to.
+    letters: ParkedStream,
+    /// When the checkpoint is written next, if there is anything to write.
+    save_at: Option<Instant>,
+    /// Ends the deliveries, when the program or the turn of this node does.
+    stop: CancellationToken,
+}
+
+impl Progress {
+    fn save_within(&mut self, time: Duration) {
+        let at = Instant::now() + time;
+        self.save_at = Some(self.save_at.map_or(at, |earlier| earlier.min(at)));
+    }
 }
 
 impl Runner {
     /// Runs until shutdown, or until the log turns out not to be the one the checkpoint was made on.
     pub(crate) async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let (first, longest) = (Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = Backoff::new(first, longest);
+        // Whether the former owner has still to be kept from writing letters.
+        let mut is_taken_over = false;
         loop {
-            let error = match self.run_from_checkpoint().await {
-                Ok(()) => return,
-                Err(error) => error,
+            let outcome = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                held = self.runtime.leases.claim(self.state.share) => match held {
+                    Ok(mut held) => {
+                        held.is_taken_over |= is_taken_over;
+                        is_taken_over = held.is_taken_over;
+                        backoff = Backoff::new(first, longest);
+                        self.run_as_owner(held, &mut is_taken_over).await
+                    }
+                    Err(error) => Err(error.into()),
+                },
             };
+            self.state.set_held(false);
+            let Err(error) = outcome else { continue };
             if !error.is_retryable() {
-                tracing::error!(handler = self.handler.name(), %error, "an event handler stopped");
+                tracing::error!(share = %self.state.share, %error, "an event handler stopped");
                 self.state.set_stopped(error.to_string());
                 return;
             }
-            tracing::warn!(handler = self.handler.name(), %error, "an event handler starts again");
+            tracing::warn!(share = %self.state.share, %error, "an event handler starts again");
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 () = sleep(backoff.next_delay()) => {}
@@ -91,30 +126,78 @@ impl Runner {
         }
     }
 
-    async fn run_from_checkpoint(&self) -> Result<(), Error> {
-        let (cursor, revision) = self.load_checkpoint().await?;
+    async fn run_as_owner(&self, held: Held, is_taken_over: &mut bool) -> Result<(), Error> {
+        let over = held.over();
+        let stop = self.shutdown.child_token();
+        let (work, lost) = (self.run_from_checkpoint(held, stop.clone(), is_taken_over), async {
+            match over.await {
+                Over::Lost => {}
+                Over::Reassigned => {
+                    stop.cancel();
+                    pending::<()>().await;
+                }
+            }
+        });
+        tokio::select! {
+            outcome = work => outcome,
+            // With the work its deliveries end, wherever they are: somebody else does them now.
+            () = lost => Err(StoreError::unavailable("the cluster has given this node up").into()),
+        }
+    }
+
+    async fn run_from_checkpoint(
+        &self,
+        held: Held,
+        stop: CancellationToken,
+        is_taken_over: &mut bool,
+    ) -> Result<(), Error> {
+        let mut letters = self.runtime.parked_stream(self.handler.name(), self.partition)?;
+        if held.is_taken_over {
+            // After this, what the former owner knows of the letters is old, and what it writes there is refused.
+            let taken = HandlerTaken {
+                handler: self.handler.name().to_owned(),
+                partition: self.partition,
+                node: self.runtime.node.clone(),
+            };
+            self.runtime.append_parking(&mut letters, &held, &ParkingEvent::Taken(taken)).await?;
+            *is_taken_over = false;
+        }
+        if let Some(checkpoint) = held.checkpoint {
+            self.check_log(checkpoint).await?;
+        }
+        let cursor = held.checkpoint.map_or(0, |checkpoint| checkpoint.position);
         let mut progress = Progress {
+            held,
             lanes: Lanes::new(self.handler.types()),
             cursor,
             parked: HashMap::new(),
-            saved: (revision, cursor),
+            letters,
+            save_at: None,
+            stop,
         };
         self.state.set_position(cursor);
+        self.state.set_held(true);
         for letter in self.runtime.letters(crate::Consistency::Latest).await? {
-            if letter.handler == self.handler.name() {
+            let share = (letter.handler.as_str(), partition(&letter.stream));
+            if share == (self.handler.name(), self.partition) {
                 let parked = Parked { is_draining: false, last_left: cursor.max(letter.position) };
                 progress.parked.insert(letter.stream, parked);
             }
         }
         let mut running = JoinSet::new();
         let outcome = self.work(&mut progress, &mut running).await;
+        progress.stop.cancel();
         // What is still out is finished before the checkpoint is written, so that less is repeated.
         while let Some(ended) = running.join_next().await {
             if let Ok(Ended::Handled(delivery)) = ended {
                 progress.lanes.finish(&delivery);
             }
         }
-        outcome.and(self.save_checkpoint(&mut progress).await)
+        match outcome {
+            Ok(()) => progress.held.release(progress.lanes.done()).await?,
+            Err(_) => self.save_checkpoint(&mut progress).await?,
+        }
+        outcome
     }
 
     async fn work(
@@ -123,38 +206,37 @@ impl Runner {
         running: &mut JoinSet<Ended>,
     ) -> Result<(), Error> {
         let mut letters_may_have_changed = self.runtime.tail.subscribe();
-        let mut next_save = Instant::now() + CHECKPOINT_EVERY;
+        let stop = progress.stop.clone();
         loop {
             self.drain_requested(progress, running);
             self.hand_out(progress, running);
             let has_room = progress.lanes.len() < WINDOW;
-            let is_unsaved = progress.lanes.done().is_some_and(|(done, _)| done > progress.saved.1);
+            let save_at = progress.save_at;
             tokio::select! {
-                () = self.shutdown.cancelled() => {
+                () = stop.cancelled() => {
                     let finished = self.finish_begun(progress, running);
                     let Ok(outcome) = timeout(self.runtime.delivery.drain, finished).await else {
-                        tracing::warn!(handler = self.handler.name(), "events are left for the next start");
+                        tracing::warn!(share = %self.state.share, "events are left for who comes next");
                         running.abort_all();
                         return Ok(());
                     };
                     return outcome;
                 }
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
-                page = self.next_page(progress.cursor), if has_room => {
-                    for record in &page? {
-                        self.push(progress, record)?;
+                page = self.runtime.feed.next(progress.cursor), if has_room => {
+                    for fed in &page? {
+                        self.push(progress, fed)?;
                     }
+                    progress.save_within(CHECKPOINT_IDLE);
                 }
                 // Only letters that somebody acted on matter here, and those only when there are any.
                 Ok(()) = letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
-                () = if is_unsaved { futures_util::future::Either::Left(sleep_until(next_save)) }
-                     else { futures_util::future::Either::Right(pending()) } => {
+                () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
                     self.save_checkpoint(progress).await?;
-                    next_save = Instant::now() + CHECKPOINT_EVERY;
                 }
             }
-            if let Some((done, _)) = progress.lanes.done() {
-                self.state.set_position(done);
+            if let Some(done) = progress.lanes.done() {
+                self.state.set_position(done.position);
             }
         }
     }
@@ -162,7 +244,7 @@ impl Runner {
     fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
         while running.len() < self.runtime.delivery.concurrency {
             let Some(delivery) = progress.lanes.next() else { break };
-            running.spawn(deliver(self.task(), delivery));
+            running.spawn(deliver(self.task(progress), delivery));
         }
     }
 
@@ -181,23 +263,25 @@ impl Runner {
         }
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, progress: &Progress) -> Task {
         Task {
             runtime: self.runtime.clone(),
             handler: self.handler.clone(),
-            shutdown: self.shutdown.clone(),
+            stop: progress.stop.clone(),
         }
     }
 
-    fn push(&self, progress: &mut Progress, record: &Record) -> Result<(), Error> {
-        let parked = &progress.parked;
-        let is_parked = |stream: &StreamId| parked.contains_key(stream);
+    fn push(&self, progress: &mut Progress, fed: &Arc<Fed>) -> Result<(), Error> {
         let from = progress.cursor + 1;
-        let (last, left) =
-            progress.lanes.push(record, from, is_parked).map_err(DecodeError::from)?;
-        progress.cursor = last;
+        progress.cursor = fed.last.position;
+        if fed.partition != self.partition {
+            progress.lanes.pass(fed);
+            return Ok(());
+        }
+        let parked = &progress.parked;
+        let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
         if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
-            parked.last_left = last;
+            parked.last_left = fed.last.position;
         }
         Ok(())
     }
@@ -212,19 +296,23 @@ impl Runner {
 
     async fn take_in(&self, progress: &mut Progress, ended: Ended) -> Result<(), Error> {
         match ended {
-            Ended::Handled(delivery) => progress.lanes.finish(&delivery),
+            Ended::Handled(delivery) => {
+                progress.lanes.finish(&delivery);
+                progress.save_within(CHECKPOINT_EVERY);
+            }
             Ended::Failed(delivery, failure) => {
                 // Only once the letter is in the log may the checkpoint pass the event.
-                self.park(&delivery, &failure).await?;
+                self.park(progress, &delivery, &failure).await?;
                 let last_left = progress.lanes.park(&delivery);
                 let parked = Parked { is_draining: false, last_left };
                 progress.parked.insert(delivery.stream, parked);
+                progress.save_within(CHECKPOINT_EVERY);
             }
-            Ended::StillFailing(stream) => {
-                if let Some(parked) = progress.parked.get_mut(&stream) {
-                    parked.is_draining = false;
-                }
+            Ended::StillFailing(delivery, failure) => {
+                self.park(progress, &delivery, &failure).await?;
+                Self::stop_draining(progress, &delivery.stream);
             }
+            Ended::Undrained(stream) => Self::stop_draining(progress, &stream),
             Ended::Drained(stream, to) => {
                 let Some(parked) = progress.parked.get(&stream) else { return Ok(()) };
                 if parked.last_left > to {
@@ -235,15 +323,18 @@ impl Runner {
                     handler: self.handler.name().to_owned(),
                     stream: stream.to_string(),
                 };
-                let event = ParkingEvent::Released(released);
-                let position = self.runtime.append_parking(self.handler.name(), &event).await?;
-                // A letter seen before this would be acted on again.
-                self.runtime.tail.wait_for(position).await?;
+                self.write_letter(progress, ParkingEvent::Released(released)).await?;
                 progress.parked.remove(&stream);
             }
             Ended::Cancelled => {}
         }
         Ok(())
+    }
+
+    fn stop_draining(progress: &mut Progress, stream: &StreamId) {
+        if let Some(parked) = progress.parked.get_mut(stream) {
+            parked.is_draining = false;
+        }
     }
 
     /// Drains what went by while an earlier drain was under way, in this task: it is little.
@@ -254,7 +345,7 @@ impl Runner {
         after: Position,
     ) -> Result<(), Error> {
         let last_left = progress.parked[stream].last_left;
-        let ended = drain(self.task(), stream.clone(), 1, after, last_left).await;
+        let ended = drain(self.task(progress), stream.clone(), 1, after, last_left).await;
         Box::pin(self.take_in(progress, ended)).await
     }
 
@@ -271,73 +362,79 @@ impl Runner {
                 DeadLetterStatus::Retrying => letter.version,
                 DeadLetterStatus::Dropping => letter.version + 1,
             };
+            let task = self.task(progress);
             let Some(parked) = progress.parked.get_mut(&letter.stream) else { continue };
             if !parked.is_draining {
                 parked.is_draining = true;
-                running.spawn(drain(self.task(), letter.stream, from, 0, parked.last_left));
+                running.spawn(drain(task, letter.stream, from, 0, parked.last_left));
             }
         }
     }
 
-    async fn park(&self, delivery: &Delivery, failure: &Failure) -> Result<(), Error> {
-        self.task().park(delivery, failure).await
-    }
-
-    async fn next_page(&self, after: Position) -> Result<Vec<Record>, StoreError> {
-        loop {
-            let page = self.runtime.transport.read(self.state.partition, after, PAGE).await?;
-            if !page.is_empty() {
-                return Ok(page);
-            }
-            self.runtime.transport.wait(self.state.partition, after).await?;
-        }
-    }
-
-    fn checkpoint_key(&self) -> String {
-        Checkpoint::key(self.handler.name(), self.state.partition)
-    }
-
-    /// The stored checkpoint's position and revision, checked against the log.
-    async fn load_checkpoint(&self) -> Result<(Position, u64), Error> {
-        let Some(entry) = self.runtime.keyed.get(&self.checkpoint_key()).await? else {
-            return Ok((0, 0));
+    async fn park(
+        &self,
+        progress: &mut Progress,
+        delivery: &Delivery,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        let handler = self.handler.name();
+        let commit = delivery.fed.record.commit().map_err(DecodeError::from)?;
+        let event = &commit.events[delivery.index];
+        let parked = EventParked {
+            handler: handler.to_owned(),
+            stream: delivery.stream.to_string(),
+            version: commit.first_version + delivery.index as u64,
+            position: delivery.position(),
+            event_id: event.id,
+            event_type: event.name.to_owned(),
+            attempts: failure.attempts,
+            error: failure.error.clone(),
         };
-        let Checkpoint { position, event: id } = Checkpoint::decode(&entry.value)?;
+        metrics::counter!(telemetry::EVENTS_PARKED, "handler" => handler).increment(1);
+        self.write_letter(progress, ParkingEvent::Parked(parked)).await
+    }
+
+    /// Writes to the log, and waits until this node's read models have it: a letter seen before it would be acted
+    /// on again.
+    async fn write_letter(
+        &self,
+        progress: &mut Progress,
+        event: ParkingEvent,
+    ) -> Result<(), Error> {
+        let Progress { letters, held, .. } = progress;
+        let position = self.runtime.append_parking(letters, held, &event).await?;
+        self.runtime.tail.wait_for(position).await
+    }
+
+    /// # Errors
+    /// When the event at the checkpoint is not in the log: it is not the log that the checkpoint was made on.
+    async fn check_log(&self, Checkpoint { position, event }: Checkpoint) -> Result<(), Error> {
         let records = self.runtime.store().read_log(position - 1, 1).await?;
         let is_there = match records.first() {
             Some(record) => {
                 let commit = record.commit().map_err(DecodeError::from)?;
                 let events = (record.position..).zip(&commit.events);
-                events.into_iter().any(|(at, event)| (at, event.id) == (position, id))
+                events.into_iter().any(|(at, found)| (at, found.id) == (position, event))
             }
             None => false,
         };
-        if !is_there {
-            return Err(StoreError::corrupt(format!(
-                "the log lost its end: the checkpoint of `{}` is an event that is no longer there",
-                self.handler.name()
-            ))
-            .into());
+        if is_there {
+            return Ok(());
         }
-        Ok((position, entry.revision))
+        Err(StoreError::corrupt(format!(
+            "the log lost its end: the checkpoint of `{}` is an event that is no longer there",
+            self.handler.name()
+        ))
+        .into())
     }
 
     async fn save_checkpoint(&self, progress: &mut Progress) -> Result<(), Error> {
-        let Some((position, event)) =
-            progress.lanes.done().filter(|done| done.0 > progress.saved.1)
-        else {
+        progress.save_at = None;
+        let done = progress.lanes.done();
+        let Some(done) = done.filter(|done| progress.held.checkpoint != Some(*done)) else {
             return Ok(());
         };
-        let value = Checkpoint { position, event }.encode();
-        let key = self.checkpoint_key();
-        let put = self.runtime.keyed.put(&key, value, progress.saved.0, None).await?;
-        let Some(revision) = put else {
-            return Err(
-                StoreError::unavailable("another node moved the handler's checkpoint").into()
-            );
-        };
-        progress.saved = (revision, position);
-        self.state.set_position(position);
+        progress.held.save(done).await?;
         Ok(())
     }
 }
@@ -347,11 +444,11 @@ impl Runner {
 struct Task {
     runtime: Arc<Runtime>,
     handler: Arc<dyn EventHandler>,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 }
 
 async fn deliver(task: Task, delivery: Delivery) -> Ended {
-    match task.attempt(&delivery.record, delivery.index).await {
+    match task.attempt(&delivery).await {
         Some(Ok(())) => Ended::Handled(delivery),
         Some(Err(failure)) => Ended::Failed(delivery, failure),
         None => Ended::Cancelled,
@@ -368,22 +465,21 @@ async fn drain(
     to: Position,
 ) -> Ended {
     match task.drain(&stream, from, after, to).await {
-        Ok(Some(true)) => Ended::Drained(stream, to),
-        Ok(Some(false)) => Ended::StillFailing(stream),
-        Ok(None) => Ended::Cancelled,
+        Ok(ended) => ended,
         Err(error) => {
             tracing::warn!(handler = task.handler.name(), %stream, %error, "a drain is tried again");
             tokio::select! {
-                () = task.shutdown.cancelled() => Ended::Cancelled,
-                () = sleep(Duration::from_secs(1)) => Ended::StillFailing(stream),
+                () = task.stop.cancelled() => Ended::Cancelled,
+                () = sleep(Duration::from_secs(1)) => Ended::Undrained(stream),
             }
         }
     }
 }
 
 impl Task {
-    /// Tries an event until it is handled or has failed too often; `None` at shutdown.
-    async fn attempt(&self, record: &Record, index: usize) -> Option<Result<(), Failure>> {
+    /// Tries an event until it is handled or has failed too often; `None` when the work is over.
+    async fn attempt(&self, delivery: &Delivery) -> Option<Result<(), Failure>> {
+        let (record, index) = (&delivery.fed.record, delivery.index);
         let settings = self.runtime.delivery;
         let mut backoff = Backoff::new(settings.first_delay, settings.longest_delay);
         for attempt in 1.. {
@@ -391,72 +487,50 @@ impl Task {
             let Err(error) = outcome else { return Some(Ok(())) };
             let handler = self.handler.name();
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
-            tracing::warn!(handler, position = record.position + index as u64, attempt, %error, "an event handler failed");
+            tracing::warn!(handler, position = delivery.position(), attempt, %error, "an event handler failed");
             if attempt >= settings.attempts {
                 return Some(Err(Failure { attempts: attempt, error: error.to_string() }));
             }
             tokio::select! {
-                () = self.shutdown.cancelled() => return None,
+                () = self.stop.cancelled() => return None,
                 () = sleep(backoff.next_delay()) => {}
             }
         }
         None
     }
 
-    /// Whether all was handled; `None` at shutdown. What fails is parked anew.
     async fn drain(
         &self,
         stream: &StreamId,
         from: Version,
         after: Position,
         to: Position,
-    ) -> Result<Option<bool>, Error> {
+    ) -> Result<Ended, Error> {
         let mut lanes = Lanes::new(self.handler.types());
         let mut next = from;
         loop {
             let page = self.runtime.store().read_stream(stream, next, PAGE).await?;
-            let Some(end) = page.last() else { return Ok(Some(true)) };
-            for record in &page {
-                let first = record.commit().map_err(DecodeError::from)?.first_version;
-                let skip = from.saturating_sub(first);
+            if page.is_empty() {
+                return Ok(Ended::Drained(stream.clone(), to));
+            }
+            for record in page {
+                let commit = record.commit().map_err(DecodeError::from)?;
+                next = commit.last_version() + 1;
+                let skip = from.saturating_sub(commit.first_version);
                 let start = (record.position + skip).max(after + 1);
-                lanes.push(record, start, |_| false).map_err(DecodeError::from)?;
+                lanes.push(&Arc::new(Fed::new(record)?), start, |_| false)?;
                 while let Some(delivery) = lanes.next() {
                     if delivery.position() > to {
-                        return Ok(Some(true));
+                        return Ok(Ended::Drained(stream.clone(), to));
                     }
-                    match self.attempt(&delivery.record, delivery.index).await {
-                        None => return Ok(None),
+                    match self.attempt(&delivery).await {
+                        None => return Ok(Ended::Cancelled),
                         Some(Ok(())) => lanes.finish(&delivery),
-                        Some(Err(failure)) => {
-                            self.park(&delivery, &failure).await?;
-                            return Ok(Some(false));
-                        }
+                        Some(Err(failure)) => return Ok(Ended::StillFailing(delivery, failure)),
                     }
                 }
             }
-            next = end.commit().map_err(DecodeError::from)?.last_version() + 1;
         }
-    }
-
-    /// Writes the letter, and waits until this node's read models have it.
-    async fn park(&self, delivery: &Delivery, failure: &Failure) -> Result<(), Error> {
-        let handler = self.handler.name();
-        let commit = delivery.record.commit().map_err(DecodeError::from)?;
-        let event = &commit.events[delivery.index];
-        let parked = EventParked {
-            handler: handler.to_owned(),
-            stream: delivery.stream.to_string(),
-            version: commit.first_version + delivery.index as u64,
-            position: delivery.position(),
-            event_id: event.id,
-            event_type: event.name.to_owned(),
-            attempts: failure.attempts,
-            error: failure.error.clone(),
-        };
-        let position = self.runtime.append_parking(handler, &ParkingEvent::Parked(parked)).await?;
-        metrics::counter!(telemetry::EVENTS_PARKED, "handler" => handler).increment(1);
-        self.runtime.tail.wait_for(position).await
     }
 }
 

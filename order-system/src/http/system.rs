@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use catga::Health;
+use catga::{Health, Member};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -38,7 +38,7 @@ pub(super) async fn info(
             "service": "Catga OrderSystem",
             "version": env!("CARGO_PKG_VERSION"),
             "node": node.id,
-            "mode": "Standalone",
+            "mode": if app.catga.members().is_some() { "Cluster" } else { "Standalone" },
             "transport": node.transport,
             "persistence": node.persistence,
             "status": "running",
@@ -71,7 +71,9 @@ pub(super) async fn ready(State(app): State<App>, params: Params) -> Result<Resp
 
 fn is_healthy(health: &Health) -> bool {
     health.store.is_ok()
+        && health.transport.is_ok()
         && health.read_models.is_ok()
+        && health.is_member != Some(false)
         && health.handlers.iter().all(|handler| handler.stopped.is_none())
 }
 
@@ -79,12 +81,12 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
     let check =
         |outcome: &Result<(), String>| if outcome.is_ok() { "healthy" } else { "unhealthy" };
     let handlers: Map<String, Value> = health
-        .handlers
-        .iter()
-        .map(|handler| {
-            let status = if handler.stopped.is_none() { "healthy" } else { "unhealthy" };
-            let lag = health.head.saturating_sub(handler.position);
-            (handler.name.to_owned(), json!({ "status": status, "lag": lag }))
+        .handler_positions()
+        .map(|(name, position)| {
+            let is_stopped = health.handlers.iter().any(|h| h.name == name && h.stopped.is_some());
+            let status = if is_stopped { "unhealthy" } else { "healthy" };
+            let lag = health.head.saturating_sub(position);
+            (name.to_owned(), json!({ "status": status, "lag": lag }))
         })
         .collect();
     let lag = health.head.saturating_sub(health.read_model_position);
@@ -98,14 +100,22 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
             .collect::<Map<String, Value>>()
             .into();
     }
+    let mut checks = json!({
+        "store": store,
+        "readModels": { "status": check(&health.read_models), "lag": lag },
+        "handlers": handlers,
+    });
+    if health.transport.is_err() || health.transport_position.is_some() {
+        let lag = health.transport_position.map(|position| health.head.saturating_sub(position));
+        checks["transport"] = json!({ "status": check(&health.transport), "lag": lag });
+    }
+    if let Some(is_member) = health.is_member {
+        checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });
+    }
     let body = json!({
         "status": if is_ok { "healthy" } else { "unhealthy" },
         "timestamp": now(),
-        "checks": {
-            "store": store,
-            "readModels": { "status": check(&health.read_models), "lag": lag },
-            "handlers": handlers,
-        },
+        "checks": checks,
     });
     let status = if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, &body)
@@ -159,19 +169,34 @@ pub(super) async fn docs(params: Params) -> Result<Response, Problem> {
 
 pub(super) async fn cluster(State(app): State<App>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let handlers = app.catga.health().await.handlers;
-    let leases: Vec<_> = handlers.iter().map(|h| format!("{}/{}", h.name, h.partition)).collect();
-    let node = &app.node;
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({
-            "nodes": [{
-                "node": node.id,
-                "address": node.address,
-                "startedAt": time(node.started_at),
-                "lastSeen": now(),
-                "leases": leases,
-            }],
-        }),
-    ))
+    let health = app.catga.health().await;
+    let handlers: Vec<_> = health
+        .handler_positions()
+        .map(|(name, position)| {
+            json!({ "handler": name, "lag": health.head.saturating_sub(position) })
+        })
+        .collect();
+    let nodes: Vec<_> = match app.catga.members() {
+        Some(members) => members.iter().map(member_json).collect(),
+        None => vec![json!({
+            "node": app.node.id,
+            "address": app.node.address,
+            "version": env!("CARGO_PKG_VERSION"),
+            "startedAt": time(app.node.started_at),
+            "lastSeen": now(),
+            "leases": app.catga.leases(),
+        })],
+    };
+    Ok(json_response(StatusCode::OK, &json!({ "nodes": nodes, "handlers": handlers })))
+}
+
+fn member_json(member: &Member) -> Value {
+    json!({
+        "node": member.node,
+        "address": member.address,
+        "version": member.version,
+        "startedAt": time(member.started_at),
+        "lastSeen": time(member.last_seen),
+        "leases": member.leases,
+    })
 }

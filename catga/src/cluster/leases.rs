@@ -1,0 +1,195 @@
+//! Claiming shares, and writing under a claim.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::sleep};
+use uuid::Uuid;
+
+use super::{Member, View, roster};
+use crate::{
+    Keyed, StoreError,
+    delivery::{Checkpoint, Claim},
+};
+
+/// How often a share that somebody else still has is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What one node at a time works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// An event handler on a partition.
+    Handler { name: &'static str, partition: u16 },
+    /// Bringing the log to the transport.
+    Relay,
+}
+
+impl Share {
+    fn key(self) -> String {
+        match self {
+            Self::Handler { name, partition } => Claim::key(name, partition),
+            Self::Relay => "relay".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handler { name, partition } => write!(f, "{name}/{partition}"),
+            Self::Relay => f.write_str("relay"),
+        }
+    }
+}
+
+/// What this node may work on.
+pub(crate) struct Leases {
+    keyed: Arc<dyn Keyed>,
+    view: watch::Receiver<View>,
+    is_alone: bool,
+}
+
+/// A share that this node has claimed.
+pub(crate) struct Held {
+    keyed: Arc<dyn Keyed>,
+    view: watch::Receiver<View>,
+    share: Share,
+    run: Uuid,
+    /// The revision of the stored claim: the epoch of the lease.
+    revision: u64,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// Whether the former owner did not hand it over, and so may still be at work without knowing better.
+    pub(crate) is_taken_over: bool,
+}
+
+/// Why the work on a share is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It is another node's turn: what was begun is finished, and the share handed over.
+    Reassigned,
+    /// The others have given this node up: whatever it still does, somebody else may do at the same time.
+    Lost,
+}
+
+impl Leases {
+    /// Those of a node that is in no cluster: everything is its own, and nobody else's.
+    pub(crate) fn alone(keyed: Arc<dyn Keyed>) -> Self {
+        let view = View { me: Some(Uuid::new_v4()), members: Vec::new() };
+        // The view never changes, so nobody misses the sender.
+        Self { keyed, view: watch::channel(view).1, is_alone: true }
+    }
+
+    pub(crate) fn new(keyed: Arc<dyn Keyed>, view: watch::Receiver<View>) -> Self {
+        Self { keyed, view, is_alone: false }
+    }
+
+    /// The nodes of the cluster that are alive, by name; `None` when there is no cluster.
+    pub(crate) fn members(&self) -> Option<Vec<Member>> {
+        (!self.is_alone).then(|| self.view.borrow().members.clone())
+    }
+
+    /// Whether this node is alive in the eyes of all; `None` when there is no cluster.
+    pub(crate) fn is_member(&self) -> Option<bool> {
+        (!self.is_alone).then(|| self.view.borrow().me.is_some())
+    }
+
+    /// Waits until `share` is this node's turn and nobody else has it, and claims it.
+    pub(crate) async fn claim(&self, share: Share) -> Result<Held, StoreError> {
+        let mut view = self.view.clone();
+        loop {
+            let run = wait_for(&mut view, |view| view.gives(&share)).await.me;
+            let run = run.expect("nothing is given to a node that is not alive");
+            if let Some(held) = self.try_claim(share, run).await? {
+                return Ok(held);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn try_claim(&self, share: Share, run: Uuid) -> Result<Option<Held>, StoreError> {
+        let key = share.key();
+        let entry = self.keyed.get(&key).await?;
+        let (claim, revision) = match entry {
+            Some(entry) => (Claim::decode(&entry.value)?, entry.revision),
+            None => (Claim::default(), 0),
+        };
+        let former = claim.owner.filter(|owner| *owner != run);
+        // The roster is read after the claim: who made it was in the roster before.
+        if let Some(owner) = former
+            && !self.is_alone
+            && roster::read(&*self.keyed).await?.iter().any(|member| member.run == owner)
+        {
+            return Ok(None);
+        }
+        let mine = Claim { owner: Some(run), ..claim }.encode();
+        let put = self.keyed.put(&key, mine, revision, None).await?;
+        Ok(put.map(|revision| Held {
+            keyed: self.keyed.clone(),
+            view: self.view.clone(),
+            share,
+            run,
+            revision,
+            checkpoint: claim.checkpoint,
+            is_taken_over: former.is_some(),
+        }))
+    }
+}
+
+impl Held {
+    /// Returns when the work on the share has to end.
+    pub(crate) fn over(&self) -> impl Future<Output = Over> + Send + 'static {
+        let (mut view, share, run) = (self.view.clone(), self.share, self.run);
+        async move {
+            let now = wait_for(&mut view, |view| view.me != Some(run) || !view.gives(&share)).await;
+            if now.me == Some(run) { Over::Reassigned } else { Over::Lost }
+        }
+    }
+
+    /// Stores how far the work is.
+    ///
+    /// # Errors
+    /// When somebody else has claimed the share since, or the store can't be written.
+    pub(crate) async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let claim = Claim { owner: Some(self.run), checkpoint: Some(checkpoint) };
+        self.write(claim).await?;
+        self.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    /// Hands the share over to whoever claims it next.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub(crate) async fn release(mut self, done: Option<Checkpoint>) -> Result<(), StoreError> {
+        let checkpoint = done.or(self.checkpoint);
+        self.write(Claim { owner: None, checkpoint }).await
+    }
+
+    async fn write(&mut self, claim: Claim) -> Result<(), StoreError> {
+        let put = self.keyed.put(&self.share.key(), claim.encode(), self.revision, None).await?;
+        self.revision = put.ok_or_else(taken)?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// When somebody else has claimed the share since, or the store can't be read.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let entry = self.keyed.get(&self.share.key()).await?;
+        if entry.is_some_and(|entry| entry.revision == self.revision) {
+            Ok(())
+        } else {
+            Err(taken())
+        }
+    }
+}
+
+fn taken() -> StoreError {
+    StoreError::unavailable("another node has taken over")
+}
+
+async fn wait_for(view: &mut watch::Receiver<View>, is_it: impl Fn(&View) -> bool) -> View {
+    if let Ok(view) = view.wait_for(|view| is_it(view)).await.map(|view| view.clone()) {
+        return view;
+    }
+    // The node has left the cluster, or was never in one: nothing changes any more.
+    std::future::pending().await
+}

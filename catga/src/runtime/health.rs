@@ -1,0 +1,157 @@
+//! How a program is.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::{Catga, Runtime};
+use crate::{
+    DurabilityReport, Member, Position, StoreError,
+    cluster::Share,
+    delivery::{Claim, WorkState},
+    telemetry,
+};
+
+/// How a program is.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Whether the store answers; the text is safe to show.
+    pub store: Result<(), String>,
+    /// Whether the transport answers and can be brought the log; `Ok` when there is none.
+    pub transport: Result<(), String>,
+    /// Whether the read models take in the log.
+    pub read_models: Result<(), String>,
+    /// How far the read models are.
+    pub read_model_position: Position,
+    /// The last position of the log, 0 when the store does not answer.
+    pub head: Position,
+    /// The last position in the transport; `None` when there is none, or it does not answer.
+    pub transport_position: Option<Position>,
+    /// What an acknowledged command survives; `None` when that can't be found out now.
+    pub durability: Option<DurabilityReport>,
+    /// Each event handler on each partition, wherever in the cluster it runs.
+    pub handlers: Vec<HandlerStatus>,
+    /// Whether the other nodes count this one as alive; `None` when it is in no cluster.
+    pub is_member: Option<bool>,
+    /// Whether the read models have ever been at the head since the program started.
+    pub is_caught_up: bool,
+}
+
+/// How an event handler is on one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandlerStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// The partition.
+    pub partition: u16,
+    /// Whether it is this node's to run now.
+    pub is_here: bool,
+    /// Everything up to here is handled or parked. When it runs elsewhere, that is as it was stored last.
+    pub position: Position,
+    /// Why it stopped for good on this node, if it did.
+    pub stopped: Option<String>,
+}
+
+impl Catga {
+    /// How the program is, asking the store and the transport anew.
+    pub async fn health(&self) -> Health {
+        let runtime = &self.runtime;
+        let store = runtime.store();
+        let answers = async {
+            let shares = runtime.handler_states();
+            tokio::join!(store.head(), store.durability(), runtime.transport_end(), shares)
+        };
+        let late = || StoreError::unavailable("it did not answer in time");
+        let (head, durability, end, handlers) = timeout(runtime.timeout, answers)
+            .await
+            .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
+        let progress = runtime.tail.progress();
+        Health {
+            head: head.as_ref().copied().unwrap_or(0),
+            store: head.map(|_| ()).map_err(|error| error.to_string()),
+            transport_position: end.as_ref().ok().copied().flatten(),
+            transport: match runtime.relay.stopped() {
+                Some(reason) => Err(reason),
+                None => end.map(|_| ()).map_err(|error| error.to_string()),
+            },
+            read_models: progress.stopped.map_or(Ok(()), Err),
+            read_model_position: progress.position,
+            // Not to know how durable the store is, is no reason to send no more commands.
+            durability: durability.ok(),
+            handlers,
+            is_member: runtime.leases.is_member(),
+            is_caught_up: progress.is_caught_up,
+        }
+    }
+
+    /// The nodes of the cluster that are alive, by name; `None` when this one is in no cluster.
+    pub fn members(&self) -> Option<Vec<Member>> {
+        self.runtime.leases.members()
+    }
+
+    /// What this node works on, alone or in a cluster: `{handler}/{partition}`, and `relay`.
+    pub fn leases(&self) -> Vec<String> {
+        self.runtime.held_shares()
+    }
+
+    /// Sets the gauges that are known only on demand; call it before metrics are read.
+    pub async fn observe(&self) {
+        let health = self.health().await;
+        if health.store.is_err() {
+            return;
+        }
+        let lag = |position: Position| {
+            let lag = health.head.saturating_sub(position);
+            f64::from(u32::try_from(lag).unwrap_or(u32::MAX))
+        };
+        metrics::gauge!(telemetry::READ_MODEL_LAG).set(lag(health.read_model_position));
+        if let Some(position) = health.transport_position {
+            metrics::gauge!(telemetry::RELAY_LAG).set(lag(position));
+        }
+        for (name, position) in health.handler_positions() {
+            metrics::gauge!(telemetry::HANDLER_LAG, "handler" => name).set(lag(position));
+        }
+    }
+}
+
+impl Health {
+    /// Each event handler, and up to where everything is handled or parked on all its partitions.
+    pub fn handler_positions(&self) -> impl Iterator<Item = (&'static str, Position)> {
+        self.handlers.chunk_by(|a, b| a.name == b.name).map(|partitions| {
+            let behind = partitions.iter().map(|handler| handler.position).min();
+            (partitions[0].name, behind.unwrap_or(0))
+        })
+    }
+}
+
+impl Runtime {
+    pub(super) fn held_shares(&self) -> Vec<String> {
+        let shares = self.shares.iter().chain([&self.relay]);
+        shares.filter(|work| work.is_held()).map(|work| work.share.to_string()).collect()
+    }
+
+    async fn transport_end(&self) -> Result<Option<Position>, StoreError> {
+        match &self.transport {
+            Some(transport) => Ok(Some(transport.end().await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn handler_states(&self) -> Vec<HandlerStatus> {
+        let state = |work: Arc<WorkState>| async move {
+            let Share::Handler { name, partition } = work.share else { return None };
+            let is_here = work.is_held();
+            let stored = async {
+                let entry = self.keyed.get(&Claim::key(name, partition)).await.ok()??;
+                Claim::decode(&entry.value).ok()
+            };
+            let position = match is_here {
+                true => work.position(),
+                false => stored.await.map_or(work.position(), |claim| claim.position()),
+            };
+            Some(HandlerStatus { name, partition, is_here, position, stopped: work.stopped() })
+        };
+        join_all(self.shares.iter().cloned().map(state)).await.into_iter().flatten().collect()
+    }
+}
