@@ -247,8 +247,10 @@ impl Runtime {
                 return Ok(appended.position);
             }
             // First the end, then the lease: who takes over in between moves the end.
-            self.find_end(letters).await?;
+            let mut end = letters.clone();
+            self.find_end(&mut end).await?;
             held.check().await?;
+            *letters = end;
         }
     }
 
@@ -294,7 +296,7 @@ impl Runtime {
 }
 
 /// A stream of letters, and where it ends as far as is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ParkedStream {
     stream: StreamId,
     version: Version,

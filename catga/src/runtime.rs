@@ -204,6 +204,11 @@ impl Catga {
         self.request(id, ParkingEvent::Drop(request)).await
     }
 
+    #[cfg(test)]
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     async fn request(&self, id: &str, event: ParkingEvent) -> Result<Option<DeadLetter>, Error> {
         let request = self.runtime.request(id, event);
         timeout(self.runtime.timeout, request)

@@ -193,3 +193,83 @@ async fn wait_for(view: &mut watch::Receiver<View>, is_it: impl Fn(&View) -> boo
     // The node has left the cluster, or was never in one: nothing changes any more.
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Catga, Consistency, Error, MemoryKeyed, Query,
+        parked::{HandlerTaken, ParkingEvent, StreamReleased},
+        query_handler,
+    };
+
+    const SHARE: Share = Share::Handler { name: "h", partition: 3 };
+
+    fn checkpoint(position: u64) -> Checkpoint {
+        Checkpoint { position, event: Uuid::nil() }
+    }
+
+    /// Two nodes that don't know of one another, as a paused one and the one that took over.
+    async fn takeover(keyed: &Arc<dyn Keyed>) -> (Held, Held) {
+        let first = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        assert!(!first.is_taken_over);
+        let second = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        assert!(second.is_taken_over);
+        (first, second)
+    }
+
+    #[tokio::test]
+    async fn under_an_old_epoch_nothing_is_written() {
+        let keyed: Arc<dyn Keyed> = Arc::new(MemoryKeyed::new());
+        let mut held = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        held.save(checkpoint(7)).await.unwrap();
+        let mut next = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        assert_eq!(next.checkpoint, Some(checkpoint(7)));
+        assert!(held.check().await.is_err());
+        assert!(held.save(checkpoint(8)).await.is_err());
+        assert!(held.release(Some(checkpoint(9))).await.is_err());
+        next.check().await.unwrap();
+        next.save(checkpoint(10)).await.unwrap();
+        next.release(None).await.unwrap();
+        let last = Leases::alone(keyed).claim(SHARE).await.unwrap();
+        assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
+    }
+
+    #[derive(Debug, Query)]
+    #[query(name = "leases.nothing", output = ())]
+    struct Nothing;
+
+    #[query_handler]
+    fn nothing(_: Nothing) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn under_an_old_epoch_nothing_is_parked() {
+        let keyed: Arc<dyn Keyed> = Arc::new(MemoryKeyed::new());
+        let catga = Catga::builder().start().await.unwrap();
+        let runtime = catga.runtime();
+        let released = |stream: &str| {
+            let (handler, stream) = ("h".to_owned(), stream.to_owned());
+            ParkingEvent::Released(StreamReleased { handler, stream })
+        };
+        let (first, second) = takeover(&keyed).await;
+        let letters = || runtime.parked_stream("h", 3).unwrap();
+        // The first writes for as long as the second has not begun: its letters are seen by the second.
+        let mut old = letters();
+        runtime.append_parking(&mut old, &first, &released("a/1")).await.unwrap();
+        let (handler, node) = ("h".to_owned(), "second".to_owned());
+        let taken = ParkingEvent::Taken(HandlerTaken { handler, partition: 3, node });
+        let mut new = letters();
+        runtime.append_parking(&mut new, &second, &taken).await.unwrap();
+        assert!(runtime.append_parking(&mut old, &first, &released("a/2")).await.is_err());
+        assert!(runtime.append_parking(&mut old, &first, &released("a/2")).await.is_err());
+        // Somebody else's requests do not stop the owner.
+        let mut other = letters();
+        runtime.append_parking(&mut other, &second, &released("a/3")).await.unwrap();
+        runtime.append_parking(&mut new, &second, &released("a/4")).await.unwrap();
+        assert_eq!(catga.head().await.unwrap(), 4);
+        assert!(catga.dead_letters(Consistency::Latest).await.unwrap().is_empty());
+        catga.shutdown().await;
+    }
+}

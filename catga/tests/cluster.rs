@@ -1,0 +1,407 @@
+//! Several nodes in one process, on one store: who works on what, and that nobody else does.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use catga::{
+    BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, Keyed,
+    MemoryKeyed, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+/// Short, so that the tests are.
+const LEASE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "Noted", version = 1)]
+struct Noted {
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Event)]
+enum PageEvent {
+    Noted(Noted),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Page;
+
+impl Aggregate for Page {
+    type Event = PageEvent;
+    const NAME: &'static str = "page";
+
+    fn apply(&mut self, _: &PageEvent) {}
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "page.note", output = ())]
+struct Note {
+    #[key]
+    page: String,
+    text: String,
+}
+
+#[command_handler]
+fn note(note: Note, page: &mut Root<Page>) -> Result<(), catga::Error> {
+    page.record(Noted { text: note.text });
+    Ok(())
+}
+
+/// What was done outside the log, by all nodes.
+#[derive(Debug, Clone, Default)]
+struct World {
+    /// Which node saw which version of which page, in the order of time.
+    seen: Arc<Mutex<Vec<(&'static str, String, u64)>>>,
+    /// Events with this text fail.
+    broken: Arc<Mutex<Option<String>>>,
+}
+
+impl World {
+    fn of(&self, page: &str) -> Vec<u64> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|(_, of, _)| of == page).map(|(_, _, version)| *version).collect()
+    }
+
+    fn nodes(&self) -> HashSet<&'static str> {
+        self.seen.lock().unwrap().iter().map(|(node, _, _)| *node).collect()
+    }
+}
+
+/// What a handler on one node reaches the world through.
+#[derive(Debug)]
+struct Hands {
+    node: &'static str,
+    world: World,
+    /// Closed while the node is paused.
+    pace: Arc<Semaphore>,
+}
+
+impl Resource for Hands {}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is broken")]
+struct Broken;
+
+#[event_handler(name = "pages")]
+async fn see(noted: Recorded<Noted>, hands: &Hands) -> Result<(), Broken> {
+    let _pace = hands.pace.acquire().await.unwrap();
+    if hands.world.broken.lock().unwrap().as_ref() == Some(&noted.text) {
+        return Err(Broken);
+    }
+    let page = noted.stream.key().to_owned();
+    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version));
+    Ok(())
+}
+
+/// The keyed values as a node that can be cut off from them sees them.
+#[derive(Debug, Default)]
+struct Cord {
+    keyed: Arc<MemoryKeyed>,
+    is_cut: AtomicBool,
+}
+
+impl Cord {
+    fn check(&self) -> Result<(), StoreError> {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => Err(StoreError::unavailable("the cord is cut")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Keyed for Cord {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.keyed.get(key).await
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.keyed.put(key, value, expected, ttl).await
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        key: &'a str,
+        expected: u64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.keyed.delete(key, expected).await
+        })
+    }
+}
+
+#[derive(Default)]
+struct Cluster {
+    store: Arc<MemoryStore>,
+    keyed: Arc<MemoryKeyed>,
+    world: World,
+}
+
+struct Node {
+    catga: Catga,
+    cord: Arc<Cord>,
+    pace: Arc<Semaphore>,
+}
+
+impl Cluster {
+    async fn try_start(&self, node: &'static str) -> Result<Node, StartError> {
+        let cord = Arc::new(Cord { keyed: self.keyed.clone(), is_cut: AtomicBool::new(false) });
+        let pace = Arc::new(Semaphore::new(64));
+        let catga = Catga::builder()
+            .store(self.store.clone())
+            .keyed(cord.clone())
+            .node(node)
+            .resource(Hands { node, world: self.world.clone(), pace: pace.clone() })
+            .delivery(DeliverySettings {
+                attempts: 2,
+                first_delay: Duration::from_millis(1),
+                longest_delay: Duration::from_millis(2),
+                ..DeliverySettings::default()
+            })
+            .cluster(ClusterSettings {
+                address: format!("{node}:5000"),
+                version: "1".to_owned(),
+                lease: LEASE,
+            })
+            .start()
+            .await?;
+        Ok(Node { catga, cord, pace })
+    }
+
+    async fn start(&self, node: &'static str) -> Node {
+        self.try_start(node).await.unwrap()
+    }
+
+    /// Notes something on each of 32 pages, which are in all partitions.
+    async fn note(&self, node: &Node) {
+        for page in pages() {
+            note_on(node, &page, "x").await;
+        }
+    }
+
+    /// Waits until every page was seen up to version `last`, and asserts that none was skipped.
+    async fn all_seen(&self, last: u64) {
+        for page in pages() {
+            until(&format!("{page} is seen to {last}"), async || {
+                self.world.of(&page).last() == Some(&last)
+            })
+            .await;
+            let mut before = 0;
+            for version in self.world.of(&page) {
+                assert!(version <= before + 1, "P7: {version} of {page} came after {before}");
+                before = version;
+            }
+        }
+    }
+}
+
+impl Node {
+    /// As a process that is killed, or that loses the store for good.
+    fn cut_off(&self) {
+        self.cord.is_cut.store(true, Ordering::SeqCst);
+    }
+
+    async fn has(&self, shares: usize) {
+        until(&format!("{shares} shares"), async || self.catga.leases().len() == shares).await;
+    }
+}
+
+fn pages() -> impl Iterator<Item = String> {
+    (0..32).map(|i| format!("p{i}"))
+}
+
+async fn note_on(node: &Node, page: &str, text: &str) {
+    node.catga.send(Note { page: page.to_owned(), text: text.to_owned() }).await.unwrap();
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "it did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_partitions_are_spread_over_the_nodes_and_come_back_at_once() {
+    let cluster = Cluster::default();
+    let a = cluster.start("a").await;
+    a.has(8).await;
+    let (b, c) = (cluster.start("b").await, cluster.start("c").await);
+    until("fair shares", async || {
+        let shares = [&a, &b, &c].map(|node| node.catga.leases());
+        let all: HashSet<_> = shares.iter().flatten().collect();
+        all.len() == usize::from(PARTITIONS) && shares.iter().all(|s| (2..=3).contains(&s.len()))
+    })
+    .await;
+    cluster.note(&a).await;
+    cluster.all_seen(1).await;
+    assert_eq!(cluster.world.nodes(), HashSet::from(["a", "b", "c"]));
+
+    let members = b.catga.members().unwrap();
+    let names: Vec<_> = members.iter().map(|m| (m.node.as_str(), m.address.as_str())).collect();
+    assert_eq!(names, [("a", "a:5000"), ("b", "b:5000"), ("c", "c:5000")]);
+
+    let left = Instant::now();
+    c.catga.shutdown().await;
+    b.catga.shutdown().await;
+    a.has(8).await;
+    assert!(left.elapsed() < LEASE * 4 / 5, "a node that leaves hands over: {:?}", left.elapsed());
+    cluster.note(&a).await;
+    cluster.all_seen(2).await;
+    let seen = cluster.world.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 64, "nothing is repeated when shares are handed over");
+    a.catga.shutdown().await;
+    assert_eq!(cluster.store.head().await.unwrap(), 64, "and nothing is written but the events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_a_dead_node_worked_on_is_taken_over_within_the_lease_time() {
+    let cluster = Cluster::default();
+    let (a, b) = (cluster.start("a").await, cluster.start("b").await);
+    a.has(4).await;
+    b.has(4).await;
+    cluster.note(&a).await;
+    cluster.all_seen(1).await;
+    b.cut_off();
+    let dead = Instant::now();
+    a.has(8).await;
+    let took = dead.elapsed();
+    assert!((LEASE * 2 / 5..=LEASE * 3 / 2).contains(&took), "taken over after {took:?}");
+    assert!(b.catga.leases().is_empty(), "it has given itself up before that");
+    assert_eq!(b.catga.health().await.is_member, Some(false));
+    assert!(a.catga.health().await.is_member.unwrap());
+    cluster.note(&a).await;
+    cluster.all_seen(2).await;
+    assert_eq!(a.catga.members().unwrap().len(), 1);
+
+    // It comes back as a new member, and gets its share again.
+    b.cord.is_cut.store(false, Ordering::SeqCst);
+    b.has(4).await;
+    a.has(4).await;
+    cluster.note(&b).await;
+    cluster.all_seen(3).await;
+    for node in [a, b] {
+        node.catga.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_given_up_parks_nothing_and_moves_no_checkpoint() {
+    let cluster = Cluster::default();
+    let (a, b) = (cluster.start("a").await, cluster.start("b").await);
+    a.has(4).await;
+    b.has(4).await;
+    // All that b works on is in its hands, and would be parked.
+    *cluster.world.broken.lock().unwrap() = Some("bad".to_owned());
+    let held = b.pace.forget_permits(64);
+    for page in pages() {
+        note_on(&a, &page, "bad").await;
+    }
+    until("what a has is parked", async || {
+        let letters = a.catga.dead_letters(Consistency::Latest).await.unwrap();
+        letters.len() >= 8
+            && a.catga.health().await.handlers.iter().all(|h| !h.is_here || h.position >= 32)
+    })
+    .await;
+    b.cut_off();
+    *cluster.world.broken.lock().unwrap() = None;
+    a.has(8).await;
+    cluster.note(&a).await;
+    let taken = async || {
+        let log = cluster.store.read_log(0, 1000).await.unwrap();
+        let events = log.iter().flat_map(|record| record.commit().unwrap().events);
+        let mut counts = HashMap::<_, usize>::new();
+        events.for_each(|event| *counts.entry(event.name.to_owned()).or_default() += 1);
+        counts
+    };
+    assert_eq!(taken().await["catga.HandlerTaken"], 4);
+    let parked = taken().await["catga.EventParked"];
+    let letters = a.catga.dead_letters(Consistency::Latest).await.unwrap();
+    assert_eq!(letters.len(), parked);
+
+    // It wakes up, with the store in reach, and goes on where it was.
+    *cluster.world.broken.lock().unwrap() = Some("bad".to_owned());
+    b.pace.add_permits(held);
+    b.cord.is_cut.store(false, Ordering::SeqCst);
+    b.has(4).await;
+    *cluster.world.broken.lock().unwrap() = None;
+    assert_eq!(taken().await["catga.EventParked"], parked, "P8: only its owner parks");
+    for letter in letters {
+        a.catga.retry_dead_letter(&letter.id).await.unwrap();
+    }
+    cluster.all_seen(2).await;
+    until("nothing is parked", async || {
+        a.catga.dead_letters(Consistency::Latest).await.unwrap().is_empty()
+    })
+    .await;
+    for node in [a, b] {
+        node.catga.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_acted_on_wherever_its_handler_runs() {
+    let cluster = Cluster::default();
+    let (a, b) = (cluster.start("a").await, cluster.start("b").await);
+    a.has(4).await;
+    *cluster.world.broken.lock().unwrap() = Some("bad".to_owned());
+    for page in pages() {
+        note_on(&a, &page, "bad").await;
+    }
+    until("all are parked", async || {
+        b.catga.dead_letters(Consistency::Latest).await.unwrap().len() == 32
+    })
+    .await;
+    // The partitions move, and the letters with them.
+    a.catga.shutdown().await;
+    b.has(8).await;
+    cluster.note(&b).await;
+    *cluster.world.broken.lock().unwrap() = None;
+    for letter in b.catga.dead_letters(Consistency::Latest).await.unwrap() {
+        b.catga.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    }
+    cluster.all_seen(2).await;
+    b.catga.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_nodes_have_one_name() {
+    let cluster = Cluster::default();
+    let a = cluster.start("a").await;
+    match cluster.try_start("a").await.map(|_| ()) {
+        Err(StartError::NameTaken { node, address }) => {
+            assert_eq!((node.as_str(), address.as_str()), ("a", "a:5000"));
+        }
+        other => panic!("a second `a` started: {other:?}"),
+    }
+    // A name is free once its node has left, or was silent for the lease time.
+    a.cut_off();
+    let again = cluster.start("a").await;
+    again.has(8).await;
+    again.catga.shutdown().await;
+    let begin = Instant::now();
+    cluster.start("a").await.catga.shutdown().await;
+    assert!(begin.elapsed() < LEASE / 2, "who left is not waited for: {:?}", begin.elapsed());
+    a.catga.shutdown().await;
+}
