@@ -27,6 +27,12 @@ run-nats *flags:
 quick-test url='http://127.0.0.1:5000':
     scripts/quick-test.sh {{url}}
 
+# Every transport with every store, alone and as a cluster: a line each
+[group('test')]
+test-all:
+    cargo build --package order-system
+    cargo test --package catga-tests --test pairings -- --nocapture
+
 # Everything that CI runs
 [group('test')]
 test:

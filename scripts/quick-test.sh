@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Drives a running server through an order's life, a line a step. Usage: quick-test.sh [URL]
+# Drives a running server through an order's life, a line a step. Usage: quick-test.sh [URL [OTHER-URL]]
+#
+# With a second URL, all reads go there: to another node of the cluster.
 set -uo pipefail
 url=${1:-http://127.0.0.1:5000}
+other=${2:-$url}
 failures=0
 body=$(mktemp)
 trap 'rm -f "$body"' EXIT
@@ -9,7 +12,9 @@ trap 'rm -f "$body"' EXIT
 # check NAME STATUS PATTERN METHOD PATH [JSON [HEADER]]
 check() {
   local name=$1 status=$2 pattern=$3 method=$4 path=$5 json=${6-} header=${7-X-Nothing: 0}
-  local args=(-sS -m 10 -o "$body" -w '%{http_code}' -X "$method" -H "$header" "$url$path")
+  local node=$url
+  [ "$method" = GET ] && node=$other
+  local args=(-sS -m 10 -o "$body" -w '%{http_code}' -X "$method" -H "$header" "$node$path")
   [ -n "$json" ] && args+=(-H 'Content-Type: application/json' -d "$json")
   local got
   got=$(curl "${args[@]}" 2>&1)

@@ -56,9 +56,9 @@ pub use catga_macros::{
 };
 
 #[cfg(feature = "nats")]
-pub use crate::store::{NatsOptions, NatsStore};
+pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
-pub use crate::store::{RedisOptions, RedisStore};
+pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
     aggregate::{Aggregate, Root},
     cluster::{ClusterSettings, Member},

@@ -17,9 +17,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use bytes::Bytes;
 
 #[cfg(feature = "nats")]
-pub use self::nats::{NatsOptions, NatsStore};
+pub use self::nats::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
-pub use self::redis::{RedisOptions, RedisStore};
+pub use self::redis::{RedisOptions, RedisStore, RedisTransport};
 pub use self::{
     file::{FileError, FileStore, Verified},
     memory::MemoryStore,

@@ -101,3 +101,15 @@ impl fmt::Debug for InMemoryTransport {
         f.debug_struct("InMemoryTransport").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_what_any_language_computes() {
+        // The check value of CRC-32/ISO-HDLC.
+        assert_eq!(partition_of("123456789"), (0xCBF4_3926_u32 % 8) as u16);
+        assert_eq!(partition(&StreamId::new("order", "a").unwrap()), partition_of("order/a"));
+    }
+}

@@ -55,11 +55,14 @@ fn note(note: Note, page: &mut Root<Page>) -> Result<(), catga::Error> {
     Ok(())
 }
 
+/// A node that saw a version of a page.
+type Sight = (&'static str, String, u64);
+
 /// What was done outside the log, by all nodes.
 #[derive(Debug, Clone, Default)]
 struct World {
-    /// Which node saw which version of which page, in the order of time.
-    seen: Arc<Mutex<Vec<(&'static str, String, u64)>>>,
+    /// In the order of time.
+    seen: Arc<Mutex<Vec<Sight>>>,
     /// Events with this text fail.
     broken: Arc<Mutex<Option<String>>>,
 }

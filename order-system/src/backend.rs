@@ -4,11 +4,12 @@ use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
     Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
-    House, Keyed, Kind, MemoryKeyed, MemoryStore, NatsOptions, NatsStore, RedisOptions, RedisStore,
+    House, Keyed, Kind, MemoryKeyed, MemoryStore, NatsOptions, NatsStore, NatsTransport,
+    RedisOptions, RedisStore, RedisTransport, Transport,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Backends, Location, Persistence};
+use crate::cli::{self, Backends, Location, Persistence, ServerAddress};
 
 /// Why a backend can't be used; the text is for the person who started the program.
 pub type Failure = Box<dyn std::error::Error>;
@@ -20,6 +21,8 @@ pub struct Backend {
     pub store: Arc<dyn EventStore>,
     /// The values beside it.
     pub keyed: Arc<dyn Keyed>,
+    /// The topic that the log is brought to; `None` when event handlers read the log itself.
+    pub transport: Option<Arc<dyn Transport>>,
     /// What an acknowledged command survived when it was opened.
     pub durability: DurabilityReport,
 }
@@ -62,7 +65,55 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
         )
         .into());
     }
-    Ok(Backend { store, keyed, durability })
+    let transport = open_transport(flags).await?;
+    Ok(Backend { store, keyed, transport, durability })
+}
+
+/// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
+async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, Failure> {
+    let is_new = flags.persistence == Persistence::Inmemory;
+    match (flags.transport, flags.persistence) {
+        (cli::Transport::Inmemory, _)
+        | (cli::Transport::Redis, Persistence::Redis)
+        | (cli::Transport::Nats, Persistence::Nats) => Ok(None),
+        (cli::Transport::Redis, _) => {
+            let options = redis_options(flags, &flags.redis, &flags.redis_prefix);
+            let failure = |error| format!("--transport redis: {}: {error}", options.address());
+            let transport = RedisTransport::connect(options.clone()).await.map_err(failure)?;
+            if is_new {
+                transport.clear().await.map_err(failure)?;
+            }
+            Ok(Some(Arc::new(transport)))
+        }
+        (cli::Transport::Nats, _) => {
+            let options = nats_options(flags, &flags.nats, &flags.nats_prefix);
+            let failure = |error| format!("--transport nats: {}: {error}", options.address());
+            let transport = NatsTransport::connect(options.clone()).await.map_err(failure)?;
+            if is_new {
+                transport.clear().await.map_err(failure)?;
+            }
+            Ok(Some(Arc::new(transport)))
+        }
+    }
+}
+
+fn redis_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> RedisOptions {
+    RedisOptions {
+        server: server.expose().to_owned(),
+        prefix: prefix.to_owned(),
+        ca: flags.redis_ca.clone(),
+    }
+}
+
+fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsOptions {
+    NatsOptions {
+        server: server.expose().to_owned(),
+        prefix: prefix.to_owned(),
+        replicas: flags.nats_replicas,
+        credentials: flags.nats_credentials.clone(),
+        ca: flags.nats_ca.clone(),
+        monitor: flags.nats_monitor.clone(),
+    }
 }
 
 async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
@@ -90,24 +141,13 @@ async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failur
             FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
         }
         Location::Redis(server, prefix) => {
-            let options = RedisOptions {
-                server: server.expose().to_owned(),
-                prefix: prefix.clone(),
-                ca: flags.redis_ca.clone(),
-            };
+            let options = redis_options(flags, server, prefix);
             let address = options.address();
             let store = RedisStore::connect(options).await;
             store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
         }
         Location::Nats(server, prefix) => {
-            let options = NatsOptions {
-                server: server.expose().to_owned(),
-                prefix: prefix.clone(),
-                replicas: flags.nats_replicas,
-                credentials: flags.nats_credentials.clone(),
-                ca: flags.nats_ca.clone(),
-                monitor: flags.nats_monitor.clone(),
-            };
+            let options = nats_options(flags, server, prefix);
             let address = options.address();
             let store = NatsStore::connect(options).await;
             store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())

@@ -19,6 +19,8 @@ Examples:
   order-system --persistence redis   keep the log on the Redis server at localhost:6379
   order-system --persistence nats --nats-monitor localhost:8222
                                      keep it in JetStream, and ask the server how it syncs
+  order-system --cluster --persistence redis --port 0
+                                     be one of many nodes on that server
   order-system check                 say what an answered command survives
   order-system handlers              list every command, query, event and handler
 
@@ -98,6 +100,22 @@ pub struct Serve {
     /// This node's name in the log [default: node- and six random digits]
     #[arg(long, global = true, env = "CATGA_NODE_ID", value_parser = name, help_heading = "Server")]
     pub node_id: Option<String>,
+    /// Be one of many nodes that share the store at --redis or --nats: each serves everything, and the event handlers'
+    /// work is spread over them
+    #[arg(long, global = true, env = "CATGA_CLUSTER", help_heading = "Cluster")]
+    pub cluster: bool,
+    /// How many seconds after its death a node's work is taken over, at most: 1 to 3600
+    #[arg(long, global = true, env = "CATGA_LEASE", default_value = "5", value_parser = lease, value_name = "SECONDS", help_heading = "Cluster")]
+    pub lease: Duration,
+    /// Where this node is reached, as /cluster shows it [default: the address it listens on]
+    #[arg(
+        long,
+        global = true,
+        env = "CATGA_ADVERTISE",
+        value_name = "ADDRESS",
+        help_heading = "Cluster"
+    )]
+    pub advertise: Option<String>,
     /// How log lines look, on stderr
     #[arg(long, global = true, env = "CATGA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Observability")]
     pub log_format: LogFormat,
@@ -127,7 +145,10 @@ pub struct Serve {
 #[command(next_help_heading = "Backends")]
 pub struct Backends {
     /// What brings events to event handlers
-    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_parser = transport, default_value = "inmemory")]
+    ///
+    /// With redis or nats the log is brought to a topic on that server, which other services can read too. When
+    /// the log is on that server already, or with inmemory, they read the log itself, and nothing is copied.
+    #[arg(long, global = true, env = "CATGA_TRANSPORT", value_enum, default_value_t = Transport::Inmemory)]
     pub transport: Transport,
     /// Where the log is
     #[arg(long, global = true, env = "CATGA_PERSISTENCE", value_enum, default_value_t = Persistence::Inmemory)]
@@ -215,8 +236,12 @@ impl fmt::Debug for ServerAddress {
 /// The transports there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// Inside the process
+    /// The log itself
     Inmemory,
+    /// A topic on the Redis server at --redis
+    Redis,
+    /// A topic in JetStream, on the NATS server at --nats
+    Nats,
 }
 
 /// The stores there are.
@@ -275,6 +300,8 @@ impl Transport {
     pub fn name(self) -> &'static str {
         match self {
             Self::Inmemory => "inmemory",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 }
@@ -291,19 +318,17 @@ impl Persistence {
     }
 }
 
-fn transport(text: &str) -> Result<Transport, &'static str> {
-    match text {
-        "redis" | "nats" => {
-            Err("not available yet; inmemory delivers from the log, on every store")
-        }
-        _ => Transport::from_str(text, false).map_err(|_| "inmemory is allowed"),
-    }
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 0..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err("0 to 3600 seconds are allowed".to_owned()),
+    }
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("1 to 3600 seconds are allowed".to_owned()),
     }
 }
 

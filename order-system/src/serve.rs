@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{Catga, Clock, DeliverySettings};
+use catga::{Catga, Clock, ClusterSettings, DeliverySettings, StartError};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     net::TcpListener,
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     backend::{self, Failure},
-    cli::{Location, LogFormat, Serve},
+    cli::{Location, LogFormat, Persistence, Serve},
     effects::Mailer,
     http::{self, App, Node},
     server,
@@ -72,21 +72,35 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
     let address = listener.local_addr()?;
-    let node_id = flags.node_id.unwrap_or_else(random_node_id);
+    let node_id = flags.node_id.clone().unwrap_or_else(random_node_id);
+    check_cluster(&flags)?;
     let backend = backend::open(&flags.backends).await?;
-    let catga = Catga::builder()
+    let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
+    let mut builder = Catga::builder()
         .store(backend.store)
         .keyed(backend.keyed)
         .node(&node_id)
         .resource(Mailer { refuses: flags.fail_receipts_for })
-        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() })
-        .start()
-        .await?;
+        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
+    if let Some(transport) = backend.transport {
+        builder = builder.transport(transport);
+    }
+    if flags.cluster {
+        builder = builder.cluster(ClusterSettings {
+            address: advertised.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lease: flags.lease,
+        });
+    }
+    let catga = builder.start().await.map_err(|error| match error {
+        StartError::NameTaken { .. } => format!("--node-id: {error}").into(),
+        error => Failure::from(error),
+    })?;
     let app = App {
         catga: catga.clone(),
         node: Arc::new(Node {
             id: node_id,
-            address: address.to_string(),
+            address: advertised,
             transport: flags.backends.transport.name(),
             persistence: flags.backends.persistence.name(),
             started_at: Clock::system().now(),
@@ -97,10 +111,32 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
     banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
     let stop = app.draining.clone();
     spawn_signals(stop.clone())?;
-    server::serve(listener, http::router(app), stop, flags.drain_timeout).await;
+    let handing_over = async {
+        stop.cancelled().await;
+        // The others can have the work at once. A node alone goes on with it for as long as orders come in.
+        if flags.cluster {
+            catga.hand_over().await;
+        }
+    };
+    let serving = server::serve(listener, http::router(app), stop.clone(), flags.drain_timeout);
+    tokio::join!(serving, handing_over);
     catga.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// # Errors
+/// When there is to be a cluster, and the store is this process's own.
+fn check_cluster(flags: &Serve) -> Result<(), Failure> {
+    let persistence = flags.backends.persistence;
+    match persistence {
+        Persistence::Inmemory | Persistence::File if flags.cluster => Err(format!(
+            "--cluster needs a store that all nodes share: --persistence redis or nats, not {}",
+            persistence.name()
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 fn start_logging(flags: &Serve) -> Result<(), Failure> {

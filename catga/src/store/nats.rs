@@ -16,6 +16,7 @@ mod options;
 mod places;
 mod server;
 mod topic;
+mod transport;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,14 +24,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::options::NatsOptions;
 use self::{
     keyed::Values,
     log::Log,
     message::{Place, Stored, last_position},
     places::{PlaceCache, Places},
-    topic::{NotPublished, Topic},
+    topic::{After, NotPublished, Topic},
 };
+pub use self::{options::NatsOptions, transport::NatsTransport};
 use super::{Append, AppendError, Appended, DurabilityReport, EventStore, StoreError};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
@@ -111,8 +112,10 @@ impl NatsStore {
         };
         let headers = message::headers(version + 1, events, places.to_list());
         let subject = self.subject(stream);
-        let published =
-            self.topic.publish(subject, headers, frame.clone(), places.sequence()).await;
+        let published = self
+            .topic
+            .publish(subject, headers, frame.clone(), After::OnSubject(places.sequence()))
+            .await;
         match published {
             Ok(sequence) => {
                 let place = Place { sequence, first: version + 1 };

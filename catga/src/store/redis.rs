@@ -22,6 +22,7 @@ mod keys;
 mod link;
 mod options;
 mod server;
+mod transport;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -30,13 +31,13 @@ use redis::{Cmd, Script, ScriptInvocation, Value};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::options::RedisOptions;
 use self::{
     head::Head,
     keys::Keys,
     link::{CallError, Link},
     server::Server,
 };
+pub use self::{options::RedisOptions, transport::RedisTransport};
 use super::{Append, AppendError, Appended, DurabilityReport, EventStore, StoreError};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     NatsStore,
-    topic::{NotPublished, Topic},
+    topic::{After, NotPublished, Topic},
 };
 use crate::{BoxFuture, Clock, Entry, Keyed, StoreError};
 
@@ -61,7 +61,11 @@ impl Values {
         if last.entry.map_or(0, |entry| entry.revision) != expected {
             return Ok(None);
         }
-        match self.topic.publish(self.subject(key), headers, value, last.sequence).await {
+        match self
+            .topic
+            .publish(self.subject(key), headers, value, After::OnSubject(last.sequence))
+            .await
+        {
             Ok(revision) => Ok(Some(revision)),
             Err(NotPublished::Conflict) => Ok(None),
             Err(NotPublished::Refused(error) | NotPublished::Unknown(error)) => Err(error),

@@ -14,6 +14,7 @@ const _: () = assert!(MAX_EVENTS < 1024, "each event of a commit has a position"
 const FIRST: &str = "Catga-First-Version";
 const EVENTS: &str = "Catga-Events";
 const EARLIER: &str = "Catga-Earlier";
+const POSITION: &str = "Catga-Position";
 
 /// The position of the last event of the message with `sequence`; that of the log's end, if it is the last.
 pub(super) fn last_position(sequence: u64) -> Position {
@@ -40,6 +41,8 @@ pub(super) struct Stored {
     pub(super) events: u64,
     /// Some of the stream's earlier commits, up to the one just before, oldest first. None for the first commit.
     pub(super) earlier: Vec<Place>,
+    /// The position of the first event, when it is not in its own log.
+    pub(super) position: Option<Position>,
     pub(super) frame: Bytes,
 }
 
@@ -50,7 +53,7 @@ impl Stored {
 
     pub(super) fn record(self) -> Record {
         let Place { sequence, .. } = self.place;
-        let position = last_position(sequence) + 1 - self.events;
+        let position = self.position.unwrap_or(last_position(sequence) + 1 - self.events);
         Record { position, token: sequence, frame: self.frame }
     }
 
@@ -66,7 +69,8 @@ impl Stored {
             let place = Place { sequence, first: number(FIRST)? };
             let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
             let events = number(EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
-            Some(Self { place, events, earlier: listed.collect::<Option<_>>()?, frame })
+            let (earlier, position) = (listed.collect::<Option<_>>()?, number(POSITION));
+            Some(Self { place, events, earlier, position, frame })
         };
         stored().ok_or_else(|| {
             StoreError::corrupt(format!("message {sequence} of the log is not one of catga's"))
@@ -97,4 +101,9 @@ pub(super) fn headers(first: Version, events: usize, earlier: &[Place]) -> Heade
         headers.insert(EARLIER, earlier.collect::<Vec<_>>().join(","));
     }
     headers
+}
+
+/// Adds the position of the commit's first event in the log that it is a copy of.
+pub(super) fn set_position(headers: &mut HeaderMap, position: Position) {
+    headers.insert(POSITION, position.to_string());
 }

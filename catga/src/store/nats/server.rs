@@ -62,6 +62,12 @@ pub(super) fn values_config(options: &NatsOptions) -> Config {
     }
 }
 
+/// The stream of the topic.
+pub(super) fn topic_config(options: &NatsOptions) -> Config {
+    let name = format!("{}-topic", options.prefix);
+    Config { subjects: vec![format!("{name}.*.*.*")], name, ..log_config(options) }
+}
+
 /// # Errors
 /// When the server is too old for what is asked of it.
 pub(super) fn check(client: &Client, options: &NatsOptions) -> Result<(), StoreError> {

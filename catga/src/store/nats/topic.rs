@@ -47,9 +47,18 @@ pub(super) struct Topic {
     is_replicated: bool,
 }
 
+/// The message that must be the last one, by its sequence; 0 when there must be none.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum After {
+    /// Of the same subject.
+    OnSubject(u64),
+    /// Of the whole stream.
+    Message(u64),
+}
+
 /// Why a message was not stored, or not for sure.
 pub(super) enum NotPublished {
-    /// Another message of the subject is the last one.
+    /// Another message is the last one.
     Conflict,
     Refused(StoreError),
     Unknown(StoreError),
@@ -99,14 +108,30 @@ impl Topic {
         Ok(info.map_err(|error| unavailable("JetStream", error))?.state.last_sequence)
     }
 
-    /// Publishes a message, if the last one of its subject is the one with sequence `after`, or if there is none
-    /// and `after` is 0. Answers its sequence.
+    /// The sequences of the first and the last message; the last is the one before the first when there is none.
+    pub(super) async fn range(&self) -> Result<(u64, u64), StoreError> {
+        let info = self.ask(self.stream.get_info()).await?;
+        let state = info.map_err(|error| unavailable("JetStream", error))?.state;
+        Ok((state.first_sequence.max(1), state.last_sequence))
+    }
+
+    /// Deletes the stream and makes it anew, so that its sequences begin at 1 again: who goes on with the old ones is
+    /// refused.
+    pub(super) async fn make_anew(&self) -> Result<(), StoreError> {
+        let config = self.config();
+        let deleted = self.ask(self.context.delete_stream(&config.name)).await?;
+        deleted.map_err(|error| unavailable("JetStream", error))?;
+        let created = self.ask(self.context.create_stream(config)).await?;
+        created.map(|_| ()).map_err(|error| unavailable("JetStream", error))
+    }
+
+    /// Publishes a message, if the last one is the one that `after` says. Answers its sequence.
     pub(super) async fn publish(
         &self,
         subject: String,
         mut headers: HeaderMap,
         payload: Bytes,
-        after: u64,
+        after: After,
     ) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
         let lost = self.lost();
@@ -121,7 +146,11 @@ impl Topic {
             );
             return Err(NotPublished::Refused(StoreError::too_large(what)));
         }
-        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
+        let (name, sequence) = match after {
+            After::OnSubject(sequence) => (header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence),
+            After::Message(sequence) => (header::NATS_EXPECTED_LAST_SEQUENCE, sequence),
+        };
+        headers.insert(name, sequence.to_string());
         let publish = async {
             let ack = self.context.publish_with_headers(subject, headers, payload).await;
             Ok(ack.map_err(not_published)?.await.map_err(not_published)?.sequence)
