@@ -3,9 +3,14 @@
 //! `axum::serve` sets no timer, so that a client that sends half a header holds its connection for
 //! ever; this loop sets every limit.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, header::CONNECTION},
+    middleware::map_response,
+    response::Response,
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -28,12 +33,13 @@ const HEAD_BYTES: usize = 32 << 10;
 /// How many connections are served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 10_000;
 
-/// How long a shutdown goes on taking connections at least, so that whoever asks sees that this node is not ready.
+/// How long a shutdown goes on as before, but for closing each connection with its next answer, so that whoever asks
+/// sees that this node is not ready, and no request meets a connection that is just being closed.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves `router` until `stop`, then waits up to `drain` for requests in flight.
 ///
-/// While it waits, new connections are served too, one request each: a load balancer that has not noticed yet
+/// While it waits, connections are served too, one request more each: a load balancer that has not noticed yet
 /// is answered, and its probe is told 503 rather than turned away.
 pub async fn serve(
     listener: TcpListener,
@@ -41,6 +47,13 @@ pub async fn serve(
     stop: CancellationToken,
     drain: Duration,
 ) {
+    let stopping = stop.clone();
+    let router = router.layer(map_response(move |mut response: Response| {
+        if stopping.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        ready(response)
+    }));
     let server = Server { listener, router, places: Arc::new(Semaphore::new(CONNECTIONS)) };
     let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     let mut http = http1::Builder::new();
@@ -50,9 +63,10 @@ pub async fn serve(
         never = server.accept(&http, &connections) => match never {},
     }
     let end = Instant::now() + drain;
-    let in_flight = timeout_at(end, connections.shutdown());
-    let finished = async { tokio::join!(in_flight, sleep(GRACE.min(drain))).0 };
-    http.keep_alive(false);
+    let finished = async {
+        sleep(GRACE.min(drain)).await;
+        timeout_at(end, connections.shutdown()).await
+    };
     let outcome = tokio::select! {
         outcome = finished => outcome,
         never = server.accept(&http, &late) => match never {},

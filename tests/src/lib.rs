@@ -2,6 +2,7 @@
 //! and a checker of what came of them.
 
 pub mod backend;
+pub mod cluster;
 pub mod crash;
 pub mod dice;
 pub mod history;

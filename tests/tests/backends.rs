@@ -201,7 +201,8 @@ async fn p2_crashes_lose_and_double_nothing(mut backend: Backend) {
         }
         stop.now();
     };
-    let (answered, ()) = tokio::join!(http::send(&url, &plan, &recorder, &stop), crashes);
+    let (answered, ()) =
+        tokio::join!(http::send(std::slice::from_ref(&url), &plan, &recorder, &stop), crashes);
     let log = http::final_log(&Client::new(), &server.url).await;
     let verdict = recorder.history().check(&log);
     println!("{}: {rounds} crashes: {verdict}", backend.flags()[1]);
@@ -243,7 +244,7 @@ async fn p3_p4_when_every_answer_of_the_store_is_lost_nothing_is_lost_or_doubled
         cuts
     };
     let load = async {
-        let answered = http::send(&server.url, &plan, &recorder, &stop).await;
+        let answered = http::send(std::slice::from_ref(&server.url), &plan, &recorder, &stop).await;
         is_done.now();
         answered
     };

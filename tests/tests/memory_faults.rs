@@ -36,7 +36,7 @@ async fn p4_when_every_first_answer_is_lost_nothing_is_lost_or_doubled() {
     let (proxy, url) = behind_proxy(&server).await;
     proxy.cut_replies(format!("{}: 1\r\n", http::TRY), 0, usize::MAX);
     let (recorder, plan) = (Recorder::new(), plan(8, 63));
-    let answered = http::send(&url, &plan, &recorder, &Stop::default()).await;
+    let answered = http::send(std::slice::from_ref(&url), &plan, &recorder, &Stop::default()).await;
     assert_eq!(answered.len(), 1008);
     assert_eq!(proxy.cuts(), 1008, "every first answer was lost");
     assert!(answered.iter().all(|command| command.is_replay() && command.tries >= 2));
@@ -68,7 +68,7 @@ async fn p4_clients_that_share_a_bad_network_lose_and_double_nothing() {
         }
     };
     let answered = tokio::select! {
-        answered = http::send(&url, &plan, &recorder, &stop) => answered,
+        answered = http::send(std::slice::from_ref(&url), &plan, &recorder, &stop) => answered,
         () = faults => unreachable!("the faults go on until the load ends"),
     };
     proxy.cut_replies("", 0, 0);

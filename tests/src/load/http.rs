@@ -7,7 +7,7 @@ use std::{
 };
 
 use catga::CommandId;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::{Client, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -48,19 +48,19 @@ pub struct Answered {
     pub tries: usize,
 }
 
-/// Sends commands to the service at `url` as `plan` says, until the plan's end or `stop`. Answers the
-/// commands that were answered.
-pub async fn send(url: &str, plan: &Plan, recorder: &Recorder, stop: &Stop) -> Vec<Answered> {
+/// Sends commands to the nodes at `urls` as `plan` says, until the plan's end or `stop`; each client in turn to
+/// each, and what a node does not answer to the next one. Answers the commands that were answered.
+pub async fn send(urls: &[String], plan: &Plan, recorder: &Recorder, stop: &Stop) -> Vec<Answered> {
     let answered = Mutex::new(Vec::new());
     let deadline = Instant::now() + plan.time;
     let http = Client::builder().timeout(Duration::from_secs(5)).build().expect("plain settings");
     join_all((0..plan.clients).map(|client| {
-        let sender = Sender { url, http: &http, recorder, stop, client, deadline };
+        let sender = Sender { urls, http: &http, recorder, stop, client, deadline };
         let answered = &answered;
         async move {
             for n in 0..plan.orders {
                 let key = format!("{}-{client}-{n}", plan.name);
-                sender.order(&key, answered).await;
+                sender.order(client + n, &key, answered).await;
             }
         }
     }))
@@ -69,7 +69,7 @@ pub async fn send(url: &str, plan: &Plan, recorder: &Recorder, stop: &Stop) -> V
 }
 
 struct Sender<'a> {
-    url: &'a str,
+    urls: &'a [String],
     http: &'a Client,
     recorder: &'a Recorder,
     stop: &'a Stop,
@@ -78,8 +78,8 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Makes an order under `key` and pays it.
-    async fn order(&self, key: &str, answered: &Mutex<Vec<Answered>>) {
+    /// Makes an order under `key` and pays it, each beginning with the node whose turn it is.
+    async fn order(&self, turn: usize, key: &str, answered: &Mutex<Vec<Answered>>) {
         let create_id = format!("/orders {key}");
         let id = CommandId::new(create_id.as_str()).expect("a short id").derive_key();
         let pay_key = format!("{key}-pay");
@@ -92,7 +92,8 @@ impl Sender<'_> {
                 json!({ "paymentMethod": pay_key }),
             ),
         ];
-        for (version, (path, key, command_id, body)) in (1..).zip(commands) {
+        for (step, (path, key, command_id, body)) in commands.into_iter().enumerate() {
+            let version = step as u64 + 1;
             if self.stop.is_now() || Instant::now() >= self.deadline {
                 return;
             }
@@ -100,7 +101,7 @@ impl Sender<'_> {
             let sent = sent(&id.to_string(), &command_id, subject(version, &body));
             let answer = tokio::select! {
                 biased;
-                answer = timeout_at(self.deadline, self.command(path, key, body)) => answer.ok(),
+                answer = timeout_at(self.deadline, self.command(turn + step, path, key, body)) => answer.ok(),
                 () = self.stop.wait() => None,
             };
             let outcome = answer.as_ref().map_or(Outcome::Unknown, Answered::outcome);
@@ -114,7 +115,7 @@ impl Sender<'_> {
     }
 
     /// Sends a command until it is answered: a lost connection and a 503 say nothing about it.
-    async fn command(&self, path: String, key: String, body: Value) -> Answered {
+    async fn command(&self, turn: usize, path: String, key: String, body: Value) -> Answered {
         let mut command = Answered {
             path,
             key,
@@ -126,8 +127,9 @@ impl Sender<'_> {
             tries: 0,
         };
         loop {
+            let url = &self.urls[(turn + command.tries) % self.urls.len()];
             command.tries += 1;
-            match command.send(self.http, self.url).await {
+            match command.send(self.http, url).await {
                 Ok(answer) if answer.status != StatusCode::SERVICE_UNAVAILABLE => return answer,
                 _ => sleep(PAUSE).await,
             }
@@ -201,21 +203,26 @@ fn sent(order: &str, command_id: &str, subject: &Value) -> Sent {
 /// # Panics
 /// When the lists disagree with each other or with the statistics (I14), or can't be read.
 pub async fn final_log(http: &Client, url: &str) -> Vec<Stored> {
-    let orders = all(http, format!("{url}/orders?limit=1000"), url).await;
+    let orders = orders(http, url).await;
     let stats = page(http, &format!("{url}/stats")).await.0;
     assert_eq!(stats["totalOrders"], orders.len(), "the statistics and the list differ");
-    let mut paid = 0_usize;
-    let mut log = Vec::new();
-    for order in &orders {
+    let paid = orders.iter().filter(|order| order["status"] == "Paid").count();
+    assert_eq!(stats["byStatus"]["Paid"], paid, "the statistics and the list differ");
+    let history = async |order: &Value| {
         let id = order["id"].as_str().expect("an order has an id");
-        paid += usize::from(order["status"] == "Paid");
         let events = all(http, format!("{url}/orders/{id}/history"), url).await;
         assert_eq!(order["version"], events.len(), "the list and the history of {id} differ");
-        log.extend(events.iter().map(|event| stored(id, event)));
-    }
-    assert_eq!(stats["byStatus"]["Paid"], paid, "the statistics and the list differ");
+        events.iter().map(|event| stored(id, event)).collect::<Vec<_>>()
+    };
+    let histories = stream::iter(&orders).map(history).buffer_unordered(8);
+    let mut log = histories.concat().await;
     log.sort_by_key(|stored| stored.position);
     log
+}
+
+/// All orders as the service at `url` lists them.
+pub async fn orders(http: &Client, url: &str) -> Vec<Value> {
+    all(http, format!("{url}/orders?limit=1000"), url).await
 }
 
 fn stored(order: &str, event: &Value) -> Stored {
