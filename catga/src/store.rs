@@ -11,6 +11,8 @@ mod memory_keyed;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod shared;
 
 use std::{fmt, str::FromStr, time::Duration};
 

@@ -32,7 +32,9 @@ use self::{
     topic::{After, NotPublished, Topic},
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
-use super::{Append, AppendError, Appended, DurabilityReport, EventStore, StoreError};
+use super::{
+    Append, AppendError, Appended, DurabilityReport, EventStore, StoreError, shared::Shared,
+};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// How long opening the store may take.
@@ -51,6 +53,8 @@ pub struct NatsStore {
     monitor: Option<String>,
     topic: Topic,
     log: Arc<Log>,
+    /// What the server says is the log's last position.
+    end: Shared<Position>,
     places: PlaceCache,
     values: Values,
     /// Keeps `log` up to date. It ends with the store.
@@ -77,10 +81,18 @@ impl NatsStore {
         let values = Topic::open(connection, server::values_config(&options)).await?;
         let log = Log::open(topic.clone()).await?;
         let follower = tokio::spawn(log.clone().follow());
+        let end = Shared::new({
+            let log = log.clone();
+            move || {
+                let log = log.clone();
+                Box::pin(async move { log.end().await })
+            }
+        });
         Ok(Self {
             address: options.address(),
             topic,
             log,
+            end,
             places: PlaceCache::new(),
             values: Values::new(values, options.prefix.clone()),
             prefix: options.prefix,
@@ -227,7 +239,7 @@ impl EventStore for NatsStore {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(self.log.end())
+        Box::pin(self.end.get())
     }
 
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -38,7 +38,9 @@ use self::{
     server::Server,
 };
 pub use self::{options::RedisOptions, transport::RedisTransport};
-use super::{Append, AppendError, Appended, DurabilityReport, EventStore, StoreError};
+use super::{
+    Append, AppendError, Appended, DurabilityReport, EventStore, StoreError, shared::Shared,
+};
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// How long opening the store may take.
@@ -62,6 +64,8 @@ pub struct RedisStore {
     keys: Arc<Keys>,
     link: Arc<Link>,
     head: Arc<Head>,
+    /// What the server says is the position of the last event.
+    end: Shared<Position>,
     scripts: Scripts,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
@@ -92,12 +96,20 @@ impl RedisStore {
         let keys = Arc::new(Keys::new(&options.prefix));
         read_head(&link, &keys).await.map_err(|error| error.in_full())?;
         let head = Arc::new(Head::default());
+        let end = Shared::new({
+            let (link, keys) = (link.clone(), keys.clone());
+            move || {
+                let (link, keys) = (link.clone(), keys.clone());
+                Box::pin(async move { Ok(read_head(&link, &keys).await?) })
+            }
+        });
         let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
         Ok(Self {
             address: options.address(),
             keys,
             link,
             head,
+            end,
             scripts: Scripts {
                 append: Script::new(include_str!("redis/append.lua")),
                 put: Script::new(include_str!("redis/put.lua")),
@@ -222,7 +234,7 @@ impl RedisStore {
     async fn head_now(&self) -> Result<Position, StoreError> {
         self.head.check()?;
         let floor = self.head.position();
-        let head = read_head(&self.link, &self.keys).await?;
+        let head = self.end.get().await?;
         if head < floor {
             // Whether the end is lost, or this is a replica that lags, is found out in a moment.
             return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
