@@ -22,6 +22,21 @@ run-redis *flags:
 run-nats *flags:
     scripts/run-with.sh nats {{flags}}
 
+# Three nodes on one store, redis or nats, on ports 5000 to 5002
+[group('run')]
+cluster store='redis' *flags:
+    scripts/cluster.sh run {{store}} {{flags}}
+
+# Kill node 2 or 3 of the running cluster, to see the others take over
+[group('run')]
+cluster-kill node='2':
+    scripts/cluster.sh kill {{node}}
+
+# Bring a killed node back
+[group('run')]
+cluster-start node='2':
+    scripts/cluster.sh start {{node}}
+
 # Drive a running server through an order's life: a ✓ or ✗ a step
 [group('test')]
 quick-test url='http://127.0.0.1:5000':
@@ -38,9 +53,14 @@ test-all:
 test:
     scripts/test.sh
 
+# Faults that overlap on three nodes and their store: --minutes N, --seed S
+[group('test')]
+chaos *flags:
+    scripts/chaos.sh {{flags}}
+
 # Kill order-system and each store in turn under load, far more often than CI does
 [group('test')]
-chaos rounds='100':
+crashes rounds='100':
     cargo build --package order-system
     CATGA_ROUNDS={{rounds}} cargo test --package catga-tests --test backends p2_ -- --nocapture --test-threads 2
 

@@ -166,7 +166,7 @@ fn address(server: &Server) -> SocketAddr {
     server.url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// How often either side is killed; `just chaos` does it more often.
+/// How often either side is killed; `just crashes` does it more often.
 fn rounds() -> usize {
     std::env::var("CATGA_ROUNDS")
         .map_or(6, |rounds| rounds.parse().expect("CATGA_ROUNDS is a number"))

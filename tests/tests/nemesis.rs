@@ -1,6 +1,6 @@
 //! Three nodes and their store under faults that overlap, drawn from a seed, and the whole history judged.
 //!
-//! `CATGA_SECONDS` says for how long (`just chaos`), `CATGA_SEED` which faults.
+//! `CATGA_SECONDS` says for how long (`just chaos --minutes N`), `CATGA_SEED` which faults.
 
 use std::time::Duration;
 
