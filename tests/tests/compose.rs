@@ -23,6 +23,9 @@ const PROFILES: [(&str, Persistence); 4] = [
     ("nats", Persistence::Nats),
 ];
 
+/// How many nodes the profile `cluster` has.
+const NODES: usize = 3;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -98,7 +101,28 @@ fn each_profile_runs_order_system_on_its_store() {
         assert_eq!(check.serve.port, serve.port);
     }
     let all = services(&compose).filter(|(_, service)| service["image"] == "order-system");
-    assert_eq!(all.count(), PROFILES.len());
+    assert_eq!(all.count(), PROFILES.len() + NODES);
+}
+
+#[test]
+fn the_cluster_profile_runs_three_nodes_that_differ_where_they_must() {
+    let compose = compose();
+    for n in 0..NODES {
+        let name = format!("node-{}", n + 1);
+        let service = &compose["services"][&name];
+        assert_eq!(service["profiles"], json!(["cluster"]), "{name}");
+        let serve = parse(&words(&service["command"])).serve;
+        assert!(serve.cluster && serve.host.is_unspecified(), "{name}");
+        assert_eq!(serve.node_id.as_deref(), Some(name.as_str()));
+        assert_eq!(serve.advertise, Some(format!("{name}:{}", serve.port)));
+        assert_eq!(words(&service["ports"]), [format!("127.0.0.1:{}:{}", 5000 + n, serve.port)]);
+        let backends = &serve.backends;
+        assert_eq!(backends.persistence, Persistence::Redis);
+        assert_eq!(backends.redis.expose(), "redis:6379");
+        assert_eq!(backends.require_durability, Durability::PowerLoss);
+        let waits = json!({ "redis": { "condition": "service_healthy" } });
+        assert_eq!(service["depends_on"], waits);
+    }
 }
 
 #[test]
@@ -129,7 +153,8 @@ fn order_system_waits_for_the_server_that_its_flags_name() {
         }
         let waits = json!({ (server): { "condition": "service_healthy" } });
         assert_eq!(service["depends_on"], waits);
-        assert_eq!(compose["services"][server]["profiles"], json!([server]));
+        let profiles = words(&compose["services"][server]["profiles"]);
+        assert!(profiles.iter().any(|profile| profile == server), "{profiles:?}");
     }
 }
 
