@@ -30,8 +30,10 @@ impl Relay {
     pub(crate) async fn run(self, leases: &Leases, shutdown: CancellationToken) {
         let (first, longest) = (Duration::from_millis(20), Duration::from_secs(1));
         let mut backoff = Backoff::new(first, longest);
-        while !shutdown.is_cancelled() {
+        loop {
             let outcome = tokio::select! {
+                // Who has just handed over must not claim again.
+                biased;
                 () = shutdown.cancelled() => return,
                 held = leases.claim(Share::Relay) => match held {
                     Ok(held) => {

@@ -100,6 +100,8 @@ impl Runner {
         let mut is_taken_over = false;
         loop {
             let outcome = tokio::select! {
+                // Who has just handed over must not claim again.
+                biased;
                 () = self.shutdown.cancelled() => return,
                 held = self.runtime.leases.claim(self.state.share) => match held {
                     Ok(mut held) => {
