@@ -128,6 +128,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The position of the last event.
+    pub(crate) fn end(&self) -> Result<Position, FrameError> {
+        Ok(self.position + self.commit()?.events.len() as u64 - 1)
+    }
+
     /// The commit in the frame.
     ///
     /// # Errors

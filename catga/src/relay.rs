@@ -89,8 +89,7 @@ impl Relay {
             let page = self.store.read_log(end, PAGE).await?;
             let Some(last) = page.last() else { return Ok(end) };
             end = if self.transport.publish(end, &page).await? {
-                let commit = last.commit().map_err(DecodeError::from)?;
-                last.position + commit.events.len() as u64 - 1
+                last.end().map_err(DecodeError::from)?
             } else {
                 // Somebody else did, or the transport lost its end.
                 self.find_end().await?

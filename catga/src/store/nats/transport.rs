@@ -61,8 +61,7 @@ impl Open {
 }
 
 fn end_of(record: &Record) -> Result<Position, StoreError> {
-    let commit = record.commit().map_err(StoreError::corrupt)?;
-    Ok(record.position + commit.events.len() as u64 - 1)
+    record.end().map_err(StoreError::corrupt)
 }
 
 impl NatsTransport {
