@@ -120,6 +120,17 @@ fn i5_reads_that_can_not_be_are_found() {
         history.looks.push(look(200, &["a", "x"]));
     };
     found(other, |v| matches!(v, Violation::NotAPrefix { .. }));
+    // Without `c` in the log, the read of it was one of something that was never promised: that, and
+    // not that later reads miss it.
+    for outcome in [Outcome::Unknown, Outcome::Failed] {
+        let dirty = |history: &mut History, log: &mut Vec<Stored>| {
+            history.attempts[2].outcome = outcome;
+            log.pop();
+            history.looks.push(look(200, &["a"]));
+        };
+        let violations = found(dirty, |v| matches!(v, Violation::DirtyRead { .. }));
+        assert_eq!(violations, [Violation::DirtyRead { id: "c".to_owned() }]);
+    }
     let early = |history: &mut History, _: &mut Vec<Stored>| {
         history.looks.push(look(7, &["a", "c"]));
     };
