@@ -55,6 +55,17 @@ impl Backend {
         [vec!["--persistence".to_owned()], flags.into()].concat()
     }
 
+    /// What order-system is started with to have its transport there, and its log elsewhere.
+    ///
+    /// # Panics
+    /// When it is no server.
+    pub fn transport_flags(&self) -> Vec<String> {
+        let mut flags = self.flags();
+        assert!(self.port().is_some(), "a transport is a server");
+        "--transport".clone_into(&mut flags[0]);
+        flags
+    }
+
     /// The port that the service connects to; `None` when the store is in its process.
     pub fn port(&self) -> Option<u16> {
         match self {

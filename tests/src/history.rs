@@ -78,8 +78,19 @@ pub struct Look {
     pub stream: String,
     /// How many commits there were.
     pub commits: usize,
-    /// Their ids, [chained](chain).
-    pub chain: u64,
+    /// Their ids, [chained](chain); `None` when the answer showed only how many there were.
+    pub chain: Option<u64>,
+}
+
+/// One read of how many streams there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// When.
+    pub called: Tick,
+    /// When the answer was there.
+    pub returned: Tick,
+    /// How many streams there were.
+    pub streams: usize,
 }
 
 /// What one reader of the log was given, from the log's beginning, in order.
@@ -109,6 +120,8 @@ pub struct History {
     pub looks: Vec<Look>,
     /// The readers of the whole log.
     pub tails: Vec<Tail>,
+    /// The reads of the number of streams.
+    pub counts: Vec<Count>,
 }
 
 /// Takes down calls from many tasks at once.
@@ -152,15 +165,37 @@ impl Recorder {
         stream: &str,
         ids: impl IntoIterator<Item = &'a str>,
     ) {
-        let returned = self.now();
         let (mut commits, mut chained) = (0, 0);
         for id in ids {
             commits += 1;
             chained = chain(chained, id);
         }
-        let stream = stream.to_owned();
-        let look = Look { client, called, returned, stream, commits, chain: chained };
+        self.push_look(client, called, stream, commits, Some(chained));
+    }
+
+    /// Takes down a read of `stream` that was called at `called`, has ended now and showed no more
+    /// than how many commits there were.
+    pub fn glance(&self, client: usize, called: Tick, stream: &str, commits: usize) {
+        self.push_look(client, called, stream, commits, None);
+    }
+
+    fn push_look(
+        &self,
+        client: usize,
+        called: Tick,
+        stream: &str,
+        commits: usize,
+        chain: Option<u64>,
+    ) {
+        let (returned, stream) = (self.now(), stream.to_owned());
+        let look = Look { client, called, returned, stream, commits, chain };
         self.history.lock().unwrap_or_else(PoisonError::into_inner).looks.push(look);
+    }
+
+    /// Takes down a read of the number of streams that was called at `called` and has ended now.
+    pub fn count(&self, called: Tick, streams: usize) {
+        let count = Count { called, returned: self.now(), streams };
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).counts.push(count);
     }
 
     /// Takes down all that a reader of the log was given.

@@ -3,6 +3,7 @@
 //! conflict. What they see goes into a [`Recorder`].
 
 pub mod http;
+mod reads;
 
 use std::{
     collections::{HashMap, HashSet},

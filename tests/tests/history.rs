@@ -1,9 +1,13 @@
 //! Who tests the tests: the checker on one bad history for each anomaly, and on good ones that were
 //! spoilt at random. It must flag every one.
 
+use std::collections::HashSet;
+
 use catga_tests::{
     dice::Dice,
-    history::{Attempt, History, Look, Outcome, Sent, Stored, Tail, Violation, chain, digest},
+    history::{
+        Attempt, Count, History, Look, Outcome, Sent, Stored, Tail, Violation, chain, digest,
+    },
 };
 use proptest::prelude::*;
 
@@ -28,9 +32,14 @@ fn good() -> (History, Vec<Stored>) {
 }
 
 fn look(called: u64, ids: &[&str]) -> Look {
-    let chain = ids.iter().fold(0, |so_far, id| chain(so_far, id));
+    let chain = Some(ids.iter().fold(0, |so_far, id| chain(so_far, id)));
     let stream = "s".to_owned();
     Look { client: 9, called, returned: called + 1, stream, commits: ids.len(), chain }
+}
+
+/// A read of `s` that shows only how many commits there are.
+fn glance(called: u64, commits: usize) -> Look {
+    Look { commits, chain: None, ..look(called, &[]) }
 }
 
 /// Asserts that exactly the violations of this kind are found in a good history after `spoil`.
@@ -138,6 +147,31 @@ fn i5_reads_that_can_not_be_are_found() {
 }
 
 #[test]
+fn i5_a_glance_shows_what_was_acknowledged_before() {
+    let (mut history, log) = good();
+    history.looks.extend([(7, 1), (200, 2)].map(|(called, n)| glance(called, n)));
+    assert!(history.check(&log).is_clean());
+    let stale = |history: &mut History, _: &mut Vec<Stored>| history.looks.push(glance(200, 1));
+    found(stale, |v| matches!(v, Violation::StaleRead { commits: 1, at_least: 2, .. }));
+    let ahead = |history: &mut History, _: &mut Vec<Stored>| history.looks.push(glance(200, 3));
+    found(ahead, |v| matches!(v, Violation::NotAPrefix { .. }));
+}
+
+#[test]
+fn i6_counts_that_can_not_be_are_found() {
+    let count = |called, streams| Count { called, returned: called + 1, streams };
+    let (mut history, log) = good();
+    // While `b` is under way, its stream may be counted or not.
+    history.counts = vec![count(6, 1), count(11, 1), count(200, 2)];
+    assert!(history.check(&log).is_clean());
+    for wrong in [vec![count(6, 0)], vec![count(6, 2)], vec![count(11, 2), count(13, 1)]] {
+        let spoil = |history: &mut History, _: &mut Vec<Stored>| history.counts = wrong;
+        let violations = found(spoil, |v| matches!(v, Violation::WrongCount { .. }));
+        assert_eq!(violations.len(), 1);
+    }
+}
+
+#[test]
 fn i7_positions_that_do_not_rise_are_found() {
     found(|_, log| log.swap(0, 1), |v| matches!(v, Violation::Disorder { .. }));
     // The two events of `c` need two positions.
@@ -203,8 +237,10 @@ fn random_history(dice: &mut Dice) -> (History, Vec<Stored>) {
         let client = dice.index(4);
         if dice.below(5) == 0 {
             let chain = there.iter().fold(0, |so_far, s| chain(so_far, &s.sent.id));
-            let commits = there.len();
+            let (commits, chain) = (there.len(), dice.coin().then_some(chain));
             history.looks.push(Look { client, called, returned, stream, commits, chain });
+            let streams = log.iter().map(|s| &s.sent.stream).collect::<HashSet<_>>().len();
+            history.counts.push(Count { called, returned, streams });
             continue;
         }
         let version = there.last().map_or(0, |s| s.first_version + s.sent.events - 1);
@@ -231,7 +267,7 @@ fn random_history(dice: &mut Dice) -> (History, Vec<Stored>) {
 }
 
 /// How many ways to spoil a history there are.
-const SPOILS: u64 = 12;
+const SPOILS: u64 = 13;
 
 /// Spoils a history in a way that no run could have produced. Answers whether there was something to
 /// spoil.
@@ -280,8 +316,13 @@ fn spoil(history: &mut History, log: &mut Vec<Stored>, way: u64, dice: &mut Dice
             if history.looks.is_empty() {
                 return false;
             }
-            let look = dice.index(history.looks.len());
-            history.looks[look].chain ^= 1;
+            let n = dice.index(history.looks.len());
+            let look = &mut history.looks[n];
+            match (&mut look.chain, way) {
+                (_, 11) => history.counts[n].streams += log.len(),
+                (Some(chain), _) => *chain ^= 1,
+                (None, _) => look.commits += log.len(),
+            }
         }
     }
     true

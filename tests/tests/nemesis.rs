@@ -2,7 +2,7 @@
 //!
 //! `CATGA_SECONDS` says for how long (`just chaos --minutes N`), `CATGA_SEED` which faults.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use catga_tests::{
     backend::Backend,
@@ -62,21 +62,28 @@ async fn bite(node: &mut Node, fault: Fault, time: Duration) {
     }
 }
 
+/// How often each thing happened.
+type Counts = BTreeMap<String, usize>;
+
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-async fn nemesis(mut backend: Backend) {
+/// The faults, and the judgement, on three nodes with their log in `backend`, and their transport there too or on
+/// another server.
+async fn nemesis(mut backend: Backend, mut transport: Option<Backend>) {
     let time = Duration::from_secs(setting("CATGA_SECONDS", 45));
     let seed = setting("CATGA_SEED", 4);
     let mut dice = Dice::new(seed);
-    let mut cluster = Cluster::start(&backend, 3, &[]).await;
+    let flags = transport.as_ref().map(Backend::transport_flags).unwrap_or_default();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let mut cluster = Cluster::start(&backend, 3, &flags).await;
     cluster.settled().await;
     let urls = cluster.urls();
     let (recorder, stop) = (Recorder::new(), Stop::default());
     let limit = time + Duration::from_secs(120);
     let plan = http::Plan { clients: 8, orders: 1_000_000, time: limit, name: "k".to_owned() };
-    let mut bitten = std::collections::BTreeMap::<String, usize>::new();
+    let (mut bitten, mut servers) = (Counts::new(), Counts::new());
     let faults = async {
         let end = Instant::now() + time;
         let mut acknowledged = 0;
@@ -90,7 +97,8 @@ async fn nemesis(mut backend: Backend) {
             let first = dice.index(3);
             let kinds = [(); 2].map(|()| FAULTS[dice.index(FAULTS.len())]);
             let times = [(); 2].map(|()| Duration::from_millis(200 + dice.below(1500)));
-            let (is_double, is_store) = (dice.coin(), dice.below(3) == 0);
+            let (is_double, is_store, is_transport) =
+                (dice.coin(), dice.below(3) == 0, dice.coin());
             cluster.nodes.rotate_left(first);
             let [one, two, ..] = &mut cluster.nodes[..] else { unreachable!("there are three") };
             *bitten.entry(format!("{:?}", kinds[0])).or_default() += 1;
@@ -101,15 +109,18 @@ async fn nemesis(mut backend: Backend) {
                 }
             };
             let server = async {
-                if is_store {
-                    sleep(times[1] / 2).await;
-                    backend.crash().await;
+                if !is_store {
+                    return;
                 }
+                sleep(times[1] / 2).await;
+                let (name, server) = match &mut transport {
+                    Some(transport) if is_transport => ("TransportCrash", transport),
+                    _ => ("StoreCrash", &mut backend),
+                };
+                server.crash().await;
+                *servers.entry(name.to_owned()).or_default() += 1;
             };
             tokio::join!(bite(one, kinds[0], times[0]), other, server);
-            if is_store {
-                *bitten.entry("StoreCrash".to_owned()).or_default() += 1;
-            }
             acknowledged = recorder.acked();
         }
         cluster.settled().await;
@@ -124,11 +135,12 @@ async fn nemesis(mut backend: Backend) {
     for url in &urls[1..] {
         assert_eq!(http::orders(&client, url).await, orders, "I13: nodes differ; seed {seed}");
     }
-    let verdict = recorder.history().check(&log);
+    let mut history = recorder.history();
+    let verdict = history.check(&log);
     let effects = cluster.effects();
     println!(
-        "{}, seed {seed}, {} s: {bitten:?}: {verdict}; {} effects, {} of them again",
-        backend.flags()[1],
+        "{}, seed {seed}, {} s: {bitten:?} {servers:?}: {verdict}; {} effects, {} of them again",
+        [backend.flags(), flags.iter().map(ToString::to_string).collect()].concat().join(" "),
         time.as_secs(),
         effects.count(),
         effects.repeats()
@@ -136,6 +148,12 @@ async fn nemesis(mut backend: Backend) {
     verdict.expect_clean(50 * bitten.values().sum::<usize>() / 2);
     assert_eq!(effects.violations(&log), [""; 0], "P7; seed {seed}");
 
+    // The reads were there, and the checker sees what they are there for.
+    let (looks, counts) = (history.looks.len(), history.counts.len());
+    assert!(looks > verdict.acked / 4 && counts > verdict.acked / 16, "{looks} {counts}");
+    history.looks[looks / 2].commits += 2;
+    history.counts[counts / 2].streams = 0;
+    assert_eq!(history.check(&log).violations.len(), 2, "{}", history.check(&log));
     // The check of the effects sees what it is there for.
     let (last, middle) = (effects.count() - 1, effects.count() / 2);
     let of = |n: usize| effects.changed(|all| all.truncate(n));
@@ -148,10 +166,15 @@ async fn nemesis(mut backend: Backend) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_to_p8_hold_on_redis_whatever_dies() {
-    nemesis(Backend::redis().await).await;
+    nemesis(Backend::redis().await, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_to_p8_hold_on_nats_whatever_dies() {
-    nemesis(Backend::nats_newest().await).await;
+    nemesis(Backend::nats_newest().await, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_to_p8_hold_with_the_transport_on_another_server_whatever_dies() {
+    nemesis(Backend::redis().await, Some(Backend::nats_newest().await)).await;
 }

@@ -7,7 +7,7 @@ use std::{
 
 use catga::{Position, Version};
 
-use super::{Attempt, History, Look, Outcome, Stored, chain};
+use super::{Attempt, Count, History, Look, Outcome, Stored, chain};
 
 /// A promise that the log breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,16 @@ pub enum Violation {
         commits: usize,
         /// How many it had to see.
         at_least: usize,
+    },
+    /// I6: a count of the streams missed some that were acknowledged or counted before it began, or
+    /// has some that were not yet sent when it had ended.
+    WrongCount {
+        /// How many it said there were.
+        streams: usize,
+        /// How many there had to be.
+        at_least: usize,
+        /// How many there could be.
+        at_most: usize,
     },
     /// I5: a read saw a commit that was not yet sent when the read had ended.
     EarlyRead {
@@ -186,6 +196,7 @@ impl History {
     /// - I4 one append wins a version, and it is the one that expected it;
     /// - I5 each read saw a beginning of the stream, with all that was acknowledged or read before
     ///   it and nothing that came after it;
+    /// - I6 so did each count of the streams;
     /// - I7 positions rise strictly, and those of one commit are its own; every reader of the log was
     ///   given a beginning of it;
     /// - I8 what was acknowledged before another commit was sent lies before it;
@@ -198,6 +209,7 @@ impl History {
         check.real_time();
         check.reads();
         check.tails();
+        check.counts();
         let count = |is: fn(&Outcome) -> bool| {
             self.attempts.iter().filter(|attempt| is(&attempt.outcome)).count()
         };
@@ -206,7 +218,7 @@ impl History {
             refused: count(|o| *o == Outcome::Failed),
             in_doubt: count(|o| *o == Outcome::Unknown),
             stored: log.len(),
-            looks: self.looks.len(),
+            looks: self.looks.len() + self.counts.len(),
             violations: check.violations,
         }
     }
@@ -342,6 +354,33 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// I6. A stream is there from its first commit on.
+    fn counts(&mut self) {
+        let is_first = |a: &&Attempt| a.expected == Some(0) && a.outcome != Outcome::Failed;
+        let firsts = self.history.attempts.iter().filter(is_first);
+        let mut sent: Vec<_> = firsts.clone().map(|attempt| attempt.called).collect();
+        let acked = firsts.filter(|attempt| matches!(attempt.outcome, Outcome::Ok { .. }));
+        let mut acked: Vec<_> = acked.map(|attempt| attempt.returned).collect();
+        let mut counts: Vec<_> = self.history.counts.iter().collect();
+        let mut counted: Vec<_> = counts.iter().map(|c| (c.returned, c.streams)).collect();
+        sent.sort_unstable();
+        acked.sort_unstable();
+        counted.sort_unstable();
+        counts.sort_by_key(|count| count.called);
+        let (mut counted, mut most) = (counted.into_iter().peekable(), 0);
+        for Count { called, returned, streams } in counts {
+            while let Some((_, before)) = counted.next_if(|(at, _)| at < called) {
+                most = most.max(before);
+            }
+            let at_least = acked.partition_point(|at| at < called).max(most);
+            let at_most = sent.partition_point(|at| at < returned);
+            if !(at_least..=at_most).contains(streams) {
+                let streams = *streams;
+                self.violations.push(Violation::WrongCount { streams, at_least, at_most });
+            }
+        }
+    }
+
     /// I5.
     fn reads(&mut self) {
         let mut looks: HashMap<&str, Vec<&Look>> = HashMap::new();
@@ -371,12 +410,16 @@ impl<'a> Check<'a> {
             *so_far = chain(*so_far, id);
             Some(*so_far)
         }));
-        let is_prefix = |look: &Look| chains.get(look.commits) == Some(&look.chain);
+        let is_prefix = |look: &Look| {
+            let there = chains.get(look.commits);
+            there.is_some_and(|there| look.chain.is_none_or(|chain| chain == *there))
+        };
         // The commit that is one too many in a read of a whole stream, if nobody was told of it.
         let dirty = |look: &Look| {
             let before = *chains.get(look.commits.checked_sub(1)?)?;
             let is_it = |a: &&&Attempt| {
-                !matches!(a.outcome, Outcome::Ok { .. }) && chain(before, &a.sent.id) == look.chain
+                !matches!(a.outcome, Outcome::Ok { .. })
+                    && look.chain == Some(chain(before, &a.sent.id))
             };
             attempts.iter().find(is_it).map(|attempt| attempt.sent.id.clone())
         };

@@ -12,7 +12,7 @@ use reqwest::{Client, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{PAUSE, Stop};
+use super::{PAUSE, Stop, reads::Reader};
 use crate::{
     history::{Outcome, Recorder, Sent, Stored, digest},
     order,
@@ -49,7 +49,8 @@ pub struct Answered {
 }
 
 /// Sends commands to the nodes at `urls` as `plan` says, until the plan's end or `stop`; each client in turn to
-/// each, and what a node does not answer to the next one. Answers the commands that were answered.
+/// each, and what a node does not answer to the next one. Where there are several, each command is followed by a
+/// read at another node. Answers the commands that were answered.
 pub async fn send(urls: &[String], plan: &Plan, recorder: &Recorder, stop: &Stop) -> Vec<Answered> {
     let answered = Mutex::new(Vec::new());
     let deadline = Instant::now() + plan.time;
@@ -59,6 +60,9 @@ pub async fn send(urls: &[String], plan: &Plan, recorder: &Recorder, stop: &Stop
         let answered = &answered;
         async move {
             for n in 0..plan.orders {
+                if sender.is_over() {
+                    break;
+                }
                 let key = format!("{}-{client}-{n}", plan.name);
                 sender.order(client + n, &key, answered).await;
             }
@@ -78,13 +82,18 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Makes an order under `key` and pays it, each beginning with the node whose turn it is.
-    async fn order(&self, turn: usize, key: &str, answered: &Mutex<Vec<Answered>>) {
-        let create_id = format!("/orders {key}");
+    fn is_over(&self) -> bool {
+        self.stop.is_now() || Instant::now() >= self.deadline
+    }
+
+    /// Makes an order of the customer `name`, under the key `name`, and pays it, each beginning with the node whose
+    /// turn it is.
+    async fn order(&self, turn: usize, name: &str, answered: &Mutex<Vec<Answered>>) {
+        let create_id = format!("/orders {name}");
         let id = CommandId::new(create_id.as_str()).expect("a short id").derive_key();
-        let pay_key = format!("{key}-pay");
+        let pay_key = format!("{name}-pay");
         let commands = [
-            ("/orders".to_owned(), key.to_owned(), create_id, order(key)),
+            ("/orders".to_owned(), name.to_owned(), create_id, order(name)),
             (
                 format!("/orders/{id}/pay"),
                 pay_key.clone(),
@@ -94,7 +103,7 @@ impl Sender<'_> {
         ];
         for (step, (path, key, command_id, body)) in commands.into_iter().enumerate() {
             let version = step as u64 + 1;
-            if self.stop.is_now() || Instant::now() >= self.deadline {
+            if self.is_over() {
                 return;
             }
             let called = self.recorder.now();
@@ -110,6 +119,11 @@ impl Sender<'_> {
             answered.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             if outcome == Outcome::Failed {
                 return;
+            }
+            if self.urls.len() > 1 {
+                let node = &self.urls[(turn + step + 1) % self.urls.len()];
+                let reader = Reader { http: self.http, url: node, recorder: self.recorder };
+                reader.read(self.client, turn + step, &id.to_string(), name).await;
             }
         }
     }
