@@ -1,19 +1,13 @@
 //! The runtime's promises, on a small program of its own.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use catga::{
-    CommandId, Consistency, DeliverySettings, Error, ErrorKind, EventStore, Expected, MemoryKeyed,
-    MemoryStore, StartError,
+    CommandId, Consistency, Error, ErrorKind, EventStore, Expected, MemoryKeyed, MemoryStore,
     prelude::*,
     testing::{Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "Added", version = 1)]
@@ -120,78 +114,20 @@ fn total(_: Total, sums: &ReadModel<Sums>) -> Result<u64, Error> {
     Ok(sums.read().total)
 }
 
-/// What the event handler did, outside the log; and for which amount it fails.
-#[derive(Debug, Clone)]
-struct Ledger {
-    seen: Arc<Mutex<HashMap<String, Vec<u64>>>>,
-    broken: Arc<Mutex<Option<u64>>>,
-    /// Events of this amount wait until there is a permit.
-    held: Option<u64>,
-    gate: Arc<Semaphore>,
-}
-
-impl Resource for Ledger {}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the ledger is closed")]
-struct Closed;
-
-#[event_handler(name = "ledger")]
-async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
-    tokio::task::yield_now().await;
-    if ledger.held == Some(added.amount) {
-        ledger.gate.acquire().await.unwrap().forget();
-    }
-    if *ledger.broken.lock().unwrap() == Some(added.amount) {
-        return Err(Closed);
-    }
-    let mut seen = ledger.seen.lock().unwrap();
-    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
-    Ok(())
-}
-
-impl Ledger {
-    fn of(&self, account: &str) -> Vec<u64> {
-        self.seen.lock().unwrap().get(account).cloned().unwrap_or_default()
-    }
-
-    fn break_at(&self, amount: impl Into<Option<u64>>) {
-        *self.broken.lock().unwrap() = amount.into();
-    }
-}
-
 struct Fixture {
     store: Arc<ScriptedStore>,
     keyed: Arc<MemoryKeyed>,
-    ledger: Ledger,
-    drain: Duration,
 }
 
 impl Fixture {
     fn new() -> Self {
         let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
-        let gate = Arc::new(Semaphore::new(0));
-        let ledger = Ledger { seen: Arc::default(), broken: Arc::default(), held: None, gate };
-        Self { store, keyed: Arc::default(), ledger, drain: Duration::from_secs(10) }
+        Self { store, keyed: Arc::default() }
     }
 
     /// A node on the shared store.
     async fn node(&self) -> Catga {
-        let delivery = DeliverySettings {
-            attempts: 3,
-            first_delay: Duration::from_millis(1),
-            longest_delay: Duration::from_millis(2),
-            drain: self.drain,
-            ..DeliverySettings::default()
-        };
-        Catga::builder()
-            .store(self.store.clone())
-            .keyed(self.keyed.clone())
-            .resource(self.ledger.clone())
-            .delivery(delivery)
-            .start()
-            .await
-            .unwrap()
+        Catga::builder().store(self.store.clone()).keyed(self.keyed.clone()).start().await.unwrap()
     }
 }
 
@@ -201,14 +137,6 @@ fn add_to(account: &str, amount: u64) -> Add {
 
 fn with_id(id: &str) -> Metadata {
     Metadata { command_id: CommandId::new(id), ..Metadata::default() }
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "it did not happen: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 #[tokio::test]
@@ -356,161 +284,6 @@ async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before(
     assert_eq!(total, 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn p7_every_event_reaches_the_handler_in_order_across_restarts() {
-    let fixture = Fixture::new();
-    for _ in 0..3 {
-        let node = fixture.node().await;
-        for i in 0..300 {
-            node.send(add_to(&format!("a{}", i % 10), 1)).await.unwrap();
-        }
-        node.shutdown().await;
-    }
-    let node = fixture.node().await;
-    for account in (0..10).map(|i| format!("a{i}")) {
-        until("90 events", async || fixture.ledger.of(&account).last() == Some(&90)).await;
-        // At least once: what came after the last checkpoint may come again, from there on.
-        let mut last = 0;
-        for version in fixture.ledger.of(&account) {
-            assert!(version <= last + 1, "{version} came after {last}: one was skipped");
-            last = version;
-        }
-    }
-    node.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
-    let fixture = Fixture::new();
-    let node = fixture.node().await;
-    fixture.ledger.break_at(13);
-    for amount in [1, 13, 2, 3] {
-        node.send(add_to("bad", amount)).await.unwrap();
-    }
-    for _ in 0..100 {
-        node.send(add_to("good", 1)).await.unwrap();
-    }
-    until("the others go on", async || fixture.ledger.of("good").len() == 100).await;
-    until("it is parked", async || {
-        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
-    })
-    .await;
-    let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
-    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
-    assert_eq!(letter.error, "the ledger is closed");
-    assert_eq!(fixture.ledger.of("bad"), [1]);
-    node.shutdown().await;
-
-    // It is still parked after a restart, and what comes later waits behind it.
-    let node = fixture.node().await;
-    node.send(add_to("bad", 4)).await.unwrap();
-    node.send(add_to("good", 1)).await.unwrap();
-    until("the others go on", async || fixture.ledger.of("good").len() == 101).await;
-    assert_eq!(fixture.ledger.of("bad"), [1]);
-
-    // A retry that fails parks again, with all attempts counted.
-    assert_eq!(node.retry_dead_letter("ledger.nothing").await.unwrap(), None);
-    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
-    until("six attempts", async || {
-        let letters = node.dead_letters(Consistency::Latest).await.unwrap();
-        letters[0].attempts == 6 && !letters[0].is_in_progress()
-    })
-    .await;
-
-    fixture.ledger.break_at(None);
-    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
-    until("it is drained", async || {
-        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
-    })
-    .await;
-    assert_eq!(fixture.ledger.of("bad"), [1, 2, 3, 4, 5]);
-    node.send(add_to("bad", 5)).await.unwrap();
-    until("it goes on", async || fixture.ledger.of("bad").len() == 6).await;
-    node.shutdown().await;
-}
-
-/// A node whose handler has seen all of 50 streams, but nothing of one that began before them.
-async fn held_up(fixture: &mut Fixture) -> Catga {
-    fixture.ledger.held = Some(7);
-    let node = fixture.node().await;
-    for amount in [7, 1, 7, 1] {
-        node.send(add_to("held", amount)).await.unwrap();
-    }
-    for i in 0..100 {
-        node.send(add_to(&format!("a{}", i % 50), 1)).await.unwrap();
-    }
-    node.send(add_to("held", 7)).await.unwrap();
-    until("the others went by", async || {
-        (0..50).all(|i| fixture.ledger.of(&format!("a{i}")) == [1, 2])
-    })
-    .await;
-    node
-}
-
-#[tokio::test]
-async fn p7_a_clean_stop_repeats_nothing() {
-    let mut fixture = Fixture::new();
-    let node = held_up(&mut fixture).await;
-    // The first poll begins the shutdown; only then does the held stream go on.
-    tokio::join!(node.shutdown(), async { fixture.ledger.gate.add_permits(9) });
-    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4], "what lies above what was begun is left");
-    let node = fixture.node().await;
-    until("the rest is handled", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
-    node.send(add_to("end", 1)).await.unwrap();
-    until("the end is reached", async || fixture.ledger.of("end") == [1]).await;
-    node.shutdown().await;
-    for i in 0..50 {
-        assert_eq!(fixture.ledger.of(&format!("a{i}")), [1, 2]);
-    }
-    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4, 5]);
-}
-
-#[tokio::test]
-async fn p7_a_handler_that_hangs_or_fails_does_not_hold_up_a_stop() {
-    let mut fixture = Fixture::new();
-    fixture.drain = Duration::from_millis(100);
-    let start = Instant::now();
-    held_up(&mut fixture).await.shutdown().await;
-    assert_eq!(fixture.ledger.of("held"), [0; 0]);
-    fixture.ledger.break_at(7);
-    fixture.ledger.gate.add_permits(99);
-    let node = fixture.node().await;
-    until("it fails", async || fixture.ledger.gate.available_permits() < 99).await;
-    node.shutdown().await;
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    fixture.ledger.break_at(None);
-    let node = fixture.node().await;
-    for letter in node.dead_letters(Consistency::Latest).await.unwrap() {
-        node.retry_dead_letter(&letter.id).await.unwrap();
-    }
-    until("nothing is lost", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
-    node.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p8_a_dropped_event_is_left_out_and_the_rest_follows() {
-    let fixture = Fixture::new();
-    let node = fixture.node().await;
-    fixture.ledger.break_at(13);
-    for amount in [13, 1, 2] {
-        node.send(add_to("bad", amount)).await.unwrap();
-    }
-    until("it is parked", async || {
-        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
-    })
-    .await;
-    let id = node.dead_letters(Consistency::Latest).await.unwrap().remove(0).id;
-    node.drop_dead_letter(&id, Some("a test".to_owned())).await.unwrap().unwrap();
-    until("the rest follows", async || fixture.ledger.of("bad") == [2, 3]).await;
-    until("nothing is parked", async || {
-        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
-    })
-    .await;
-    node.send(add_to("bad", 3)).await.unwrap();
-    until("what comes later is handled", async || fixture.ledger.of("bad") == [2, 3, 4]).await;
-    node.shutdown().await;
-}
-
 #[tokio::test]
 async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
     let fixture = Fixture::new();
@@ -544,21 +317,10 @@ async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
-    let error = Catga::builder().start().await.unwrap_err();
-    let StartError::Incomplete(problems) = &error else { panic!("{error:?}") };
-    assert_eq!(problems.len(), 1);
-    for part in ["keep", "Ledger", "runtime.rs", ".resource("] {
-        assert!(problems[0].contains(part), "{part}: {error}");
-    }
-}
-
-#[tokio::test]
 async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
     let fixture = Fixture::new();
     let node = Catga::builder()
         .store(fixture.store.clone())
-        .resource(fixture.ledger.clone())
         .timeout(Duration::from_millis(300))
         .start()
         .await

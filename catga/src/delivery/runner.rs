@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Checkpoint, EventHandler, WorkState,
@@ -209,10 +210,13 @@ impl Runner {
     ) -> Result<(), Error> {
         let mut letters_may_have_changed = self.runtime.tail.subscribe();
         let stop = progress.stop.clone();
+        let mut reading = None;
         loop {
             self.drain_requested(progress, running);
             self.hand_out(progress, running);
-            let has_room = progress.lanes.len() < WINDOW;
+            if progress.lanes.len() < WINDOW {
+                reading.get_or_insert_with(|| self.read_after(progress.cursor));
+            }
             let save_at = progress.save_at;
             tokio::select! {
                 () = stop.cancelled() => {
@@ -225,8 +229,9 @@ impl Runner {
                     return outcome;
                 }
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
-                page = self.runtime.feed.next(progress.cursor), if has_room => {
-                    for fed in &page? {
+                Some(page) = OptionFuture::from(reading.as_mut()) => {
+                    reading = None;
+                    for fed in &page.map_err(|error| Error::misuse(error.to_string()))?? {
                         self.push(progress, fed)?;
                     }
                     progress.save_within(CHECKPOINT_IDLE);
@@ -241,6 +246,13 @@ impl Runner {
                 self.state.set_position(done.position);
             }
         }
+    }
+
+    /// Reads in a task of its own: whatever else this runner has to do meanwhile neither ends the read nor keeps
+    /// those waiting who want the same.
+    fn read_after(&self, cursor: Position) -> AbortOnDropHandle<Result<Vec<Arc<Fed>>, Error>> {
+        let runtime = self.runtime.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { runtime.feed.next(cursor).await }))
     }
 
     fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {

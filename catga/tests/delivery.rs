@@ -1,0 +1,366 @@
+//! What reaches event handlers, and what happens to what they can't handle.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use catga::{
+    BoxFuture, Consistency, DeliverySettings, Error, InMemoryTransport, MemoryKeyed, MemoryStore,
+    Position, Record, StartError, StoreError, Transport, prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Semaphore, time::sleep};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "Added", version = 1)]
+struct Added {
+    amount: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Event)]
+enum AccountEvent {
+    Added(Added),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Account {
+    sum: u64,
+}
+
+impl Aggregate for Account {
+    type Event = AccountEvent;
+    const NAME: &'static str = "account";
+
+    fn apply(&mut self, AccountEvent::Added(added): &AccountEvent) {
+        self.sum += added.amount;
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "account.add", output = ())]
+struct Add {
+    #[key]
+    account: String,
+    amount: u64,
+}
+
+#[command_handler]
+fn add(add: Add, account: &mut Root<Account>) -> Result<(), Error> {
+    account.record(Added { amount: add.amount });
+    Ok(())
+}
+
+#[derive(Debug, Clone)]
+struct Ledger {
+    seen: Arc<Mutex<HashMap<String, Vec<u64>>>>,
+    broken: Arc<Mutex<Option<u64>>>,
+    /// Events of this amount wait until there is a permit.
+    held: Option<u64>,
+    gate: Arc<Semaphore>,
+}
+
+impl Resource for Ledger {}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger is closed")]
+struct Closed;
+
+#[event_handler(name = "ledger")]
+async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
+    tokio::task::yield_now().await;
+    if ledger.held == Some(added.amount) {
+        ledger.gate.acquire().await.unwrap().forget();
+    }
+    if *ledger.broken.lock().unwrap() == Some(added.amount) {
+        return Err(Closed);
+    }
+    let mut seen = ledger.seen.lock().unwrap();
+    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
+    Ok(())
+}
+
+impl Ledger {
+    fn of(&self, account: &str) -> Vec<u64> {
+        self.seen.lock().unwrap().get(account).cloned().unwrap_or_default()
+    }
+
+    fn break_at(&self, amount: impl Into<Option<u64>>) {
+        *self.broken.lock().unwrap() = amount.into();
+    }
+}
+
+struct Fixture {
+    store: Arc<MemoryStore>,
+    keyed: Arc<MemoryKeyed>,
+    ledger: Ledger,
+    drain: Duration,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let gate = Arc::new(Semaphore::new(0));
+        let ledger = Ledger { seen: Arc::default(), broken: Arc::default(), held: None, gate };
+        let drain = Duration::from_secs(10);
+        Self { store: Arc::default(), keyed: Arc::default(), ledger, drain }
+    }
+
+    /// A node on the shared store, to be started.
+    fn builder(&self) -> catga::Builder {
+        let delivery = DeliverySettings {
+            attempts: 3,
+            first_delay: Duration::from_millis(1),
+            longest_delay: Duration::from_millis(2),
+            drain: self.drain,
+            ..DeliverySettings::default()
+        };
+        let builder = Catga::builder().store(self.store.clone()).keyed(self.keyed.clone());
+        builder.resource(self.ledger.clone()).delivery(delivery)
+    }
+
+    async fn node(&self) -> Catga {
+        self.builder().start().await.unwrap()
+    }
+}
+
+fn add_to(account: &str, amount: u64) -> Add {
+    Add { account: account.to_owned(), amount }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "it did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_every_event_reaches_the_handler_in_order_across_restarts() {
+    let fixture = Fixture::new();
+    for _ in 0..3 {
+        let node = fixture.node().await;
+        for i in 0..300 {
+            node.send(add_to(&format!("a{}", i % 10), 1)).await.unwrap();
+        }
+        node.shutdown().await;
+    }
+    let node = fixture.node().await;
+    for account in (0..10).map(|i| format!("a{i}")) {
+        until("90 events", async || fixture.ledger.of(&account).last() == Some(&90)).await;
+        // At least once: what came after the last checkpoint may come again, from there on.
+        let mut last = 0;
+        for version in fixture.ledger.of(&account) {
+            assert!(version <= last + 1, "{version} came after {last}: one was skipped");
+            last = version;
+        }
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    fixture.ledger.break_at(13);
+    for amount in [1, 13, 2, 3] {
+        node.send(add_to("bad", amount)).await.unwrap();
+    }
+    for _ in 0..100 {
+        node.send(add_to("good", 1)).await.unwrap();
+    }
+    until("the others go on", async || fixture.ledger.of("good").len() == 100).await;
+    until("it is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
+    })
+    .await;
+    let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
+    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
+    assert_eq!(letter.error, "the ledger is closed");
+    assert_eq!(fixture.ledger.of("bad"), [1]);
+    node.shutdown().await;
+
+    // It is still parked after a restart, and what comes later waits behind it.
+    let node = fixture.node().await;
+    node.send(add_to("bad", 4)).await.unwrap();
+    node.send(add_to("good", 1)).await.unwrap();
+    until("the others go on", async || fixture.ledger.of("good").len() == 101).await;
+    assert_eq!(fixture.ledger.of("bad"), [1]);
+
+    // A retry that fails parks again, with all attempts counted.
+    assert_eq!(node.retry_dead_letter("ledger.nothing").await.unwrap(), None);
+    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    until("six attempts", async || {
+        let letters = node.dead_letters(Consistency::Latest).await.unwrap();
+        letters[0].attempts == 6 && !letters[0].is_in_progress()
+    })
+    .await;
+
+    fixture.ledger.break_at(None);
+    node.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    until("it is drained", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(fixture.ledger.of("bad"), [1, 2, 3, 4, 5]);
+    node.send(add_to("bad", 5)).await.unwrap();
+    until("it goes on", async || fixture.ledger.of("bad").len() == 6).await;
+    node.shutdown().await;
+}
+
+/// A node whose handler has seen all of 50 streams, but nothing of one that began before them.
+async fn held_up(fixture: &mut Fixture) -> Catga {
+    fixture.ledger.held = Some(7);
+    let node = fixture.node().await;
+    for amount in [7, 1, 7, 1] {
+        node.send(add_to("held", amount)).await.unwrap();
+    }
+    for i in 0..100 {
+        node.send(add_to(&format!("a{}", i % 50), 1)).await.unwrap();
+    }
+    node.send(add_to("held", 7)).await.unwrap();
+    until("the others went by", async || {
+        (0..50).all(|i| fixture.ledger.of(&format!("a{i}")) == [1, 2])
+    })
+    .await;
+    node
+}
+
+#[tokio::test]
+async fn p7_a_clean_stop_repeats_nothing() {
+    let mut fixture = Fixture::new();
+    let node = held_up(&mut fixture).await;
+    // The first poll begins the shutdown; only then does the held stream go on.
+    tokio::join!(node.shutdown(), async { fixture.ledger.gate.add_permits(9) });
+    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4], "what lies above what was begun is left");
+    let node = fixture.node().await;
+    until("the rest is handled", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
+    node.send(add_to("end", 1)).await.unwrap();
+    until("the end is reached", async || fixture.ledger.of("end") == [1]).await;
+    node.shutdown().await;
+    for i in 0..50 {
+        assert_eq!(fixture.ledger.of(&format!("a{i}")), [1, 2]);
+    }
+    assert_eq!(fixture.ledger.of("held"), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn p7_a_handler_that_hangs_or_fails_does_not_hold_up_a_stop() {
+    let mut fixture = Fixture::new();
+    fixture.drain = Duration::from_millis(100);
+    let start = Instant::now();
+    held_up(&mut fixture).await.shutdown().await;
+    assert_eq!(fixture.ledger.of("held"), [0; 0]);
+    fixture.ledger.break_at(7);
+    fixture.ledger.gate.add_permits(99);
+    let node = fixture.node().await;
+    until("it fails", async || fixture.ledger.gate.available_permits() < 99).await;
+    node.shutdown().await;
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    fixture.ledger.break_at(None);
+    let node = fixture.node().await;
+    for letter in node.dead_letters(Consistency::Latest).await.unwrap() {
+        node.retry_dead_letter(&letter.id).await.unwrap();
+    }
+    until("nothing is lost", async || fixture.ledger.of("held") == [1, 2, 3, 4, 5]).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_dropped_event_is_left_out_and_the_rest_follows() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    fixture.ledger.break_at(13);
+    for amount in [13, 1, 2] {
+        node.send(add_to("bad", amount)).await.unwrap();
+    }
+    until("it is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().len() == 1
+    })
+    .await;
+    let id = node.dead_letters(Consistency::Latest).await.unwrap().remove(0).id;
+    node.drop_dead_letter(&id, Some("a test".to_owned())).await.unwrap().unwrap();
+    until("the rest follows", async || fixture.ledger.of("bad") == [2, 3]).await;
+    until("nothing is parked", async || {
+        node.dead_letters(Consistency::Latest).await.unwrap().is_empty()
+    })
+    .await;
+    node.send(add_to("bad", 3)).await.unwrap();
+    until("what comes later is handled", async || fixture.ledger.of("bad") == [2, 3, 4]).await;
+    node.shutdown().await;
+}
+#[tokio::test]
+async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
+    let error = Catga::builder().start().await.unwrap_err();
+    let StartError::Incomplete(problems) = &error else { panic!("{error:?}") };
+    assert_eq!(problems.len(), 1);
+    for part in ["keep", "Ledger", "delivery.rs", ".resource("] {
+        assert!(problems[0].contains(part), "{part}: {error}");
+    }
+}
+
+/// A transport that takes its time, and counts the reads that began and those that came to their end.
+struct Slow {
+    inner: InMemoryTransport,
+    reads: Arc<[AtomicUsize; 2]>,
+}
+
+impl Transport for Slow {
+    fn read(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(async move {
+            self.reads[0].fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_millis(20)).await;
+            let records = self.inner.read(after, limit.min(20)).await;
+            self.reads[1].fetch_add(1, Ordering::SeqCst);
+            records
+        })
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.wait(after)
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.inner.end()
+    }
+
+    fn publish<'a>(
+        &'a self,
+        after: Position,
+        records: &'a [Record],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.publish(after, records)
+    }
+}
+
+/// On NATS each read that was given up left a consumer behind, until the server had no room for more.
+#[tokio::test]
+async fn a_read_is_not_given_up_for_whatever_else_there_is_to_do() {
+    let fixture = Fixture::new();
+    let writer = fixture.node().await;
+    for i in 0..200 {
+        writer.send(add_to(&format!("a{}", i % 50), 1)).await.unwrap();
+    }
+    writer.shutdown().await;
+    fixture.ledger.seen.lock().unwrap().clear();
+    let reads = Arc::<[AtomicUsize; 2]>::default();
+    let inner = InMemoryTransport::new(fixture.store.clone());
+    let slow = Arc::new(Slow { inner, reads: reads.clone() });
+    let builder = fixture.builder().keyed(Arc::new(MemoryKeyed::new())).transport(slow);
+    let node = builder.start().await.unwrap();
+    until("everything is handled", async || {
+        fixture.ledger.seen.lock().unwrap().values().map(Vec::len).sum::<usize>() == 200
+    })
+    .await;
+    let [begun, ended] = [0, 1].map(|n| reads[n].load(Ordering::SeqCst));
+    assert!(ended >= 10 && begun <= ended + 1, "{begun} reads began, and {ended} ended");
+    node.shutdown().await;
+}
