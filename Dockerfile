@@ -4,16 +4,15 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 
-# First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty, but for
-# the examples that a manifest names.
+# First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty.
 COPY Cargo.toml Cargo.lock ./
+COPY bench/Cargo.toml bench/
 COPY catga/Cargo.toml catga/
 COPY catga-macros/Cargo.toml catga-macros/
 COPY order-system/Cargo.toml order-system/
 COPY tests/Cargo.toml tests/
-COPY catga/examples catga/examples
-RUN mkdir catga/src catga-macros/src order-system/src tests/src \
-    && touch catga/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
+RUN mkdir bench/src catga/src catga-macros/src order-system/src tests/src \
+    && touch bench/src/lib.rs catga/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
     && echo 'fn main() {}' > order-system/src/main.rs \
     && cargo build --locked --release --package order-system \
     && rm -r catga/src catga-macros/src order-system/src

@@ -75,11 +75,13 @@ contract url='http://127.0.0.1:5000':
 
 # Measure: each line is a ratio to a limit taken in the same run
 [group('measure')]
-bench:
-    cargo run --release --package catga --example bench
-    cargo run --release --package catga --example bench_file
-    cargo run --release --package catga --example bench_redis
-    cargo run --release --package order-system --example bench_http
+bench *programs:
+    scripts/bench.sh {{programs}}
+
+# The same with three times as many rounds
+[group('measure')]
+bench-full *programs:
+    CATGA_BENCH=full scripts/bench.sh {{programs}}
 
 # Measure how long a start takes on a large log, on each store
 [group('measure')]

@@ -1,0 +1,460 @@
+//! What the runtime costs over doing the same by hand, with the log in memory.
+//!
+//! Everything goes through `Catga::send` and `Catga::query` with the default pipeline, tracing off, and every answer is
+//! checked. The hand-written limit keeps encoded events in a `HashMap` of `Vec`s, and for each command decodes
+//! them into the state, decides, encodes the new event and pushes it.
+
+use std::{alloc::System, collections::HashMap, hint::black_box, sync::Arc, time::Instant};
+
+use catga::{ErrorKind, EventStore, MemoryStore, prelude::*};
+use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
+use serde::{Deserialize, Serialize};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::runtime::{self, Runtime};
+
+const ROUNDS: usize = 7;
+const ORDERS: usize = 20_000;
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Created", version = 1)]
+struct Created {
+    customer: String,
+    cents: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Paid", version = 1)]
+struct Paid {
+    method: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Shipped", version = 1)]
+struct Shipped {
+    tracking: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Noted", version = 1)]
+struct Noted {
+    number: u64,
+}
+
+#[derive(Debug, Clone, Event)]
+enum OrderEvent {
+    Created(Created),
+    Paid(Paid),
+    Shipped(Shipped),
+    Noted(Noted),
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Status {
+    #[default]
+    Nothing,
+    Pending,
+    Paid,
+    Shipped,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Order {
+    status: Status,
+    cents: u64,
+    notes: u64,
+}
+
+impl Aggregate for Order {
+    type Event = OrderEvent;
+    const NAME: &'static str = "order";
+
+    fn apply(&mut self, event: &OrderEvent) {
+        match event {
+            OrderEvent::Created(created) => {
+                (self.status, self.cents) = (Status::Pending, created.cents);
+            }
+            OrderEvent::Paid(_) => self.status = Status::Paid,
+            OrderEvent::Shipped(_) => self.status = Status::Shipped,
+            OrderEvent::Noted(_) => self.notes += 1,
+        }
+    }
+}
+
+/// A command that does nothing: what is left is the pipeline.
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "bench.nothing", output = u64)]
+struct Nothing {
+    number: u64,
+}
+
+#[command_handler]
+async fn nothing(nothing: Nothing) -> Result<u64, catga::Error> {
+    Ok(black_box(nothing.number))
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "bench.create", output = u64, creates)]
+struct Create {
+    #[key]
+    order: String,
+    customer: String,
+    cents: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "bench.pay", output = u64)]
+struct Pay {
+    #[key]
+    order: String,
+    method: String,
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "bench.ship", output = u64)]
+struct Ship {
+    #[key]
+    order: String,
+    tracking: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "bench.note", output = u64)]
+struct Note {
+    #[key]
+    order: String,
+    number: u64,
+}
+
+#[derive(Debug, Query)]
+#[query(name = "bench.get", output = u64)]
+struct Get {
+    #[key]
+    order: String,
+}
+
+fn wrong(status: Status) -> catga::Error {
+    ErrorKind::Handler(format!("it is {status:?}").into()).into()
+}
+
+#[command_handler]
+fn create(create: Create, order: &mut Root<Order>) -> Result<u64, catga::Error> {
+    if order.status != Status::Nothing {
+        return Err(wrong(order.status));
+    }
+    order.record(Created { customer: create.customer, cents: create.cents });
+    Ok(order.cents)
+}
+
+#[command_handler]
+fn pay(pay: Pay, order: &mut Root<Order>) -> Result<u64, catga::Error> {
+    if order.status != Status::Pending {
+        return Err(wrong(order.status));
+    }
+    order.record(Paid { method: pay.method });
+    Ok(order.cents)
+}
+
+#[command_handler]
+fn ship(ship: Ship, order: &mut Root<Order>) -> Result<u64, catga::Error> {
+    if order.status != Status::Paid {
+        return Err(wrong(order.status));
+    }
+    order.record(Shipped { tracking: ship.tracking });
+    Ok(order.cents)
+}
+
+#[command_handler]
+fn note(note: Note, order: &mut Root<Order>) -> Result<u64, catga::Error> {
+    order.record(Noted { number: note.number });
+    Ok(order.notes)
+}
+
+#[query_handler]
+fn get(_: Get, order: &Root<Order>) -> Result<u64, catga::Error> {
+    Ok(order.notes)
+}
+
+/// The same by hand.
+#[derive(Default)]
+struct ByHand {
+    streams: HashMap<String, Vec<(u8, Vec<u8>)>>,
+}
+
+impl ByHand {
+    fn run(&mut self, key: &str, decide: impl FnOnce(&Order) -> OrderEvent) -> u64 {
+        let stream = match self.streams.get_mut(key) {
+            Some(stream) => stream,
+            None => self.streams.entry(key.to_owned()).or_default(),
+        };
+        let mut order = Order::default();
+        for (ty, payload) in &*stream {
+            order.apply(&match ty {
+                0 => OrderEvent::Created(postcard::from_bytes(payload).expect("ours")),
+                1 => OrderEvent::Paid(postcard::from_bytes(payload).expect("ours")),
+                2 => OrderEvent::Shipped(postcard::from_bytes(payload).expect("ours")),
+                _ => OrderEvent::Noted(postcard::from_bytes(payload).expect("ours")),
+            });
+        }
+        let event = decide(&order);
+        order.apply(&event);
+        stream.push(match &event {
+            OrderEvent::Created(event) => (0, postcard::to_stdvec(event).expect("plain")),
+            OrderEvent::Paid(event) => (1, postcard::to_stdvec(event).expect("plain")),
+            OrderEvent::Shipped(event) => (2, postcard::to_stdvec(event).expect("plain")),
+            OrderEvent::Noted(event) => (3, postcard::to_stdvec(event).expect("plain")),
+        });
+        order.cents
+    }
+
+    fn create(&mut self, create: Create) -> u64 {
+        self.run(&create.order, |order| {
+            assert_eq!(order.status, Status::Nothing);
+            OrderEvent::Created(Created { customer: create.customer, cents: create.cents })
+        })
+    }
+
+    fn pay(&mut self, pay: Pay) -> u64 {
+        self.run(&pay.order, |order| {
+            assert_eq!(order.status, Status::Pending);
+            OrderEvent::Paid(Paid { method: pay.method })
+        })
+    }
+
+    fn ship(&mut self, ship: Ship) -> u64 {
+        self.run(&ship.order, |order| {
+            assert_eq!(order.status, Status::Paid);
+            OrderEvent::Shipped(Shipped { tracking: ship.tracking })
+        })
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn per(start: Instant, n: usize) -> f64 {
+    start.elapsed().as_secs_f64() * 1e9 / float(n)
+}
+
+fn per_second(start: Instant, n: usize) -> f64 {
+    float(n) / start.elapsed().as_secs_f64()
+}
+
+fn commands(order: &str) -> (Create, Pay, Ship) {
+    let order = order.to_owned();
+    (
+        Create { order: order.clone(), customer: "c-1234".to_owned(), cents: 4999 },
+        Pay { order: order.clone(), method: "card".to_owned() },
+        Ship { order, tracking: 77 },
+    )
+}
+
+fn main() {
+    let one_thread =
+        runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut two_threads = runtime::Builder::new_multi_thread();
+    let two_threads = two_threads.worker_threads(2).enable_all().build().expect("a runtime");
+    let about = "level `memory`, tracing off, the default pipeline";
+    let mut table = Table::new("commands", about);
+    one_thread.block_on(dispatch(&mut table)).expect("no errors");
+    one_thread.block_on(life_cycles(&mut table)).expect("no errors");
+    both_threads(&mut table, &one_thread, &two_threads);
+    one_thread.block_on(long_streams(&mut table)).expect("no errors");
+    one_thread.block_on(replay(&mut table)).expect("no errors");
+    races(&mut table, &two_threads);
+}
+
+async fn dispatch(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
+    let catga = Catga::builder().start().await?;
+    let n = 100_000;
+    let (mut both, mut over) = (Rounds::new(), Vec::new());
+    let mut allocations = 0;
+    for _ in 0..rounds(ROUNDS) {
+        let (start, region) = (Instant::now(), Region::new(ALLOCATOR));
+        for number in 0..n {
+            assert_eq!(catga.send(Nothing { number }).await?, number);
+        }
+        let sent = per(start, 100_000);
+        allocations = region.change().allocations;
+        let start = Instant::now();
+        for number in 0..n {
+            assert_eq!(nothing(black_box(Nothing { number })).await?, number);
+        }
+        let called = per(start, 100_000);
+        both.push(sent, called);
+        over.push(sent - called);
+    }
+    table.row("send of a trivial command, over calling it", Unit::Nanoseconds, &both, Reach::Shown);
+    table.note(
+        "send of a trivial command, ns over the call (≤ 120)",
+        format!("{:.0}", median(&over)),
+    );
+    table.note("allocations a send (≤ 1)", format!("{:.2}", float(allocations) / 1e5));
+    catga.shutdown().await;
+    Ok(())
+}
+
+/// Create, pay and ship of so many orders. Answers commands a second.
+async fn cycle(catga: &Catga, name: &str, orders: usize) -> Result<f64, catga::Error> {
+    let start = Instant::now();
+    for i in 0..orders {
+        let (create, pay, ship) = commands(&format!("{name}-{i}"));
+        assert_eq!(catga.send(create).await?, 4999);
+        assert_eq!(catga.send(pay).await?, 4999);
+        assert_eq!(catga.send(ship).await?, 4999);
+    }
+    Ok(per_second(start, 3 * orders))
+}
+
+async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
+    let mut both = Rounds::new();
+    let mut allocations = 0;
+    for round in 0..rounds(ROUNDS) {
+        let catga = Catga::builder().start().await?;
+        let region = Region::new(ALLOCATOR);
+        let rate = cycle(&catga, &round.to_string(), ORDERS).await?;
+        allocations = region.change().allocations;
+        catga.shutdown().await;
+        let (start, mut by_hand) = (Instant::now(), ByHand::default());
+        for i in 0..ORDERS {
+            let (create, pay, ship) = commands(&format!("{round}-{i}"));
+            assert_eq!(by_hand.create(create), 4999);
+            assert_eq!(by_hand.pay(pay), 4999);
+            assert_eq!(by_hand.ship(ship), 4999);
+        }
+        both.push(rate, per_second(start, 3 * ORDERS));
+    }
+    let reach = Reach::AtLeast(0.7);
+    table.row("create, pay, ship, 1 thread, over a HashMap of Vec", Unit::PerSecond, &both, reach);
+    let each = float(allocations) / float(3 * ORDERS);
+    table.note("allocations a command, the tail's included", format!("{each:.1}"));
+    Ok(())
+}
+
+fn both_threads(table: &mut Table, one: &Runtime, two: &Runtime) {
+    let mut rows = Rounds::new();
+    for round in 0..rounds(ROUNDS) {
+        let single = one.block_on(async {
+            let catga = Catga::builder().start().await.expect("it starts");
+            let rate = cycle(&catga, &round.to_string(), ORDERS).await.expect("no errors");
+            catga.shutdown().await;
+            rate
+        });
+        let double = two.block_on(async {
+            let catga = Catga::builder().start().await.expect("it starts");
+            let start = Instant::now();
+            let halves = ["a", "b"].map(|half| {
+                let (catga, name) = (catga.clone(), format!("{half}{round}"));
+                tokio::spawn(async move { cycle(&catga, &name, ORDERS).await.expect("no errors") })
+            });
+            for half in halves {
+                half.await.expect("no panics");
+            }
+            let rate = per_second(start, 6 * ORDERS);
+            catga.shutdown().await;
+            rate
+        });
+        rows.push(double, single);
+    }
+    let reach = Reach::AtLeast(1.6);
+    table.row("create, pay, ship, 2 threads, over 1 thread", Unit::PerSecond, &rows, reach);
+}
+
+/// Commands on orders that have a hundred events, over commands on orders that have three.
+async fn long_streams(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
+    let mut both = Rounds::new();
+    for _ in 0..rounds(ROUNDS) {
+        let mut rates = Vec::new();
+        for events in [100, 3] {
+            let catga = Catga::builder().start().await?;
+            let orders = 600;
+            for number in 0..events {
+                for order in 0..orders {
+                    catga.send(Note { order: order.to_string(), number }).await?;
+                }
+            }
+            let start = Instant::now();
+            for number in 0..30 {
+                for order in 0..orders {
+                    let notes = catga.send(Note { order: order.to_string(), number }).await?;
+                    assert_eq!(notes, events + number + 1);
+                }
+            }
+            rates.push(per_second(start, 30 * orders));
+            catga.shutdown().await;
+        }
+        both.push(rates[0], rates[1]);
+    }
+    let reach = Reach::AtLeast(1.0);
+    table.row("a command on an order of 100 events, over one of 3", Unit::PerSecond, &both, reach);
+    Ok(())
+}
+
+async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
+    let store = Arc::new(MemoryStore::new());
+    let writer = Catga::builder().store(store.clone()).start().await?;
+    let (orders, events) = (2_000, 100);
+    for number in 0..events {
+        for order in 0..orders {
+            writer.send(Note { order: order.to_string(), number }).await?;
+        }
+    }
+    writer.shutdown().await;
+    let payload = postcard::to_stdvec(&Noted { number: 50 })?;
+    let all = orders * usize::try_from(events)?;
+    let mut both = Rounds::new();
+    for _ in 0..rounds(ROUNDS) {
+        // A new node has nothing cached.
+        let reader = Catga::builder().store(store.clone()).start().await?;
+        let head = store.head().await?;
+        while reader.health().await.read_model_position < head {
+            tokio::task::yield_now().await;
+        }
+        let start = Instant::now();
+        for order in 0..orders {
+            assert_eq!(reader.query(Get { order: order.to_string() }).await?, events);
+        }
+        let rate = per_second(start, all);
+        reader.shutdown().await;
+        let (start, mut order) = (Instant::now(), Order::default());
+        for _ in 0..all {
+            let noted = postcard::from_bytes(black_box(&payload))?;
+            black_box(&mut order).apply(&OrderEvent::Noted(noted));
+        }
+        both.push(rate, per_second(start, all));
+    }
+    table.row(
+        "cold replay of 100 events in 100 commits, over decoding (≥ 5 M/s)",
+        Unit::PerSecond,
+        &both,
+        Reach::Shown,
+    );
+    Ok(())
+}
+
+/// Two threads pay the same orders.
+fn races(table: &mut Table, two: &Runtime) {
+    let doubles = two.block_on(async {
+        let catga = Catga::builder().start().await.expect("it starts");
+        for i in 0..ORDERS {
+            catga.send(commands(&i.to_string()).0).await.expect("it is new");
+        }
+        let racers = [(); 2].map(|()| {
+            let catga = catga.clone();
+            tokio::spawn(async move {
+                let mut won = 0;
+                for i in 0..ORDERS {
+                    won += usize::from(catga.send(commands(&i.to_string()).1).await.is_ok());
+                }
+                won
+            })
+        });
+        let mut won = 0;
+        for racer in racers {
+            won += racer.await.expect("no panics");
+        }
+        catga.shutdown().await;
+        won.abs_diff(ORDERS)
+    });
+    table.note("two threads pay the same 20,000 orders: double payments", doubles);
+    assert_eq!(doubles, 0);
+}

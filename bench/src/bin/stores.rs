@@ -1,0 +1,248 @@
+//! Appends to each store, over the barest way to have the same server, or the same disk, keep the same bytes as
+//! safely: `stores [file] [redis] [nats]`, all when none is named.
+//!
+//! Each append is one event of 120 bytes to a new stream, and is awaited by its own task before that sends the next.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    HeaderMap,
+    header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    jetstream::{self, stream::Config},
+};
+use bytes::Bytes;
+use catga::{
+    Append, Commit, EventFrame, EventId, EventStore, FileStore, NatsOptions, NatsStore,
+    RedisOptions, RedisStore, StreamId, Timestamp,
+};
+use catga_bench::{Reach, Rounds, Table, Unit, float, rounds};
+use catga_tests::{
+    nats::{NatsServer, Version},
+    redis::RedisServer,
+};
+use redis::{
+    AsyncConnectionConfig, IntoConnectionInfo, Script, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const ROUNDS: usize = 5;
+const TIME: Duration = Duration::from_millis(500);
+const CLIENTS: [usize; 3] = [1, 64, 256];
+
+fn frame(stream: &str) -> Bytes {
+    let event = EventFrame { id: EventId::nil(), name: "Benched", schema: 1, payload: &[7; 120] };
+    let commit = Commit {
+        stream,
+        first_version: 1,
+        time: Timestamp::from_micros(1_700_000_000_000_000),
+        node: "bench",
+        command: None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        events: vec![event],
+    };
+    commit.encode()
+}
+
+/// How often a second `call` is done by so many tasks at once, each with another number.
+async fn rate<F: Future<Output = ()> + Send + 'static>(
+    tasks: usize,
+    numbers: &Arc<AtomicUsize>,
+    call: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> f64 {
+    let begin = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..tasks {
+        let (call, numbers) = (call.clone(), numbers.clone());
+        running.spawn(async move {
+            let mut done = 0;
+            while begin.elapsed() < TIME {
+                call(numbers.fetch_add(1, Ordering::Relaxed)).await;
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: usize = running.join_all().await.into_iter().sum();
+    float(done) / begin.elapsed().as_secs_f64()
+}
+
+/// Appends through the store.
+async fn append(store: &Arc<impl EventStore>, tasks: usize, numbers: &Arc<AtomicUsize>) -> f64 {
+    let store = store.clone();
+    rate(tasks, numbers, move |n| {
+        let store = store.clone();
+        async move {
+            let stream = StreamId::new("bench", &n.to_string()).expect("a plain key");
+            let frame = frame(stream.as_str());
+            let append = Append { stream: &stream, version: 0, token: 0, events: 1, frame };
+            store.append(append).await.expect("the stream is new");
+        }
+    })
+    .await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let wanted: Vec<_> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    if is_wanted("file") {
+        file().await?;
+    }
+    if is_wanted("redis") {
+        redis().await?;
+    }
+    if is_wanted("nats") {
+        nats().await?;
+    }
+    Ok(())
+}
+
+async fn file() -> Result<(), Box<dyn std::error::Error>> {
+    let directory = TempDir::new()?;
+    let store = Arc::new(FileStore::open(directory.path().join("log"))?);
+    let about = "appends to files, level `power-loss`; the limit appends as many at once, and syncs, in a loop";
+    let mut table = Table::new("file", about);
+    let numbers = Arc::new(AtomicUsize::new(0));
+    for clients in CLIENTS {
+        let (mut growing, mut preallocated) = (Rounds::new(), Rounds::new());
+        for _ in 0..rounds(ROUNDS) {
+            let value = append(&store, clients, &numbers).await;
+            growing.push(value, bare_file(directory.path(), clients, false));
+            preallocated.push(value, bare_file(directory.path(), clients, true));
+        }
+        table.row(format!("{clients} clients"), Unit::PerSecond, &growing, Reach::AtLeast(0.8));
+        let what = format!("{clients} clients, over a file that has its size already");
+        table.row(what, Unit::PerSecond, &preallocated, Reach::Shown);
+    }
+    let head = store.head().await?;
+    assert_eq!(head, numbers.load(Ordering::Relaxed) as u64);
+    Ok(())
+}
+
+/// As many commits with each sync as the disk takes them, one group after the other.
+fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> f64 {
+    const SIZE: usize = 16 << 20;
+    let bytes = vec![7; commits * (frame("bench/123456").len() + 20)];
+    let path = directory.join("bare");
+    let file = File::create(&path).expect("a file");
+    if is_preallocated {
+        file.write_all_at(&vec![0; SIZE], 0).and_then(|()| file.sync_all()).expect("a disk");
+    }
+    let (begin, mut n, mut offset) = (Instant::now(), 0, 0);
+    while begin.elapsed() < TIME {
+        if is_preallocated && offset + bytes.len() > SIZE {
+            offset = 0;
+        }
+        file.write_all_at(&bytes, offset as u64).and_then(|()| file.sync_data()).expect("a disk");
+        offset += bytes.len();
+        n += commits;
+    }
+    let rate = float(n) / begin.elapsed().as_secs_f64();
+    std::fs::remove_file(path).expect("it is there");
+    rate
+}
+
+async fn redis() -> Result<(), Box<dyn std::error::Error>> {
+    let about =
+        "appends to Redis; the limit calls the same script over one bare multiplexed connection";
+    let mut table = Table::new("redis", about);
+    for (sync, level) in [("everysec", "seconds"), ("always", "power-loss")] {
+        let flags =
+            ["--appendonly", "yes", "--appendfsync", sync, "--maxmemory-policy", "noeviction"];
+        let server = RedisServer::start_with(&flags).await;
+        let store = Arc::new(RedisStore::connect(RedisOptions::new(server.address())).await?);
+        let connection = bare_redis(&server).await?;
+        let script =
+            Arc::new(Script::new(include_str!("../../../catga/src/store/redis/append.lua")));
+        let numbers = Arc::new(AtomicUsize::new(0));
+        for clients in CLIENTS {
+            let mut both = Rounds::new();
+            for _ in 0..rounds(ROUNDS) {
+                let value = append(&store, clients, &numbers).await;
+                let (connection, script) = (connection.clone(), script.clone());
+                let call = move |n: usize| {
+                    let (mut connection, script) = (connection.clone(), script.clone());
+                    async move {
+                        let stream = format!("bench/{n}");
+                        let mut call = script.key(format!("{{bare}}:s:{stream}"));
+                        call.key("{bare}:log").key("{bare}:head").arg(0).arg(1);
+                        call.arg(&frame(&stream)[..]);
+                        let _: (u64, u64) =
+                            call.invoke_async(&mut connection).await.expect("an answer");
+                    }
+                };
+                both.push(value, rate(clients, &numbers, call).await);
+            }
+            let what = format!("appendfsync {sync} (`{level}`), {clients} clients");
+            table.row(what, Unit::PerSecond, &both, Reach::AtLeast(0.8));
+        }
+    }
+    Ok(())
+}
+
+async fn bare_redis(server: &RedisServer) -> redis::RedisResult<MultiplexedConnection> {
+    let server = format!("redis://{}", server.address()).into_connection_info()?;
+    // As the store does: without it, Nagle's algorithm takes up to half of the rate.
+    let server = server.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    redis::Client::open(server)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
+async fn nats() -> Result<(), Box<dyn std::error::Error>> {
+    let about = "appends to NATS; the limit awaits bare publishes with the same expectation on two connections";
+    let mut table = Table::new("nats", about);
+    let servers = [
+        ("2.9.10 (`process-crash`)", NatsServer::start(Version::Debian).await),
+        ("newest (`process-crash`)", NatsServer::start(Version::Newest).await),
+        ("newest, sync always (`power-loss`)", NatsServer::start_durable().await),
+    ];
+    for (name, server) in servers {
+        let store = Arc::new(NatsStore::connect(NatsOptions::new(server.url())).await?);
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            connections.push(jetstream::new(async_nats::connect(server.url()).await?));
+        }
+        let config = Config {
+            name: "bare".to_owned(),
+            subjects: vec!["bare.*.*".to_owned()],
+            allow_direct: true,
+            ..Config::default()
+        };
+        connections[0].create_stream(config).await?;
+        let connections: Arc<[_]> = connections.into();
+        let numbers = Arc::new(AtomicUsize::new(0));
+        for clients in CLIENTS {
+            let mut both = Rounds::new();
+            for _ in 0..rounds(ROUNDS) {
+                let value = append(&store, clients, &numbers).await;
+                let connections = connections.clone();
+                let call = move |n: usize| {
+                    let connections = connections.clone();
+                    async move {
+                        let mut headers = HeaderMap::new();
+                        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+                        let frame = frame(&format!("bench/{n}"));
+                        let subject = format!("bare.bench.{n}");
+                        let connection = &connections[n % 2];
+                        let ack = connection.publish_with_headers(subject, headers, frame).await;
+                        ack.expect("it is sent").await.expect("the subject is new");
+                    }
+                };
+                both.push(value, rate(clients, &numbers, call).await);
+            }
+            let what = format!("{name}, {clients} clients");
+            table.row(what, Unit::PerSecond, &both, Reach::AtLeast(0.8));
+        }
+    }
+    Ok(())
+}
