@@ -4,17 +4,27 @@
 //! one byte of frame format, then the fields of [`Commit`] in order, in
 //! [postcard](https://postcard.jamesmunns.com/wire-format).
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Position, StreamId, Timestamp, Version};
+use crate::{Position, StreamId, Timestamp, Version, codec};
 
 /// The most events a commit can have.
 pub const MAX_EVENTS: usize = 1000;
 
 /// The frame format this program writes, and the only one there is so far.
 const FORMAT: u8 = 1;
+
+/// A buffer that has grown larger than this is not kept for the next frame.
+const LARGE: usize = 64 << 10;
+
+thread_local! {
+    /// Where frames are written before it is known how long they are.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The identity of one event, unique over all logs. The first event's is the commit's too.
 pub type EventId = Uuid;
@@ -72,12 +82,17 @@ pub struct EventFrame<'a> {
 impl<'a> Commit<'a> {
     /// The commit as bytes to store.
     pub fn encode(&self) -> Bytes {
-        let size = 96 + self.events.iter().map(|e| 48 + e.payload.len()).sum::<usize>();
-        let mut frame = Vec::with_capacity(size);
-        frame.push(FORMAT);
-        let frame = postcard::to_extend(self, frame)
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        buffer.push(FORMAT);
+        let buffer = codec::append(self, buffer)
             .expect("a commit has only strings, integers and bytes, and a Vec does not run full");
-        frame.into()
+        // A log in memory keeps it for ever: not a byte more than there is to it.
+        let frame = Bytes::copy_from_slice(&buffer);
+        if buffer.capacity() <= LARGE {
+            BUFFER.set(buffer);
+        }
+        frame
     }
 
     /// The commit in `frame`.

@@ -10,10 +10,12 @@ mod claim;
 mod feed;
 mod lanes;
 mod runner;
+mod task;
 
 use std::{
     fmt,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,7 +23,6 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::timeout;
 
 pub(crate) use self::{
     claim::{Checkpoint, Claim},
@@ -30,7 +31,7 @@ pub(crate) use self::{
 };
 use crate::{
     BoxFuture, Call, Context, Delivered, Error, ErrorKind, Event, EventType, Kind, Metadata,
-    Position, Record, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
+    Origin, Position, Record, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
     runtime::Runtime,
 };
 
@@ -78,14 +79,11 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
         attempt: u32,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let version =
-                record.commit().map_err(crate::DecodeError::from)?.first_version + index as u64;
-            let events = Recorded::<P::Event>::read(record)?;
-            let Some(mut event) = events.into_iter().find(|event| event.version == version) else {
-                return Ok(());
-            };
+            let commit = record.commit().map_err(crate::DecodeError::from)?;
+            let event = Recorded::<P::Event>::of_event(record, &commit, index)?;
+            let Some(mut event) = event else { return Ok(()) };
             event.attempt = attempt;
-            let origin = event.origin();
+            let origin = Origin::from(&commit);
             let metadata = Metadata {
                 correlation: origin.correlation,
                 causation: Some(event.id),
@@ -94,16 +92,13 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
             };
             let cx = Context::new(runtime, &metadata);
             let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
-            let handler = async {
-                let limit = runtime.delivery.timeout;
-                match timeout(limit, AssertUnwindSafe((self.call)(&cx, event)).catch_unwind()).await
-                {
-                    Err(_) => Err(ErrorKind::Timeout.into()),
-                    Ok(Err(_)) => Err(Error::misuse("the handler panicked")),
-                    Ok(Ok(outcome)) => outcome.map_err(Stop::into_error),
+            let handler = pin!(async {
+                match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
+                    Err(_) => Err(Error::misuse("the handler panicked")),
+                    Ok(outcome) => outcome.map_err(Stop::into_error),
                 }
-            };
-            pipeline::run(&runtime.behaviors, &call, handler).await
+            });
+            pipeline::run(runtime, &call, runtime.delivery.timeout, handler).await
         })
     }
 }

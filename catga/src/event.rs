@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Commit, EventId, FrameError, Position, Record, StreamId, Timestamp, Version};
+use crate::{Commit, EventId, FrameError, Position, Record, StreamId, Timestamp, Version, codec};
 
 /// The name and the schema version that an event is stored under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,13 +87,17 @@ pub enum DecodeError {
     Frame(#[from] FrameError),
 }
 
+/// How many bytes most payloads fit in.
+const TYPICAL_PAYLOAD: usize = 128;
+
 /// `value` in postcard, as the payload of an event of type `ty`. Called by derived code.
 #[doc(hidden)]
 pub fn encode_payload(
     ty: EventType,
     value: &impl Serialize,
 ) -> Result<(EventType, Vec<u8>), DecodeError> {
-    let payload = postcard::to_stdvec(value).map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
+    let payload = codec::append(value, Vec::with_capacity(TYPICAL_PAYLOAD));
+    let payload = payload.map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
     Ok((ty, payload))
 }
 
@@ -151,8 +155,14 @@ impl<E> Recorded<E> {
     /// Where the event came from. It is read from the stored commit at each call.
     pub fn origin(&self) -> Origin {
         let commit = Commit::decode(&self.frame).expect("the event was read from this very frame");
-        Origin {
-            command_id: commit.command.map(|c| c.id.to_owned()),
+        Origin::from(&commit)
+    }
+}
+
+impl From<&Commit<'_>> for Origin {
+    fn from(commit: &Commit<'_>) -> Self {
+        Self {
+            command_id: commit.command.as_ref().map(|c| c.id.to_owned()),
             correlation: commit.correlation.map(str::to_owned),
             causation: commit.causation,
             traceparent: commit.traceparent.map(str::to_owned),
@@ -167,23 +177,41 @@ impl<E: Event> Recorded<E> {
     /// # Errors
     /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
     pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
-        let commit = record.commit()?;
-        let stream = commit.stream_id()?;
-        let mut events = Vec::with_capacity(commit.events.len());
-        for (i, frame) in (0..).zip(&commit.events) {
-            let Some(event) = E::decode(frame.name, frame.schema, frame.payload)? else { continue };
-            events.push(Self {
-                event,
-                id: frame.id,
-                stream: stream.clone(),
-                version: commit.first_version + i,
-                position: record.position + i,
-                time: commit.time,
-                attempt: 0,
-                frame: record.frame.clone(),
-            });
+        Self::of_commit(record, &record.commit()?)
+    }
+
+    /// As [`read`](Self::read), of a record whose commit is decoded already.
+    pub(crate) fn of_commit(
+        record: &Record,
+        commit: &Commit<'_>,
+    ) -> Result<Vec<Self>, DecodeError> {
+        let mut events = Vec::new();
+        for index in 0..commit.events.len() {
+            events.extend(Self::of_event(record, commit, index)?);
         }
         Ok(events)
+    }
+
+    /// The event with index `index`, if it is of type `E`.
+    pub(crate) fn of_event(
+        record: &Record,
+        commit: &Commit<'_>,
+        index: usize,
+    ) -> Result<Option<Self>, DecodeError> {
+        let frame = &commit.events[index];
+        let Some(event) = E::decode(frame.name, frame.schema, frame.payload)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            event,
+            id: frame.id,
+            stream: commit.stream_id()?,
+            version: commit.first_version + index as u64,
+            position: record.position + index as u64,
+            time: commit.time,
+            attempt: 0,
+            frame: record.frame.clone(),
+        }))
     }
 }
 

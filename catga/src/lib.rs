@@ -22,6 +22,7 @@ extern crate self as catga;
 
 mod aggregate;
 mod cluster;
+mod codec;
 mod commit;
 pub mod conformance;
 mod context;

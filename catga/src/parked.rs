@@ -114,6 +114,13 @@ pub enum DeadLetterStatus {
     Dropping,
 }
 
+impl DeadLetter {
+    /// Whether somebody acted on it and its handler has not finished yet.
+    pub fn is_in_progress(&self) -> bool {
+        self.status != DeadLetterStatus::Parked
+    }
+}
+
 /// All letters, by handler and stream: a handler has at most one for a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {

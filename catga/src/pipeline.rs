@@ -4,11 +4,24 @@
 //! order they were added, the timeout, the command's own validation, and the rerun after a
 //! conflict. Events are retried around all of this, one whole pass an attempt.
 
-use std::{fmt, future::Future, time::Instant};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
+use foldhash::fast::RandomState;
+use metrics::{Histogram, Label};
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use crate::{BoxFuture, Error, ErrorKind, Kind, Metadata};
+use crate::{
+    BoxFuture, Error, ErrorKind, Kind, Metadata, Registration, catalogue, runtime::Runtime,
+    telemetry::HANDLE_SECONDS,
+};
 
 /// A layer around every handler, added with [`Builder::behavior`](crate::Builder::behavior).
 ///
@@ -68,21 +81,88 @@ impl fmt::Debug for Next<'_> {
     }
 }
 
-/// Runs `handler` inside the whole pipeline.
+/// The histograms of how long each handler takes. They are made when the program starts: to
+/// find one by its labels each time costs more than a small handler does.
+pub(crate) struct Timers {
+    by_handler: HashMap<(Kind, &'static str), [Histogram; OUTCOMES.len()], RandomState>,
+}
+
+/// How a message can end, as the histograms say it.
+const OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
+
+impl Timers {
+    /// Histograms for all handlers of the program, from the recorder that is installed now.
+    pub(crate) fn new() -> Self {
+        let kinds = [Kind::CommandHandler, Kind::QueryHandler, Kind::EventHandler];
+        let handlers = catalogue().into_iter().filter(|r| kinds.contains(&r.kind));
+        let histograms = |r: &Registration| OUTCOMES.map(|end| histogram(r.kind, r.name, end));
+        Self { by_handler: handlers.map(|r| ((r.kind, r.name), histograms(r))).collect() }
+    }
+
+    fn record<T>(&self, call: &Call<'_>, start: Instant, outcome: &Result<T, Error>) {
+        let outcome = match outcome {
+            Ok(_) => 0,
+            Err(error) => match error.kind() {
+                ErrorKind::Handler(_)
+                | ErrorKind::Invalid(_)
+                | ErrorKind::VersionMismatch { .. }
+                | ErrorKind::CommandIdReused => 1,
+                _ => 2,
+            },
+        };
+        let elapsed = start.elapsed();
+        match self.by_handler.get(&(call.kind, call.name)) {
+            Some(outcomes) => outcomes[outcome].record(elapsed),
+            None => histogram(call.kind, call.name, OUTCOMES[outcome]).record(elapsed),
+        }
+    }
+}
+
+fn histogram(kind: Kind, name: &'static str, outcome: &'static str) -> Histogram {
+    let labels = ["kind", "name", "outcome"].into_iter().zip([kind.label(), name, outcome]);
+    let labels: Vec<_> = labels.map(|(label, value)| Label::new(label, value)).collect();
+    metrics::histogram!(HANDLE_SECONDS, labels)
+}
+
+/// Runs `handler` inside the whole pipeline, for `limit` at most.
+///
+/// It is pinned by its caller, and moved no more: the state of a handler is some hundred bytes, and each layer
+/// around it would copy it once.
 pub(crate) async fn run<T: Send>(
-    behaviors: &[Box<dyn Behavior>],
+    runtime: &Runtime,
     call: &Call<'_>,
-    handler: impl Future<Output = Result<T, Error>> + Send,
+    limit: Duration,
+    handler: Pin<&mut (impl Future<Output = Result<T, Error>> + Send)>,
 ) -> Result<T, Error> {
     let span = tracing::debug_span!("handle", kind = %call.kind, name = call.name);
     let start = Instant::now();
+    let handler = within(start + limit, handler);
     let outcome = async {
-        if behaviors.is_empty() { handler.await } else { wrap(behaviors, call, handler).await }
-    }
-    .instrument(span)
-    .await;
-    record(call, start, &outcome);
+        if runtime.behaviors.is_empty() {
+            handler.await
+        } else {
+            wrap(&runtime.behaviors, call, handler).await
+        }
+    };
+    let outcome = pin!(outcome).instrument(span).await;
+    runtime.timers.record(call, start, &outcome);
     outcome
+}
+
+/// Runs `handler` until `deadline`. A timer is made only if it has to wait for something.
+async fn within<T>(
+    deadline: Instant,
+    mut handler: Pin<&mut impl Future<Output = Result<T, Error>>>,
+) -> Result<T, Error> {
+    let mut timer = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(outcome) = handler.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(cx).map(|()| Err(ErrorKind::Timeout.into()))
+    })
+    .await
 }
 
 /// Runs `handler` inside the program's own behaviors, which see neither its type nor its answer.
@@ -98,24 +178,4 @@ async fn wrap<T: Send>(
     };
     Next { call, rest: behaviors, handler: Box::pin(handler) }.run().await?;
     answer.ok_or_else(|| Error::misuse("a behavior answered Ok without running the handler"))
-}
-
-fn record<T>(call: &Call<'_>, start: Instant, outcome: &Result<T, Error>) {
-    let outcome = match outcome {
-        Ok(_) => "ok",
-        Err(error) => match error.kind() {
-            ErrorKind::Handler(_)
-            | ErrorKind::Invalid(_)
-            | ErrorKind::VersionMismatch { .. }
-            | ErrorKind::CommandIdReused => "refused",
-            _ => "failed",
-        },
-    };
-    metrics::histogram!(
-        crate::telemetry::HANDLE_SECONDS,
-        "kind" => call.kind.label(),
-        "name" => call.name,
-        "outcome" => outcome,
-    )
-    .record(start.elapsed());
 }

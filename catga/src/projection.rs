@@ -14,8 +14,8 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position, Record,
-    Recorded, Setup, Stop, StoreError, retry::Backoff,
+    Commit, Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position,
+    Record, Recorded, Setup, Stop, StoreError, retry::Backoff,
 };
 
 /// How many commits the tail reads and applies at once.
@@ -97,14 +97,14 @@ impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
 
 /// A projection as the tail sees it.
 pub(crate) trait Fold: Send + Sync {
-    fn apply(&self, records: &[Record]) -> Result<(), DecodeError>;
+    fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError>;
 }
 
 impl<P: Projection> Fold for ReadModel<P> {
-    fn apply(&self, records: &[Record]) -> Result<(), DecodeError> {
+    fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for record in records {
-            for event in Recorded::<P::Event>::read(record)? {
+        for (record, commit) in page {
+            for event in Recorded::<P::Event>::of_commit(record, commit)? {
                 state.apply(&event);
             }
         }
@@ -230,8 +230,9 @@ fn apply(
     page: &[Record],
 ) -> Result<Position, DecodeError> {
     let mut position = 0;
-    for record in page {
-        let commit = record.commit()?;
+    let commits = page.iter().map(|record| Ok((record, record.commit()?)));
+    let commits: Vec<_> = commits.collect::<Result<_, DecodeError>>()?;
+    for (record, commit) in &commits {
         for (i, frame) in (0..).zip(&commit.events) {
             position = record.position + i;
             if !is_known(frame.name) {
@@ -241,7 +242,7 @@ fn apply(
         }
     }
     for fold in folds {
-        fold.apply(page)?;
+        fold.apply(&commits)?;
     }
     Ok(position)
 }

@@ -76,7 +76,8 @@ impl<A: Aggregate> Repository<A> {
         if let Some(cached) = self.cache.get(stream) {
             return cached;
         }
-        let cached = Cached { slot: Slot::default(), weight: Loaded::<A>::new_weight(0, 0) };
+        let weight = Loaded::<A>::new_weight(size_of::<A>(), 0);
+        let cached = Cached { slot: Slot::default(), weight };
         match self.cache.get_or_insert_with(stream, || Ok::<_, std::convert::Infallible>(cached)) {
             Ok(cached) => cached,
         }

@@ -6,6 +6,7 @@ mod start;
 use std::{
     fmt,
     ops::Deref,
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -23,7 +24,7 @@ use crate::{
     delivery::{Feed, WorkState},
     error::StopReason,
     parked::{DropRequested, ParkingEvent, RetryRequested},
-    pipeline,
+    pipeline::{self, Timers},
     projection::Tail,
     retry::Backoff,
     setup::Parts,
@@ -50,6 +51,7 @@ pub(crate) struct Runtime {
     pub(crate) leases: Leases,
     pub(crate) parts: Parts,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,
+    pub(crate) timers: Timers,
     pub(crate) clock: Clock,
     pub(crate) node: String,
     pub(crate) delivery: DeliverySettings,
@@ -113,12 +115,8 @@ impl Catga {
         C: Command + Handled<Output = <C as Command>::Output>,
     {
         let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
-        let work = async {
-            timeout(self.runtime.timeout, self.runtime.execute(command, metadata))
-                .await
-                .unwrap_or_else(|_| Err(ErrorKind::Timeout.into()))
-        };
-        pipeline::run(&self.runtime.behaviors, &call, work).await
+        let work = pin!(self.runtime.execute(command, metadata));
+        pipeline::run(&self.runtime, &call, self.runtime.timeout, work).await
     }
 
     /// Asks a query; the answer shows every command that was answered before.
@@ -147,13 +145,8 @@ impl Catga {
         let metadata = Metadata::default();
         let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
         let cx = Context { consistency, ..Context::new(&self.runtime, &metadata) };
-        let work = async {
-            match timeout(self.runtime.timeout, query.handle(&cx)).await {
-                Ok(outcome) => outcome.map_err(Stop::into_error),
-                Err(_) => Err(ErrorKind::Timeout.into()),
-            }
-        };
-        pipeline::run(&self.runtime.behaviors, &call, work).await
+        let work = pin!(async { query.handle(&cx).await.map_err(Stop::into_error) });
+        pipeline::run(&self.runtime, &call, self.runtime.timeout, work).await
     }
 
     /// The log.

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{
     Aggregate, Behavior, Catga, Clock, ClusterSettings, Delivered, Event, EventStore, Keyed, Kind,
     MAX_KEY, MemoryKeyed, MemoryStore, Projection, ReadModel, Registration, Resource, StoreError,
@@ -351,7 +353,7 @@ fn is_stream_part(name: &str) -> bool {
 pub(crate) struct Parts {
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>, BuildHasherDefault<TypeIdHasher>>,
     /// The names of all event types that are linked into the program.
-    pub(crate) event_types: HashSet<&'static str>,
+    pub(crate) event_types: HashSet<&'static str, RandomState>,
     pub(crate) event_handlers: Vec<Arc<dyn EventHandler>>,
 }
 

@@ -36,10 +36,12 @@ impl StreamId {
     pub fn new(aggregate: &str, key: &str) -> Result<Self, InvalidStreamId> {
         check_part(aggregate)?;
         check_part(key)?;
-        let mut name = String::with_capacity(aggregate.len() + 1 + key.len());
-        name.push_str(aggregate);
-        name.push('/');
-        name.push_str(key);
+        // On the stack, so that only the name itself is allocated: every command makes one.
+        let mut name = [b'/'; 2 * MAX_KEY + 1];
+        let length = aggregate.len() + 1 + key.len();
+        name[..aggregate.len()].copy_from_slice(aggregate.as_bytes());
+        name[aggregate.len() + 1..length].copy_from_slice(key.as_bytes());
+        let name = std::str::from_utf8(&name[..length]).expect("the parts are ASCII");
         Ok(Self { name: name.into() })
     }
 

@@ -1,15 +1,24 @@
 //! The end of the topic in memory: all runners of a node read it, and the transport is asked once.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, interval_at, timeout},
 };
 
 use super::Checkpoint;
-use crate::{DecodeError, Error, Position, Record, Transport, transport::partition_of};
+use crate::{DecodeError, Error, PARTITIONS, Position, Record, Transport, transport::partition_of};
 
 /// How many commits are read at once.
-pub(super) const PAGE: usize = 256;
+const PAGE: usize = 1024;
+
+/// How long a runner is left alone while only other partitions have something.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// How many bytes of frames are kept.
 const RECENT_BYTES: usize = 8 << 20;
@@ -34,12 +43,25 @@ impl Fed {
     }
 }
 
+/// What a runner is given: the commits of its partition up to some place in the topic.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(super) commits: Vec<Arc<Fed>>,
+    /// The last event of the topic that was looked at, of whichever partition.
+    pub(super) end: Checkpoint,
+}
+
 /// Reads the topic for all runners.
+///
+/// Of all who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
+/// there for what comes next, and wakes those whose partition has something. Once there is something for itself, the
+/// next one takes over.
 pub(crate) struct Feed {
     transport: Arc<dyn Transport>,
     recent: Mutex<Recent>,
-    /// Held by who reads from the transport: the others find it in memory afterwards.
-    reading: tokio::sync::Mutex<()>,
+    ahead: tokio::sync::Mutex<()>,
+    /// Told that `recent` has more of a partition.
+    risen: [Notify; PARTITIONS as usize],
 }
 
 /// Consecutive commits.
@@ -51,43 +73,98 @@ struct Recent {
     bytes: usize,
 }
 
+/// What [`Recent`] has for a runner.
+enum Sight {
+    Page(Page),
+    /// What the runner wants was here, or never was.
+    Behind,
+    /// Nothing more has been read.
+    End,
+}
+
 impl Feed {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, recent: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        let (recent, ahead, risen) = Default::default();
+        Self { transport, recent, ahead, risen }
     }
 
-    /// The next commits after `after`, as soon as there are any.
-    pub(super) async fn next(&self, after: Position) -> Result<Vec<Arc<Fed>>, Error> {
+    /// The next commits of `partition` after `after`, as soon as there are any. When others went by meanwhile, a page
+    /// without any comes after [`IDLE`], so that the checkpoint moves on.
+    pub(super) async fn next(&self, partition: u16, after: Position) -> Result<Page, Error> {
+        let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+        let (mut is_due, mut passed) = (false, None::<Checkpoint>);
         loop {
-            let page = self.read(after).await?;
-            if !page.is_empty() {
-                return Ok(page);
+            let from = passed.map_or(after, |passed| passed.position);
+            // From here on nothing is missed.
+            let risen = self.risen[usize::from(partition)].notified();
+            let sight = self.recent().after(partition, from);
+            let found = match sight {
+                Sight::Page(page) => Some(page),
+                // Those ahead wait for what comes next: nothing of that is any use here.
+                Sight::Behind => self.read(partition, from).await?,
+                Sight::End if is_due && passed.is_some() => None,
+                Sight::End => tokio::select! {
+                    biased;
+                    _ = idle.tick() => {
+                        is_due = true;
+                        None
+                    }
+                    () = risen => None,
+                    _turn = self.ahead.lock() => self.lead(partition, from).await?,
+                },
+            };
+            match (found, passed) {
+                (Some(page), _) if !page.commits.is_empty() => return Ok(page),
+                (Some(page), _) => passed = Some(page.end),
+                (None, Some(end)) if is_due => return Ok(Page { commits: Vec::new(), end }),
+                (None, _) => {}
             }
-            self.transport.wait(after).await?;
         }
     }
 
-    async fn read(&self, after: Position) -> Result<Vec<Arc<Fed>>, Error> {
-        let recent = self.recent().after(after);
-        if !recent.is_empty() {
-            return Ok(recent);
+    /// Asks the transport, for everybody: what there is, or else, for a while, for what comes.
+    async fn lead(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+        // Who led before may have read it just now.
+        let sight = self.recent().after(partition, after);
+        if let Sight::Page(page) = sight {
+            return Ok(Some(page));
         }
-        let _turn = self.reading.lock().await;
-        let recent = self.recent().after(after);
-        if !recent.is_empty() {
-            return Ok(recent);
+        let page = self.read(partition, after).await?;
+        if page.is_none()
+            && let Ok(waited) = timeout(IDLE, self.transport.wait(after)).await
+        {
+            waited?;
         }
+        Ok(page)
+    }
+
+    /// Reads on after `after`, for everybody; `None` when there is nothing.
+    async fn read(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
         let page = self.transport.read(after, PAGE).await?;
         let page = page
             .into_iter()
             .map(|record| Ok(Arc::new(Fed::new(record)?)))
             .collect::<Result<Vec<_>, DecodeError>>()?;
         self.recent().push(after, &page);
-        Ok(page)
+        for risen in page.iter().map(|fed| fed.partition).collect::<BTreeSet<_>>() {
+            self.risen[usize::from(risen)].notify_waiters();
+        }
+        Ok(Page::of(partition, page.iter()))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Page {
+    fn of<'a>(
+        partition: u16,
+        commits: impl DoubleEndedIterator<Item = &'a Arc<Fed>> + Clone,
+    ) -> Option<Self> {
+        let end = commits.clone().next_back()?.last;
+        let commits = commits.filter(|fed| fed.partition == partition).cloned().collect();
+        Some(Self { commits, end })
     }
 }
 
@@ -96,12 +173,17 @@ impl Recent {
         self.commits.back().map_or(self.start, |fed| fed.last.position)
     }
 
-    fn after(&self, after: Position) -> Vec<Arc<Fed>> {
+    /// What is here after `after`, as far as `partition` wants to know.
+    fn after(&self, partition: u16, after: Position) -> Sight {
+        if after >= self.end() {
+            return Sight::End;
+        }
         if after < self.start {
-            return Vec::new();
+            return Sight::Behind;
         }
         let first = self.commits.partition_point(|fed| fed.last.position <= after);
-        self.commits.range(first..).take(PAGE).cloned().collect()
+        let page = Page::of(partition, self.commits.range(first..).take(PAGE));
+        page.map_or(Sight::End, Sight::Page)
     }
 
     /// Takes in what follows `after`, unless it is from far back: who catches up must not make the others read
@@ -140,8 +222,11 @@ mod tests {
         positions.into_iter().map(fed).collect()
     }
 
-    fn positions(page: &[Arc<Fed>]) -> Vec<Position> {
-        page.iter().map(|fed| fed.last.position).collect()
+    fn positions(recent: &Recent, after: Position) -> Vec<Position> {
+        match recent.after(0, after) {
+            Sight::Page(page) => page.commits.iter().map(|fed| fed.last.position).collect(),
+            Sight::Behind | Sight::End => Vec::new(),
+        }
     }
 
     #[test]
@@ -149,15 +234,24 @@ mod tests {
         let mut recent = Recent::default();
         recent.push(0, &page(1..=3, 10));
         recent.push(3, &page(4..=5, 10));
-        assert_eq!(positions(&recent.after(0)), [1, 2, 3, 4, 5]);
-        assert_eq!(positions(&recent.after(4)), [5]);
+        assert_eq!(positions(&recent, 0), [1, 2, 3, 4, 5]);
+        assert_eq!(positions(&recent, 4), [5]);
         // Somebody far behind changes nothing.
         recent.push(1, &page(2..=3, 10));
-        assert_eq!(positions(&recent.after(3)), [4, 5]);
+        assert_eq!(positions(&recent, 3), [4, 5]);
         // Somebody far ahead begins anew, and nobody reads across the gap.
         recent.push(100, &page(101..=102, 10));
-        assert!(recent.after(5).is_empty());
-        assert_eq!(positions(&recent.after(100)), [101, 102]);
+        assert!(matches!(recent.after(0, 5), Sight::Behind));
+        assert_eq!(positions(&recent, 100), [101, 102]);
+    }
+
+    #[test]
+    fn other_partitions_go_by() {
+        let mut recent = Recent::default();
+        recent.push(0, &page(1..=3, 10));
+        let Sight::Page(page) = recent.after(7, 1) else { panic!("there is something") };
+        assert_eq!((page.commits.len(), page.end.position), (0, 3));
+        assert!(matches!(recent.after(7, 3), Sight::End));
     }
 
     #[test]
@@ -165,9 +259,9 @@ mod tests {
         let mut recent = Recent::default();
         recent.push(0, &page(1..=20, 1 << 20));
         assert!(recent.bytes <= RECENT_BYTES);
-        assert!(recent.after(0).is_empty());
+        assert!(matches!(recent.after(0, 0), Sight::Behind));
         let first = recent.start;
-        assert_eq!(positions(&recent.after(first)).first(), Some(&(first + 1)));
+        assert_eq!(positions(&recent, first).first(), Some(&(first + 1)));
         assert_eq!(recent.end(), 20);
     }
 }

@@ -71,9 +71,9 @@ impl Lanes {
         self.window.len()
     }
 
-    /// Takes in a commit that has nothing for the handler.
-    pub(super) fn pass(&mut self, fed: &Fed) {
-        self.window.push_back(Pending { last: fed.last, open: 0 });
+    /// Takes in that there is nothing for the handler up to `last`.
+    pub(super) fn pass(&mut self, last: Checkpoint) {
+        self.window.push_back(Pending { last, open: 0 });
         self.settle();
     }
 
@@ -92,12 +92,12 @@ impl Lanes {
             .filter(|&i| self.types.iter().any(|ty| ty.name == commit.events[i].name))
             .collect();
         if wanted.is_empty() {
-            self.pass(fed);
+            self.pass(fed.last);
             return Ok(None);
         }
         let stream = commit.stream_id()?;
         if is_parked(&stream) {
-            self.pass(fed);
+            self.pass(fed.last);
             return Ok(Some(stream));
         }
         let number = self.first + self.window.len() as u64;

@@ -1,8 +1,13 @@
 //! The runner of one handler on one partition.
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::{pending, ready},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::future::OptionFuture;
+use futures_util::{FutureExt, future::OptionFuture};
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
@@ -11,12 +16,12 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Checkpoint, EventHandler, WorkState,
-    feed::Fed,
+    feed::{Fed, Page},
     lanes::{Delivery, Lanes},
+    task::{Ended, Failure, Task, deliver, drain},
 };
 use crate::{
-    DeadLetter, DeadLetterStatus, DecodeError, Error, Position, ReadModel, StoreError, StreamId,
-    Version,
+    DeadLetterStatus, DecodeError, Error, Position, ReadModel, StoreError, StreamId,
     cluster::{Held, Over},
     parked::{EventParked, HandlerTaken, Letters, ParkedStream, ParkingEvent, StreamReleased},
     retry::Backoff,
@@ -27,9 +32,6 @@ use crate::{
 
 /// How many commits a runner has in hand at most.
 const WINDOW: usize = 1024;
-
-/// How many commits of a parked stream are read at once.
-const PAGE: usize = 256;
 
 /// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
@@ -43,24 +45,6 @@ pub(crate) struct Runner {
     pub(crate) partition: u16,
     pub(crate) state: Arc<WorkState>,
     pub(crate) shutdown: CancellationToken,
-}
-
-/// How a delivery, or the drain of a parked stream, ended.
-enum Ended {
-    Handled(Delivery),
-    Failed(Delivery, Failure),
-    Drained(StreamId, Position),
-    /// An event of the parked stream failed again.
-    StillFailing(Delivery, Failure),
-    /// The log could not be read.
-    Undrained(StreamId),
-    /// The work is over.
-    Cancelled,
-}
-
-struct Failure {
-    attempts: u32,
-    error: String,
 }
 
 /// A parked stream.
@@ -231,8 +215,13 @@ impl Runner {
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
                 Some(page) = OptionFuture::from(reading.as_mut()) => {
                     reading = None;
-                    for fed in &page.map_err(|error| Error::misuse(error.to_string()))?? {
+                    let page = page.map_err(|error| Error::misuse(error.to_string()))??;
+                    for fed in &page.commits {
                         self.push(progress, fed)?;
+                    }
+                    if progress.cursor < page.end.position {
+                        progress.cursor = page.end.position;
+                        progress.lanes.pass(page.end);
                     }
                     progress.save_within(CHECKPOINT_IDLE);
                 }
@@ -250,16 +239,29 @@ impl Runner {
 
     /// Reads in a task of its own: whatever else this runner has to do meanwhile neither ends the read nor keeps
     /// those waiting who want the same.
-    fn read_after(&self, cursor: Position) -> AbortOnDropHandle<Result<Vec<Arc<Fed>>, Error>> {
-        let runtime = self.runtime.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move { runtime.feed.next(cursor).await }))
+    fn read_after(&self, cursor: Position) -> AbortOnDropHandle<Result<Page, Error>> {
+        let (runtime, partition) = (self.runtime.clone(), self.partition);
+        AbortOnDropHandle::new(tokio::spawn(
+            async move { runtime.feed.next(partition, cursor).await },
+        ))
     }
 
+    /// Begins as many deliveries as may be under way. One that has nothing to wait for ends at once, and costs no task.
     fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
         while running.len() < self.runtime.delivery.concurrency {
             let Some(delivery) = progress.lanes.next() else { break };
-            running.spawn(deliver(self.task(progress), delivery));
+            let mut delivering = Box::pin(deliver(self.task(progress), delivery));
+            match (&mut delivering).now_or_never() {
+                Some(Ended::Handled(delivery)) => Self::handled(progress, &delivery),
+                Some(ended) => drop(running.spawn(ready(ended))),
+                None => drop(running.spawn(delivering)),
+            }
         }
+    }
+
+    fn handled(progress: &mut Progress, delivery: &Delivery) {
+        progress.lanes.finish(delivery);
+        progress.save_within(CHECKPOINT_EVERY);
     }
 
     /// Finishes what is out and what lies below it in the log, so that a checkpoint can cover all that was handled,
@@ -288,10 +290,6 @@ impl Runner {
     fn push(&self, progress: &mut Progress, fed: &Arc<Fed>) -> Result<(), Error> {
         let from = progress.cursor + 1;
         progress.cursor = fed.last.position;
-        if fed.partition != self.partition {
-            progress.lanes.pass(fed);
-            return Ok(());
-        }
         let parked = &progress.parked;
         let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
         if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
@@ -310,10 +308,7 @@ impl Runner {
 
     async fn take_in(&self, progress: &mut Progress, ended: Ended) -> Result<(), Error> {
         match ended {
-            Ended::Handled(delivery) => {
-                progress.lanes.finish(&delivery);
-                progress.save_within(CHECKPOINT_EVERY);
-            }
+            Ended::Handled(delivery) => Self::handled(progress, &delivery),
             Ended::Failed(delivery, failure) => {
                 // Only once the letter is in the log may the checkpoint pass the event.
                 self.park(progress, &delivery, &failure).await?;
@@ -450,107 +445,5 @@ impl Runner {
         };
         progress.held.save(done).await?;
         Ok(())
-    }
-}
-
-/// What a task needs to run the handler.
-#[derive(Clone)]
-struct Task {
-    runtime: Arc<Runtime>,
-    handler: Arc<dyn EventHandler>,
-    stop: CancellationToken,
-}
-
-async fn deliver(task: Task, delivery: Delivery) -> Ended {
-    match task.attempt(&delivery).await {
-        Some(Ok(())) => Ended::Handled(delivery),
-        Some(Err(failure)) => Ended::Failed(delivery, failure),
-        None => Ended::Cancelled,
-    }
-}
-
-/// Delivers what is parked of `stream`, in order: from version `from` and above position `after`, up to
-/// position `to`.
-async fn drain(
-    task: Task,
-    stream: StreamId,
-    from: Version,
-    after: Position,
-    to: Position,
-) -> Ended {
-    match task.drain(&stream, from, after, to).await {
-        Ok(ended) => ended,
-        Err(error) => {
-            tracing::warn!(handler = task.handler.name(), %stream, %error, "a drain is tried again");
-            tokio::select! {
-                () = task.stop.cancelled() => Ended::Cancelled,
-                () = sleep(Duration::from_secs(1)) => Ended::Undrained(stream),
-            }
-        }
-    }
-}
-
-impl Task {
-    /// Tries an event until it is handled or has failed too often; `None` when the work is over.
-    async fn attempt(&self, delivery: &Delivery) -> Option<Result<(), Failure>> {
-        let (record, index) = (&delivery.fed.record, delivery.index);
-        let settings = self.runtime.delivery;
-        let mut backoff = Backoff::new(settings.first_delay, settings.longest_delay);
-        for attempt in 1.. {
-            let outcome = self.handler.handle(&self.runtime, record, index, attempt).await;
-            let Err(error) = outcome else { return Some(Ok(())) };
-            let handler = self.handler.name();
-            metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
-            tracing::warn!(handler, position = delivery.position(), attempt, %error, "an event handler failed");
-            if attempt >= settings.attempts {
-                return Some(Err(Failure { attempts: attempt, error: error.to_string() }));
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = sleep(backoff.next_delay()) => {}
-            }
-        }
-        None
-    }
-
-    async fn drain(
-        &self,
-        stream: &StreamId,
-        from: Version,
-        after: Position,
-        to: Position,
-    ) -> Result<Ended, Error> {
-        let mut lanes = Lanes::new(self.handler.types());
-        let mut next = from;
-        loop {
-            let page = self.runtime.store().read_stream(stream, next, PAGE).await?;
-            if page.is_empty() {
-                return Ok(Ended::Drained(stream.clone(), to));
-            }
-            for record in page {
-                let commit = record.commit().map_err(DecodeError::from)?;
-                next = commit.last_version() + 1;
-                let skip = from.saturating_sub(commit.first_version);
-                let start = (record.position + skip).max(after + 1);
-                lanes.push(&Arc::new(Fed::new(record)?), start, |_| false)?;
-                while let Some(delivery) = lanes.next() {
-                    if delivery.position() > to {
-                        return Ok(Ended::Drained(stream.clone(), to));
-                    }
-                    match self.attempt(&delivery).await {
-                        None => return Ok(Ended::Cancelled),
-                        Some(Ok(())) => lanes.finish(&delivery),
-                        Some(Err(failure)) => return Ok(Ended::StillFailing(delivery, failure)),
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl DeadLetter {
-    /// Whether somebody acted on it and its handler has not finished yet.
-    pub fn is_in_progress(&self) -> bool {
-        self.status != DeadLetterStatus::Parked
     }
 }

@@ -2,11 +2,15 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    hash::BuildHasher,
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use tokio::sync::watch;
+use foldhash::fast::RandomState;
+use tokio::sync::Notify;
 
 use super::StoreError;
 use crate::{Position, StreamId, Version};
@@ -21,13 +25,17 @@ const PART: usize = 8192;
 /// The index of a log without gaps, whose first position is 1. `T` is a commit's frame, or where it is.
 pub(super) struct Index<T> {
     /// Which commits each stream has, by hash of the stream. Locked before `log`.
-    shards: Vec<Mutex<HashMap<StreamId, Stream>>>,
+    shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     /// All commits in order.
     log: RwLock<Log<T>>,
     /// The position of the last event; written under the lock of `log`.
-    head: watch::Sender<Position>,
+    head: AtomicU64,
+    /// Told whenever `head` has risen.
+    risen: Notify,
 }
+
+type Shard = HashMap<StreamId, Stream, RandomState>;
 
 /// A commit in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +96,14 @@ impl<T: Clone> Index<T> {
     pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             log: RwLock::new(Log { head: 0, parts: Vec::new() }),
-            head: watch::Sender::new(0),
+            head: AtomicU64::new(0),
+            risen: Notify::new(),
         }
     }
 
-    fn shard(&self, stream: &StreamId) -> MutexGuard<'_, HashMap<StreamId, Stream>> {
+    fn shard(&self, stream: &StreamId) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(stream);
         let shard = usize::try_from(hash % SHARDS as u64).expect("less than SHARDS");
         // Nothing under these locks can panic half-way, so a poisoned one still holds whole commits.
@@ -117,24 +126,26 @@ impl<T: Clone> Index<T> {
     ) -> Result<Position, Version> {
         assert!(events > 0, "a commit has at least one event");
         let mut shard = self.shard(stream);
-        let actual = shard.get(stream).map_or(0, |stream| stream.version);
-        if actual != version {
-            return Err(actual);
+        let known = match shard.get_mut(stream) {
+            Some(known) => known,
+            None if version == 0 => shard.entry(stream.clone()).or_default(),
+            None => return Err(0),
+        };
+        if known.version != version {
+            return Err(known.version);
         }
         let (at, position) = {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
             let (at, position) = (log.len(), log.head + 1);
             log.push(Entry { position, value });
             log.head += events as u64;
-            self.head.send_replace(log.head);
+            self.head.store(log.head, Ordering::Release);
             (at, position)
         };
-        let known = match shard.get_mut(stream) {
-            Some(known) => known,
-            None => shard.entry(stream.clone()).or_default(),
-        };
-        known.commits.push((actual + 1, at));
+        known.commits.push((version + 1, at));
         known.version += events as u64;
+        drop(shard);
+        self.risen.notify_waiters();
         Ok(position)
     }
 
@@ -165,22 +176,23 @@ impl<T: Clone> Index<T> {
     }
 
     pub(super) fn head(&self) -> Position {
-        *self.head.borrow()
+        self.head.load(Ordering::Acquire)
     }
 
     pub(super) async fn wait(&self, after: Position) -> Result<(), StoreError> {
-        let mut head = self.head.subscribe();
-        head.wait_for(|head| *head > after)
-            .await
-            .map_err(|_| StoreError::unavailable("the store was closed"))?;
-        Ok(())
+        loop {
+            let risen = self.risen.notified();
+            if self.head() > after {
+                return Ok(());
+            }
+            risen.await;
+        }
     }
 
     /// How many streams and commits there are.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let lock = |shard: &Mutex<HashMap<_, _>>| {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).len()
-        };
+        let lock =
+            |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
         let commits = self.log.read().unwrap_or_else(PoisonError::into_inner).len();
         (self.shards.iter().map(lock).sum(), commits)
     }
