@@ -3,19 +3,16 @@
 //! `axum::serve` sets no timer, so that a client that sends half a header holds its connection for
 //! ever; this loop sets every limit.
 
-use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderValue, header::CONNECTION},
-    middleware::map_response,
-    response::Response,
+    http::{HeaderValue, Request, header::CONNECTION},
 };
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use tokio::{
     net::TcpListener,
@@ -23,6 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use tower_service::Service;
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -47,14 +45,8 @@ pub async fn serve(
     stop: CancellationToken,
     drain: Duration,
 ) {
-    let stopping = stop.clone();
-    let router = router.layer(map_response(move |mut response: Response| {
-        if stopping.is_cancelled() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        ready(response)
-    }));
-    let server = Server { listener, router, places: Arc::new(Semaphore::new(CONNECTIONS)) };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let server = Server { listener, router, places, stop: stop.clone() };
     let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
@@ -81,6 +73,7 @@ struct Server {
     listener: TcpListener,
     router: Router,
     places: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Server {
@@ -101,7 +94,18 @@ impl Server {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY can't be set");
             }
-            let service = TowerToHyperService::new(self.router.clone());
+            let (router, stop) = (self.router.clone(), Arc::new(self.stop.clone()));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (answer, stop) = (router.clone().call(request), stop.clone());
+                async move {
+                    let mut response = answer.await?;
+                    if stop.is_cancelled() {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
+            });
             let connection =
                 connections.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {

@@ -127,3 +127,22 @@ async fn bodies_of_a_mebibyte_are_refused_and_not_kept() {
     let made = server.post("/orders", &order("c")).send().await.unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
 }
+
+#[tokio::test]
+async fn the_metrics_do_not_grow_with_what_strangers_send() {
+    let server = Server::start(&[]).await;
+    let http = reqwest::Client::new();
+    for n in 0..5 {
+        let method = reqwest::Method::from_bytes(format!("MADE-UP-{n}").as_bytes()).unwrap();
+        let path = format!("{}/nowhere-{n}", server.url);
+        assert_eq!(http.request(method, path).send().await.unwrap().status(), 404);
+    }
+    let metrics = http.get(format!("{}/metrics", server.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let count = |line: &&str| line.starts_with("http_request_seconds_count");
+    let lines: Vec<_> = metrics.lines().filter(count).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["method=\"other\"", "route=\"none\"", "status=\"404\"", " 5"] {
+        assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
+    }
+}

@@ -1,5 +1,7 @@
 //! `/dead-letters`: events that a handler gave up on.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
@@ -44,7 +46,7 @@ fn letter_json(letter: &DeadLetter) -> Value {
 }
 
 pub(super) async fn list(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -55,7 +57,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn retry(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
 ) -> Result<Response, Problem> {
@@ -66,7 +68,7 @@ pub(super) async fn retry(
 }
 
 pub(super) async fn remove(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     body: Json<ReasonBody>,

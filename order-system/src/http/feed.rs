@@ -1,6 +1,8 @@
 //! `GET /events`: the log as it grows, as server-sent events
 //! ([WHATWG HTML, 9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)).
 
+use std::sync::Arc;
+
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
@@ -27,7 +29,7 @@ use crate::domain::{events::OrderEvent, order::Order};
 const PAGE: usize = 256;
 
 pub(super) async fn events(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -41,8 +43,8 @@ pub(super) async fn events(
         })?),
     };
     let feed = Feed {
-        catga: app.catga,
-        draining: app.draining,
+        catga: app.catga.clone(),
+        draining: app.draining.clone(),
         after: last.or(from).unwrap_or(0),
         ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
     };

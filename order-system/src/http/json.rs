@@ -117,6 +117,15 @@ fn items(items: &[Item]) -> Vec<ItemJson<'_>> {
         .collect()
 }
 
+/// The answer to a new order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreatedJson<'a> {
+    pub(super) order_id: &'a str,
+    pub(super) total: Box<RawValue>,
+    pub(super) created_at: String,
+}
+
 /// An order as clients see it; what has not happened is left out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

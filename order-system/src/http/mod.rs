@@ -8,17 +8,22 @@ mod problem;
 mod request;
 mod system;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
-    http::{HeaderValue, StatusCode, header},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use catga::{Catga, Timestamp};
+use metrics::Histogram;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -29,7 +34,7 @@ use self::problem::Problem;
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// What request handlers share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct App {
     /// The running program.
     pub catga: Catga,
@@ -84,24 +89,72 @@ pub fn router(app: App) -> Router {
             let detail = "this path does not take this method; the header Allow says which";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
-        .layer(middleware::from_fn(observe))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .with_state(app)
+        // As one layer: each that is added by itself costs every request an allocation and a copy.
+        .layer((
+            CatchPanicLayer::custom(problem::panicked),
+            middleware::from_fn_with_state(Arc::default(), observe),
+        ))
+        .with_state(Arc::new(app))
+}
+
+/// The histograms of requests. They are made as they are needed, and kept: to find one by its labels costs more than
+/// all else that a request needs here.
+#[derive(Default)]
+struct Timers {
+    by_route: RwLock<HashMap<Box<str>, Vec<Timer>>>,
+}
+
+/// That of one route's requests with this method and this answer.
+struct Timer {
+    method: &'static str,
+    status: StatusCode,
+    histogram: Histogram,
+}
+
+impl Timers {
+    fn get(&self, route: &str, method: &Method, status: StatusCode) -> Histogram {
+        let method = known(method);
+        if let Some(timers) =
+            self.by_route.read().unwrap_or_else(PoisonError::into_inner).get(route)
+            && let Some(timer) = timers.iter().find(|t| (t.method, t.status) == (method, status))
+        {
+            return timer.histogram.clone();
+        }
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.as_u16().to_string()),
+        ];
+        let histogram = metrics::histogram!("http_request_seconds", &labels);
+        let timer = Timer { method, status, histogram: histogram.clone() };
+        let mut by_route = self.by_route.write().unwrap_or_else(PoisonError::into_inner);
+        by_route.entry(route.into()).or_default().push(timer);
+        histogram
+    }
+}
+
+/// The method, if it is one that clients use: anything is well-formed as a method, and each label lives for ever.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// Counts and times every request by its route, and tells browsers not to guess content types.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(State(timers): State<Arc<Timers>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let mut response = next.run(request).await;
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route),
-        ("status", response.status().as_u16().to_string()),
-    ];
-    metrics::histogram!("http_request_seconds", &labels).record(start.elapsed());
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    timers.get(route, &method, response.status()).record(start.elapsed());
     let no_sniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
     response

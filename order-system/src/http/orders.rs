@@ -1,17 +1,20 @@
 //! `/orders` and all below it.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use catga::{Command, Done, Handled, Metadata, Position, Version};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     App,
-    json::{CreateBody, EventJson, OrderJson, PayBody, ReasonBody, ShipBody, exact, time},
+    json::{
+        CreateBody, CreatedJson, EventJson, OrderJson, PayBody, ReasonBody, ShipBody, exact, time,
+    },
     json_response,
     problem::Problem,
     request::{self, Json, Params, is_unchanged, number, order_id},
@@ -34,7 +37,7 @@ fn parse_id(id: Id) -> Result<String, Problem> {
 }
 
 pub(super) async fn create(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
     body: Json<CreateBody>,
@@ -49,11 +52,11 @@ pub(super) async fn create(
     let command = body.required()?.into_command(id.to_string())?;
     let done = app.catga.execute(command, &metadata).await?;
     let created = &done.output;
-    let answer = json!({
-        "orderId": created.order_id,
-        "total": exact(created.total),
-        "createdAt": time(created.created_at),
-    });
+    let answer = CreatedJson {
+        order_id: &created.order_id,
+        total: exact(created.total),
+        created_at: time(created.created_at),
+    };
     let location = format!("/orders/{}", created.order_id);
     let mut response = command_response(StatusCode::CREATED, &done, &answer);
     response.headers_mut().insert(header::LOCATION, ascii(&location));
@@ -61,7 +64,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn pay(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -73,7 +76,7 @@ pub(super) async fn pay(
 }
 
 pub(super) async fn ship(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -85,7 +88,7 @@ pub(super) async fn ship(
 }
 
 pub(super) async fn deliver(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -94,7 +97,7 @@ pub(super) async fn deliver(
 }
 
 pub(super) async fn cancel(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -139,7 +142,7 @@ fn command_response<T>(
 }
 
 pub(super) async fn get(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -173,7 +176,7 @@ pub(super) async fn get(
 }
 
 pub(super) async fn history(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     id: Id,
     params: Params,
     headers: HeaderMap,
@@ -199,7 +202,7 @@ pub(super) async fn history(
 }
 
 pub(super) async fn list(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

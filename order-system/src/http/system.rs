@@ -1,5 +1,7 @@
 //! What the node says about itself.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -22,7 +24,7 @@ fn now() -> String {
 }
 
 pub(super) async fn info(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -47,7 +49,10 @@ pub(super) async fn info(
     ))
 }
 
-pub(super) async fn health(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+pub(super) async fn health(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let health = app.catga.health().await;
     Ok(health_response(&health, is_healthy(&health)))
@@ -58,7 +63,10 @@ pub(super) async fn live(params: Params) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() })))
 }
 
-pub(super) async fn ready(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+pub(super) async fn ready(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     if app.draining.is_cancelled() {
         let body =
@@ -122,7 +130,7 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
 }
 
 pub(super) async fn stats(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -144,7 +152,10 @@ pub(super) async fn stats(
     ))
 }
 
-pub(super) async fn metrics(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     app.catga.observe().await;
     app.metrics.run_upkeep();
@@ -167,7 +178,10 @@ pub(super) async fn docs(params: Params) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response())
 }
 
-pub(super) async fn cluster(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+pub(super) async fn cluster(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let health = app.catga.health().await;
     let handlers: Vec<_> = health
