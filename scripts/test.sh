@@ -32,6 +32,8 @@ tools() {
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v nats-server >/dev/null || missing+=(nats-server)
   command -v fusermount3 >/dev/null || missing+=(fuse3)
+  # For the consumer in docs/cluster.md.
+  /usr/bin/python3 -c 'import redis' 2>/dev/null || missing+=(python3-redis)
   [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}" || return
   NATS_SERVER_NEWEST=$(scripts/nats-server.sh) || return
   export NATS_SERVER_NEWEST

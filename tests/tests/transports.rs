@@ -1,6 +1,6 @@
 //! The topics on real servers: brought from every store, and brought again when a server lost them.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use catga::{
     Append, Commit, EventFrame, EventId, EventStore, FileStore, MemoryStore, NatsOptions,
@@ -8,11 +8,15 @@ use catga::{
     Transport, conformance, partition,
 };
 use catga_tests::{
-    eventually,
+    Server, eventually,
     nats::{NatsServer, Version},
     redis::RedisServer,
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 
 async fn on_redis(server: &RedisServer) -> Arc<RedisTransport> {
     Arc::new(RedisTransport::connect(RedisOptions::new(server.address())).await.unwrap())
@@ -149,5 +153,33 @@ async fn other_services_find_each_stream_in_its_partition() {
     for (partition, length) in lengths.iter().enumerate() {
         let answer = redis.command(&format!("XLEN {{catga}}:topic:{partition}")).await;
         assert_eq!(answer, format!(":{length}"));
+    }
+}
+
+/// The consumer in docs/cluster.md, as it stands there, but for the server's port.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consumer_in_the_documentation_reads_the_topic() {
+    let page = include_str!("../../docs/cluster.md");
+    let code = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let redis = RedisServer::start().await;
+    let code = code.replace("redis.Redis()", &format!("redis.Redis(port={})", redis.port));
+    assert!(code.contains("port="), "it connects to Redis");
+    let flags = ["--transport", "redis", "--redis", &redis.address()];
+    let service = Server::start(&flags).await;
+    let id = service.create("c").await;
+    service.step(&id, "pay").await;
+    // Debian's Python, which has Debian's packages, whatever else is on the path.
+    let mut consumer = Command::new("/usr/bin/python3")
+        .args(["-u", "-c", &code])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python3 with its redis is needed: apt-get install python3-redis");
+    let mut lines = BufReader::new(consumer.stdout.take().unwrap()).lines();
+    for version in 1..=2 {
+        let line = timeout(Duration::from_secs(10), lines.next_line()).await;
+        let line = line.expect("it reads in time").unwrap().unwrap_or_default();
+        let wanted = format!("order/{id} from version {version}");
+        assert!(line.ends_with(&wanted), "{line}: install python3-redis if it could not start");
     }
 }
