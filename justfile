@@ -83,6 +83,11 @@ bench *programs:
 bench-full *programs:
     CATGA_BENCH=full scripts/bench.sh {{programs}}
 
+# Write the tables of docs/benchmarks.md from the last runs
+[group('measure')]
+bench-report:
+    cargo run --release --package catga-bench --bin report
+
 # Measure how long a start takes on a large log, on each store
 [group('measure')]
 bench-restart orders='1000000':
