@@ -11,9 +11,10 @@ use catga_tests::{
     Server, binary, eventually, order,
     redis::{DURABLE, RedisServer, free_port},
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::{StatusCode, header::RETRY_AFTER};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
@@ -305,4 +306,40 @@ async fn tls_is_checked() {
             assert_eq!(code, Some(1), "{text}");
         }
     }
+}
+
+/// 600 orders while the store stands still: 512 wait for it, and the others are told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_turned_away_at_once() {
+    let redis = RedisServer::start().await;
+    let server = start(&redis.address()).await;
+    let http = reqwest::Client::new();
+    redis.pause().await;
+    let mut posts: FuturesUnordered<_> = (0..600)
+        .map(|n| {
+            let post = http.post(format!("{}/orders", server.url)).json(&order(&format!("c{n}")));
+            async move { post.send().await.unwrap() }
+        })
+        .collect();
+    for _ in 0..600 - 512 {
+        let answer = timeout(Duration::from_secs(4), posts.next()).await;
+        let answer = answer.expect("it is turned away at once").unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "overloaded", "{problem}");
+    }
+    for path in ["/health/live", "/metrics"] {
+        let answer = http.get(format!("{}{path}", server.url)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    redis.resume().await;
+    while let Some(answer) = posts.next().await {
+        assert_eq!(answer.status(), StatusCode::CREATED);
+    }
+    assert_eq!(
+        server.json("/stats").await["totalOrders"],
+        512,
+        "nothing was done about the others"
+    );
 }

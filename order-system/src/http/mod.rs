@@ -25,6 +25,7 @@ use axum::{
 use catga::{Catga, Timestamp};
 use metrics::Histogram;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -92,9 +93,25 @@ pub fn router(app: App) -> Router {
         // As one layer: each that is added by itself costs every request an allocation and a copy.
         .layer((
             CatchPanicLayer::custom(problem::panicked),
-            middleware::from_fn_with_state(Arc::default(), observe),
+            middleware::from_fn_with_state(Arc::new(Gate::new()), pass),
         ))
         .with_state(Arc::new(app))
+}
+
+/// How many requests about orders are worked on at once. More than this only wait longer: on every store, the most
+/// commands a second are reached with half as many.
+const IN_FLIGHT: usize = 512;
+
+/// What all requests go through.
+struct Gate {
+    timers: Timers,
+    places: Semaphore,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self { timers: Timers::default(), places: Semaphore::new(IN_FLIGHT) }
+    }
 }
 
 /// The histograms of requests. They are made as they are needed, and kept: to find one by its labels costs more than
@@ -147,14 +164,27 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Counts and times every request by its route, and tells browsers not to guess content types.
-async fn observe(State(timers): State<Arc<Timers>>, request: Request, next: Next) -> Response {
+/// Whether requests to this route can pile up behind a slow store. Health, metrics and the cluster's state are asked for
+/// most when they do.
+fn is_bounded(route: &str) -> bool {
+    ["/orders", "/stats", "/dead-letters"].iter().any(|bounded| route.starts_with(bounded))
+}
+
+/// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
+/// types.
+async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    let mut response = next.run(request).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    timers.get(route, &method, response.status()).record(start.elapsed());
+    let method = request.method().clone();
+    let place = is_bounded(route).then(|| gate.places.try_acquire());
+    let mut response = match &place {
+        Some(Err(_)) => Problem::overloaded().into_response(),
+        // The place is kept until there is an answer.
+        Some(Ok(_)) | None => next.run(request).await,
+    };
+    drop(place);
+    gate.timers.get(route, &method, response.status()).record(start.elapsed());
     let no_sniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
     response

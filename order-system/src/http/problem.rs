@@ -39,6 +39,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
 
+    pub(super) fn overloaded() -> Self {
+        let detail = "too many requests are being worked on; nothing was done about this one";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
     fn internal() -> Self {
         let detail = "the request could not be handled; the log of the service says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
