@@ -143,7 +143,11 @@ impl NatsServer {
         eventually(|| async {
             // JetStream is ready when the monitoring says that the server is healthy.
             let answer = http_get(&monitor, "/healthz").await.map_err(|e| e.to_string())?;
-            if answer.contains("\"ok\"") { Ok(()) } else { Err(answer) }
+            if !answer.contains("\"ok\"") {
+                return Err(answer);
+            }
+            // It may say so before it listens to clients.
+            TcpStream::connect(("127.0.0.1", self.port)).await.map_err(|error| error.to_string())
         })
         .await;
     }
