@@ -3,8 +3,9 @@
 //! server.
 
 use std::{
+    collections::BTreeMap,
+    io,
     net::SocketAddr,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -12,20 +13,39 @@ use futures_util::future::try_join_all;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::sleep,
 };
 
 /// What came of a load.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Answers a second.
+    /// Answers a second, without those that turned a client away.
     pub rate: f64,
-    /// How long each took, shortest first.
+    /// How long each took that was not turned away, shortest first.
     pub latencies: Vec<Duration>,
+    /// How long each took that was, shortest first.
+    pub refusals: Vec<Duration>,
     /// How many were answered with each status.
     pub statuses: Vec<(u16, usize)>,
 }
 
 impl Load {
+    fn new(answers: Vec<(Duration, u16)>, time: Duration) -> Self {
+        let mut statuses = BTreeMap::<u16, usize>::new();
+        for (_, status) in &answers {
+            *statuses.entry(*status).or_default() += 1;
+        }
+        let (refusals, latencies): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(_, status)| *status == 503);
+        let [latencies, refusals] = [latencies, refusals].map(|answers| {
+            let mut times: Vec<_> = answers.into_iter().map(|(time, _)| time).collect();
+            times.sort_unstable();
+            times
+        });
+        let rate = crate::float(latencies.len()) / time.as_secs_f64();
+        Self { rate, latencies, refusals, statuses: statuses.into_iter().collect() }
+    }
+
     /// What all but one in a hundred took, in nanoseconds.
     pub fn p99(&self) -> f64 {
         self.latencies[self.latencies.len() * 99 / 100].as_secs_f64() * 1e9
@@ -57,49 +77,79 @@ pub async fn send(
     connections: usize,
     requests: &[Vec<u8>],
     seen: impl Fn(usize, u16, &[u8]) + Sync,
-) -> std::io::Result<Load> {
-    let latencies = Mutex::new(Vec::with_capacity(requests.len()));
-    let statuses = Mutex::new(std::collections::BTreeMap::<u16, usize>::new());
-    let mut streams = Vec::new();
-    for _ in 0..connections {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        streams.push(stream);
-    }
+) -> io::Result<Load> {
     let begin = Instant::now();
-    try_join_all(streams.into_iter().enumerate().map(|(connection, mut stream)| {
-        let (latencies, statuses, seen) = (&latencies, &statuses, &seen);
+    let clients = (0..connections).map(|connection| {
+        let seen = &seen;
         async move {
-            let mut buffer = Vec::with_capacity(8192);
-            let mut own = Vec::new();
+            let mut client = Client::connect(address).await?;
             for (n, request) in requests.iter().enumerate().skip(connection).step_by(connections) {
-                let begin = Instant::now();
-                stream.write_all(request).await?;
-                let (status, body) = answer(&mut stream, &mut buffer).await?;
-                own.push((begin.elapsed(), status));
+                let (status, body) = client.ask(request).await?;
                 seen(n, status, body);
             }
-            for (latency, status) in own {
-                latencies.lock().expect("no panics").push(latency);
-                *statuses.lock().expect("no panics").entry(status).or_default() += 1;
-            }
-            Ok::<_, std::io::Error>(())
+            Ok::<_, io::Error>(client.answers)
         }
-    }))
-    .await?;
-    let rate = crate::float(requests.len()) / begin.elapsed().as_secs_f64();
-    let mut latencies = latencies.into_inner().expect("no panics");
-    latencies.sort_unstable();
-    let statuses = statuses.into_inner().expect("no panics").into_iter().collect();
-    Ok(Load { rate, latencies, statuses })
+    });
+    let answers = try_join_all(clients).await?.concat();
+    Ok(Load::new(answers, begin.elapsed()))
+}
+
+/// Sends `request` again and again over `connections` connections for `time`. One that is turned away (503) waits as long
+/// as `Retry-After` says, a second, and up to another one, so that not all come again at once.
+///
+/// # Errors
+/// As [`send`].
+pub async fn flood(
+    address: SocketAddr,
+    connections: usize,
+    request: &[u8],
+    time: Duration,
+) -> io::Result<Load> {
+    let begin = Instant::now();
+    let clients = (0..connections).map(|connection| async move {
+        let mut client = Client::connect(address).await?;
+        let mut turn = connection;
+        while begin.elapsed() < time {
+            if client.ask(request).await?.0 == 503 {
+                turn = turn * 31 + 7;
+                sleep(Duration::from_millis(1000 + turn as u64 % 1000)).await;
+            }
+        }
+        Ok::<_, io::Error>(client.answers)
+    });
+    let answers = try_join_all(clients).await?.concat();
+    // Who waits when the time is over does nothing any more.
+    Ok(Load::new(answers, time))
+}
+
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    answers: Vec<(Duration, u16)>,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(8192), answers: Vec::new() })
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> io::Result<(u16, &[u8])> {
+        let begin = Instant::now();
+        self.stream.write_all(request).await?;
+        let (status, body) = answer(&mut self.stream, &mut self.buffer).await?;
+        self.answers.push((begin.elapsed(), status));
+        Ok((status, body))
+    }
 }
 
 /// Reads one answer, which says how long it is.
 async fn answer<'a>(
     stream: &mut TcpStream,
     buffer: &'a mut Vec<u8>,
-) -> std::io::Result<(u16, &'a [u8])> {
-    let broken = |what: &str| std::io::Error::other(what.to_owned());
+) -> io::Result<(u16, &'a [u8])> {
+    let broken = |what: &str| io::Error::other(what.to_owned());
     buffer.clear();
     let (mut end, mut length) = (None, 0);
     loop {

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let page = Path::new("docs/benchmarks.md");
     let mut text = fs::read_to_string(page)?;
-    for name in ["commands", "http", "file", "redis", "nats", "handlers"] {
+    for name in ["commands", "http", "overload", "file", "redis", "nats", "handlers"] {
         let run = Path::new(&target).join("bench").join(name).with_extension("json");
         let Ok(run) = fs::read_to_string(run) else {
             println!("{name} was not run: its table stays");

@@ -1,0 +1,80 @@
+//! Five times as many clients as order-system works for at once, over as many as give the most commands a second.
+//!
+//! The log is on Redis, which syncs before it answers, so that commands pile up. A client that is turned away comes again
+//! after a second, as it is told to.
+
+use std::{net::SocketAddr, time::Duration};
+
+use catga_bench::{Reach, Rounds, Table, Unit, load, median, rounds};
+use catga_tests::redis::RedisServer;
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// What order-system takes at once (`IN_FLIGHT` in its `http`).
+const IN_FLIGHT: usize = 512;
+
+const TIME: Duration = Duration::from_secs(5);
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Outcome<()> {
+    let redis = RedisServer::start().await;
+    let (service, address) = start(&redis).await?;
+    let about = "POST /orders, log on Redis, `always` (level `power-loss`)";
+    let mut table = Table::new("overload", about);
+    let item = json!({ "productId": "p1", "name": "Pen", "quantity": 2, "price": 49.99 });
+    let body = json!({ "customerId": "c", "items": [item] }).to_string();
+    let request = load::request("POST", "/orders", &body);
+    let (mut rates, mut refusals, mut refused) = (Rounds::new(), Vec::new(), 0);
+    let (mut peaks, mut orders) = (Vec::new(), Vec::new());
+    for _ in 0..rounds(3) {
+        let best = load::flood(address, 256, &request, TIME).await?;
+        assert_eq!(best.count(201), best.latencies.len(), "{:?}", best.statuses);
+        let before = memory(&service)?;
+        let much = load::flood(address, 5 * IN_FLIGHT, &request, TIME).await?;
+        assert_eq!(much.count(201), much.latencies.len(), "{:?}", much.statuses);
+        orders.push(catga_bench::float(much.latencies.len()));
+        rates.push(much.rate, best.rate);
+        refused += much.refusals.len();
+        refusals.extend(much.refusals.iter().map(|time| time.as_secs_f64() * 1e3));
+        peaks.push(memory(&service)? - before);
+    }
+    let what = "2,560 clients, over 256";
+    table.row(what, Unit::PerSecond, &rates, Reach::AtLeast(0.9));
+    table.note("turned away with 503", refused);
+    if !refusals.is_empty() {
+        table.note("told so after, median", format!("{:.1} ms", median(&refusals)));
+    }
+    let more = format!("{:.0} MB for {:.0} orders", median(&peaks), median(&orders));
+    table.note("memory more after it, median of the rounds", more);
+    Ok(())
+}
+
+async fn start(redis: &RedisServer) -> Outcome<(Child, SocketAddr)> {
+    let program = std::env::current_exe()?.with_file_name("order-system");
+    let flags =
+        ["--persistence", "redis", "--redis", &redis.address(), "--port", "0", "--log", "off"];
+    let mut child = Command::new(program)
+        .args(flags)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("it has an output")?).lines();
+    let line = lines.next_line().await?.ok_or("it did not start")?;
+    let address = line.strip_prefix("listening on http://").ok_or("another line")?.parse()?;
+    Ok((child, address))
+}
+
+/// The memory that it has in use, in megabytes.
+fn memory(service: &Child) -> Outcome<f64> {
+    let id = service.id().ok_or("it runs")?;
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("Linux")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes / 1024.0)
+}
