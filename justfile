@@ -93,6 +93,11 @@ bench-report:
 bench-restart orders='1000000':
     scripts/bench-restart.sh {{orders}}
 
+# Count the instructions of a command, and keep the figures that the tests hold them to
+[group('maintain')]
+instructions:
+    scripts/instructions.sh --bless
+
 # Add lines to events.lock for event versions that have none, and rewrite the help and the compile-error texts
 [group('maintain')]
 golden:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole check of the project: what README, `just test` and CI run.
 #
-# It needs Rust, and installs the rest itself: a linker, curl, FUSE and the servers that the tests start from Debian
-# or Ubuntu when they are missing, the newest NATS and the schema checker into target/. A server that such a package
+# It needs Rust, and installs the rest itself: a linker, curl, FUSE, Valgrind, Python's redis and the servers that the
+# tests start from Debian or Ubuntu when they are missing, the newest NATS and the schema checker into target/. A server that such a package
 # starts by itself is not used. Whatever fails, the other steps still run. It ends with a line that counts
 # the tests; a step that fails without a failed test counts as one.
 set -uo pipefail
@@ -32,6 +32,7 @@ tools() {
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v nats-server >/dev/null || missing+=(nats-server)
   command -v fusermount3 >/dev/null || missing+=(fuse3)
+  command -v valgrind >/dev/null || missing+=(valgrind)
   # For the consumer in docs/cluster.md.
   /usr/bin/python3 -c 'import redis' 2>/dev/null || missing+=(python3-redis)
   [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}" || return
@@ -52,6 +53,8 @@ step 'tests and doctests' tests
 step 'documentation' documentation
 step 'the life cycle over HTTP, and every answer against the OpenAPI document' \
   scripts/http-checks.sh "$target/debug/order-system"
+
+step 'instructions per command' scripts/instructions.sh
 
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")

@@ -251,6 +251,15 @@ fn commands(order: &str) -> (Create, Pay, Ship) {
 fn main() {
     let one_thread =
         runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["only", what, n] => {
+            let n = n.parse().expect("a number");
+            return one_thread.block_on(only(what, n)).expect("no errors");
+        }
+        _ => panic!("usage: commands [only send|cycle N]"),
+    }
     let mut two_threads = runtime::Builder::new_multi_thread();
     let two_threads = two_threads.worker_threads(2).enable_all().build().expect("a runtime");
     let about = "level `memory`, tracing off, the default pipeline";
@@ -261,6 +270,22 @@ fn main() {
     one_thread.block_on(long_streams(&mut table)).expect("no errors");
     one_thread.block_on(replay(&mut table)).expect("no errors");
     races(&mut table, &two_threads);
+}
+
+/// So many and nothing else, for `scripts/instructions.sh` to count.
+async fn only(what: &str, n: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let catga = Catga::builder().start().await?;
+    match what {
+        "send" => {
+            for number in 0..n as u64 {
+                assert_eq!(catga.send(Nothing { number }).await?, number);
+            }
+        }
+        "cycle" => drop(cycle(&catga, "only", n).await?),
+        _ => panic!("send or cycle, not {what}"),
+    }
+    catga.shutdown().await;
+    Ok(())
 }
 
 async fn dispatch(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
