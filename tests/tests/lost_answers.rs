@@ -1,6 +1,13 @@
 //! P3 on the stores behind a network: a commit whose answer is lost is in the log once.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use catga::{EventStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
 use catga_tests::{
@@ -16,8 +23,8 @@ async fn proxy_to(port: u16) -> Proxy {
     Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await
 }
 
-/// A thousand appends, while the connection is cut again and again after an append was sent and before its
-/// answer is there.
+/// A thousand appends, and another thousand, until the connection was cut often enough after an append was sent and
+/// before its answer was there.
 async fn lose_answers(
     name: &str,
     proxied: Arc<dyn EventStore>,
@@ -27,20 +34,25 @@ async fn lose_answers(
 ) {
     let (recorder, stop) = (Arc::new(Recorder::new()), Stop::default());
     let plan = Plan { commits: 1000, time: Duration::from_secs(60), ..Plan::default() };
+    let cuts = AtomicUsize::new(0);
     let cutting = async {
-        let mut cuts = 0;
         while !stop.is_now() {
             proxy.cut_replies(pattern, 3, 1);
             sleep(Duration::from_millis(30)).await;
-            cuts += proxy.cuts();
+            cuts.fetch_add(proxy.cuts(), Ordering::Relaxed);
         }
-        cuts
     };
     let load = async {
-        load::append(proxied, &plan, &recorder, &stop).await;
+        for _ in 0..10 {
+            load::append(proxied.clone(), &plan, &recorder, &stop).await;
+            if cuts.load(Ordering::Relaxed) >= 20 {
+                break;
+            }
+        }
         stop.now();
     };
-    let ((), cuts) = tokio::join!(load, cutting);
+    tokio::join!(load, cutting);
+    let cuts = cuts.into_inner();
     let log = load::final_log(&*direct).await;
     let verdict = recorder.history().check(&log);
     println!("{name}, {cuts} answers cut: {verdict}");
