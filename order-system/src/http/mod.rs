@@ -98,8 +98,8 @@ pub fn router(app: App) -> Router {
         .with_state(Arc::new(app))
 }
 
-/// How many requests about orders are worked on at once. More than this only wait longer: on every store, the most
-/// commands a second are reached with half as many.
+/// How many requests about orders are worked on at once. More than this mostly wait longer: half as many come close to
+/// what a store can do.
 const IN_FLIGHT: usize = 512;
 
 /// What all requests go through.
