@@ -3,7 +3,7 @@
 //! Three processes share the machine: the service as people run it, the bare server (this program again), and the
 //! load generator. Rounds alternate. Every answer's status is checked, and at the end the statistics count each order.
 
-use std::{net::SocketAddr, process::Stdio, sync::Mutex};
+use std::{net::SocketAddr, sync::Mutex};
 
 use axum::{
     Json, Router,
@@ -11,14 +11,10 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use catga_bench::{Reach, Rounds, Table, Unit, load, rounds};
+use catga_bench::{Reach, Rounds, Table, Unit, load, rounds, server};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::net::TcpListener;
 
 const CONNECTIONS: usize = 64;
 const REQUESTS: usize = 20_000;
@@ -126,20 +122,6 @@ async fn bare() -> Outcome<()> {
     Ok(())
 }
 
-/// Starts a server, which says first where it listens.
-async fn start(program: std::path::PathBuf, flags: &[&str]) -> Outcome<(Child, SocketAddr)> {
-    let mut child = Command::new(program)
-        .args(flags)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("it has an output")?).lines();
-    let line = lines.next_line().await?.ok_or("it did not start")?;
-    let address = line.strip_prefix("listening on http://").ok_or("another line")?.parse()?;
-    Ok((child, address))
-}
-
 /// The rounds of one kind of request.
 struct Row {
     what: &'static str,
@@ -195,9 +177,9 @@ async fn main() -> Outcome<()> {
         });
         return Ok(servers.await??);
     }
-    let (_bare, bare) = start(own.clone(), &["bare"]).await?;
+    let (_bare, bare) = server::start(&own, &["bare"]).await?;
     let flags = ["--port", "0", "--log", "off"];
-    let (_service, service) = start(own.with_file_name("order-system"), &flags).await?;
+    let (_service, service) = server::start(&own.with_file_name("order-system"), &flags).await?;
     let about = "order-system in memory (level `memory`), 64 keep-alive connections, 20,000 requests a round";
     let mut table = Table::new("http", about);
     let mut rows = [

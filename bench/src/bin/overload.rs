@@ -3,15 +3,12 @@
 //! The log is on Redis, which syncs before it answers, so that commands pile up. A client that is turned away comes again
 //! after a second, as it is told to.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use catga_bench::{Reach, Rounds, Table, Unit, load, median, rounds};
+use catga_bench::{Reach, Rounds, Table, Unit, load, median, rounds, server};
 use catga_tests::redis::RedisServer;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Child;
 
 /// What order-system takes at once (`IN_FLIGHT` in its `http`).
 const IN_FLIGHT: usize = 512;
@@ -23,7 +20,10 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
     let redis = RedisServer::start().await;
-    let (service, address) = start(&redis).await?;
+    let program = std::env::current_exe()?.with_file_name("order-system");
+    let flags =
+        ["--persistence", "redis", "--redis", &redis.address(), "--port", "0", "--log", "off"];
+    let (service, address) = server::start(&program, &flags).await?;
     let about = "POST /orders, log on Redis, `always` (level `power-loss`)";
     let mut table = Table::new("overload", about);
     let item = json!({ "productId": "p1", "name": "Pen", "quantity": 2, "price": 49.99 });
@@ -52,22 +52,6 @@ async fn main() -> Outcome<()> {
     let more = format!("{:.0} MB for {:.0} orders", median(&peaks), median(&orders));
     table.note("memory more after it, median of the rounds", more);
     Ok(())
-}
-
-async fn start(redis: &RedisServer) -> Outcome<(Child, SocketAddr)> {
-    let program = std::env::current_exe()?.with_file_name("order-system");
-    let flags =
-        ["--persistence", "redis", "--redis", &redis.address(), "--port", "0", "--log", "off"];
-    let mut child = Command::new(program)
-        .args(flags)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("it has an output")?).lines();
-    let line = lines.next_line().await?.ok_or("it did not start")?;
-    let address = line.strip_prefix("listening on http://").ok_or("another line")?.parse()?;
-    Ok((child, address))
 }
 
 /// The memory that it has in use, in megabytes.
