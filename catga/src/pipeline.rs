@@ -1,8 +1,8 @@
 //! What wraps every command, query and event on its way to its handler.
 //!
 //! From the outside in: a tracing span and the metrics, the program's own [`Behavior`]s in the
-//! order they were added, the timeout, the command's own validation, and the rerun after a
-//! conflict. Events are retried around all of this, one whole pass an attempt.
+//! order they were added, the timeout (counted from the message's arrival), the command's own validation, and the
+//! rerun after a conflict. Events are retried around all of this, one whole pass an attempt.
 
 use std::{
     collections::HashMap,

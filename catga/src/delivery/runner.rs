@@ -30,7 +30,7 @@ use crate::{
     transport::partition,
 };
 
-/// How many commits a runner has in hand at most.
+/// From how many commits in hand on a runner reads no more.
 const WINDOW: usize = 1024;
 
 /// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
