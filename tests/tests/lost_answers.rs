@@ -23,7 +23,12 @@ async fn proxy_to(port: u16) -> Proxy {
     Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await
 }
 
-/// A thousand appends, and another thousand, until the connection was cut often enough after an append was sent and
+/// Eight writers, and the answer to the fourth append is lost.
+fn few() -> (usize, Plan) {
+    (3, Plan::default())
+}
+
+/// The plan's appends, and as many again, until the connection was cut often enough after an append was sent and
 /// before its answer was there.
 async fn lose_answers(
     name: &str,
@@ -31,13 +36,14 @@ async fn lose_answers(
     direct: Arc<dyn EventStore>,
     proxy: &Proxy,
     pattern: &str,
+    (skip, plan): (usize, Plan),
 ) {
     let (recorder, stop) = (Arc::new(Recorder::new()), Stop::default());
-    let plan = Plan { commits: 1000, time: Duration::from_secs(60), ..Plan::default() };
+    let plan = Plan { time: Duration::from_secs(60), ..plan };
     let cuts = AtomicUsize::new(0);
     let cutting = async {
         while !stop.is_now() {
-            proxy.cut_replies(pattern, 3, 1);
+            proxy.cut_replies(pattern, skip, 1);
             sleep(Duration::from_millis(30)).await;
             cuts.fetch_add(proxy.cuts(), Ordering::Relaxed);
         }
@@ -69,26 +75,34 @@ async fn p3_redis() {
     };
     let (proxied, direct) =
         (connect(proxy.address().to_string()).await, connect(server.address()).await);
-    lose_answers("redis", proxied, direct, &proxy, "EVALSHA").await;
+    lose_answers("redis", proxied, direct, &proxy, "EVALSHA", few()).await;
 }
 
-async fn nats(version: Version) {
-    let server = NatsServer::start(version).await;
+async fn nats(name: &str, server: NatsServer, load: (usize, Plan)) {
     let proxy = proxy_to(server.port).await;
     let connect = async |address: String| {
-        Arc::new(NatsStore::connect(NatsOptions::new(address)).await.unwrap())
+        let monitor = Some(server.monitor());
+        let options = NatsOptions { monitor, ..NatsOptions::new(address) };
+        Arc::new(NatsStore::connect(options).await.unwrap())
     };
     let (proxied, direct) =
         (connect(format!("nats://{}", proxy.address())).await, connect(server.url()).await);
-    lose_answers(&format!("nats {version:?}"), proxied, direct, &proxy, "HPUB catga.").await;
+    lose_answers(name, proxied, direct, &proxy, "HPUB catga.", load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_nats_debian() {
-    nats(Version::Debian).await;
+    nats("nats Debian", NatsServer::start(Version::Debian).await, few()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_nats_newest() {
-    nats(Version::Newest).await;
+    nats("nats newest", NatsServer::start(Version::Newest).await, few()).await;
+}
+
+/// Of so many writers that their commits share syncs, and answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_nats_together() {
+    let many = Plan { writers: 64, streams: 200, commits: 4000, ..Plan::default() };
+    nats("nats, together", NatsServer::start_durable().await, (100, many)).await;
 }

@@ -11,10 +11,18 @@ use catga_tests::{
     eventually,
     nats::{NatsServer, Settings, Version},
 };
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 async fn connect(server: &NatsServer) -> NatsStore {
     NatsStore::connect(NatsOptions::new(server.url())).await.expect("the server can be used")
+}
+
+/// On a server that syncs before it answers, and says so.
+async fn connect_durable(server: &NatsServer) -> NatsStore {
+    let monitor = Some(server.monitor());
+    let options = NatsOptions { monitor, ..NatsOptions::new(server.url()) };
+    NatsStore::connect(options).await.expect("the server can be used")
 }
 
 fn stream(key: &str) -> StreamId {
@@ -55,6 +63,44 @@ async fn the_log_keeps_its_promises() {
         let server = NatsServer::start(version).await;
         conformance::event_store(Arc::new(connect(&server).await)).await;
     }
+    let server = NatsServer::start_durable().await;
+    conformance::event_store(Arc::new(connect_durable(&server).await)).await;
+}
+
+/// Among many commits at once, which share syncs, one is refused for itself: not those beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_commits_that_share_a_sync_stand_alone() {
+    let server = NatsServer::start_durable().await;
+    // The stream is there already, as an older version of catga made it.
+    drop(connect(&server).await);
+    let store = connect_durable(&server).await;
+    let old = stream("taken");
+    let taken = append(&connect(&server).await, &old, 0, 0, 2).await.unwrap();
+    let streams: Vec<_> = (0..200).map(|i| stream(&i.to_string())).collect();
+    let (appended, late, twice) = tokio::join!(
+        join_all(streams.iter().map(|stream| append(&store, stream, 0, 0, 1))),
+        append(&store, &old, 0, 0, 1),
+        join_all([1, 2].map(async |events| append(&store, &stream("twice"), 0, 0, events).await)),
+    );
+    assert!(matches!(late, Err(AppendError::Conflict { actual: 2 })), "{late:?}");
+    assert_eq!(twice.iter().filter(|appended| appended.is_ok()).count(), 1, "{twice:?}");
+    for (stream, appended) in streams.iter().zip(appended) {
+        let appended = appended.unwrap();
+        let records = store.read_stream(stream, 1, 10).await.unwrap();
+        let found: Vec<_> =
+            records.iter().map(|r| (r.position, r.token, r.frame.clone())).collect();
+        assert_eq!(found, [(appended.position, appended.token, frame(stream, 0, 1, 10))]);
+    }
+    append(&store, &old, 2, taken.token, 1).await.unwrap();
+
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let log = async_nats::jetstream::new(client).get_stream("catga").await.unwrap();
+    let mut shared = 0;
+    for sequence in 1..=log.cached_info().state.last_sequence {
+        let message = log.direct_get(sequence).await.unwrap();
+        shared += usize::from(message.headers.get("Nats-Batch-Id").is_some());
+    }
+    assert!(shared > 100, "{shared} commits shared a sync");
 }
 
 #[tokio::test(flavor = "multi_thread")]

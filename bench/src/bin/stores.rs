@@ -207,7 +207,9 @@ async fn nats() -> Result<(), Box<dyn std::error::Error>> {
         ("newest, sync always (`power-loss`)", NatsServer::start_durable().await),
     ];
     for (name, server) in servers {
-        let store = Arc::new(NatsStore::connect(NatsOptions::new(server.url())).await?);
+        let monitor = Some(server.monitor());
+        let options = NatsOptions { monitor, ..NatsOptions::new(server.url()) };
+        let store = Arc::new(NatsStore::connect(options).await?);
         let mut connections = Vec::new();
         for _ in 0..2 {
             connections.push(jetstream::new(async_nats::connect(server.url()).await?));

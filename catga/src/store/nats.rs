@@ -8,6 +8,7 @@
 //!
 //! The keyed values are a key-value bucket of the same name.
 
+mod group;
 mod head;
 mod keyed;
 mod log;
@@ -25,11 +26,12 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
+    group::Group,
     keyed::Values,
     log::Log,
     message::{Place, Stored, last_position},
     places::{PlaceCache, Places},
-    topic::{After, NotPublished, Topic},
+    topic::{After, Message, NotPublished, Topic},
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
 use super::{
@@ -52,6 +54,8 @@ pub struct NatsStore {
     prefix: String,
     monitor: Option<String>,
     topic: Topic,
+    /// Publishes commits together, where that is faster.
+    group: Option<Group>,
     log: Arc<Log>,
     /// What the server says is the log's last position.
     end: Shared<Position>,
@@ -79,6 +83,9 @@ impl NatsStore {
         server::check(&connection.0, &options)?;
         let topic = Topic::open(connection.clone(), server::log_config(&options)).await?;
         let values = Topic::open(connection, server::values_config(&options)).await?;
+        let group = (server::prefers_batches(topic.client(), &options).await
+            && topic.allow_batches().await)
+            .then(|| Group::new(topic.clone()));
         let log = Log::open(topic.clone()).await?;
         let follower = tokio::spawn(log.clone().follow());
         let end = Shared::new({
@@ -91,6 +98,7 @@ impl NatsStore {
         Ok(Self {
             address: options.address(),
             topic,
+            group,
             log,
             end,
             places: PlaceCache::new(),
@@ -123,11 +131,16 @@ impl NatsStore {
             }
         };
         let headers = message::headers(version + 1, events, places.to_list());
-        let subject = self.subject(stream);
-        let published = self
-            .topic
-            .publish(subject, headers, frame.clone(), After::OnSubject(places.sequence()))
-            .await;
+        let message = Message {
+            subject: self.subject(stream),
+            headers,
+            payload: frame.clone(),
+            after: After::OnSubject(places.sequence()),
+        };
+        let published = match &self.group {
+            Some(group) => group.publish(message).await,
+            None => self.topic.publish(message).await,
+        };
         match published {
             Ok(sequence) => {
                 let place = Place { sequence, first: version + 1 };

@@ -53,9 +53,13 @@ async fn run_here(name: &str, mut server: impl Server, rounds: &[Round]) -> Verd
 
 /// Runs a server whose folders are durable at once, so that what is lost is lost for want of an
 /// `fsync` of bytes.
-async fn run(name: &str, mut server: impl Server, rounds: &[Round]) -> Verdict {
+async fn run(name: &str, server: impl Server, rounds: &[Round]) -> Verdict {
+    run_plan(name, server, rounds, &plan()).await
+}
+
+async fn run_plan(name: &str, mut server: impl Server, rounds: &[Round], plan: &Plan) -> Verdict {
     let disk = PowerFs::mount(Metadata::Durable);
-    let verdict = power_cuts(&mut server, &disk, &plan(), rounds).await;
+    let verdict = power_cuts(&mut server, &disk, plan, rounds).await;
     println!("{name}, {} cuts, {:?}: {verdict}", rounds.len(), disk.counts());
     verdict
 }
@@ -85,6 +89,20 @@ async fn control_redis_appendfsync_everysec_loses() {
 async fn p2_nats_sync_always_loses_nothing() {
     let verdict = run("nats newest always", Nats::sync_always(), &cuts(500)).await;
     verdict.expect_clean(2000);
+}
+
+/// So many writers that their commits share syncs.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_nats_commits_that_share_a_sync_are_not_lost() {
+    let many = Plan { writers: 64, streams: 400, ..plan() };
+    let mut rounds = cuts(2000);
+    rounds.extend([Cut::Drop, Cut::Random(4)].map(|cut| Round {
+        acked: 1000,
+        fault: Fault::FailSyncs(1),
+        cut,
+    }));
+    let verdict = run_plan("nats newest always, many", Nats::sync_always(), &rounds, &many).await;
+    verdict.forgive_dirty_reads().expect_clean(8000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,10 +31,10 @@ impl Nats {
 impl Server for Nats {
     fn start<'a>(&'a mut self, folder: &'a Path) -> BoxFuture<'a, Arc<dyn EventStore>> {
         Box::pin(async move {
-            let port = free_port();
+            let (port, monitor_port) = (free_port(), free_port());
             let config = self.run.path().join("nats.conf");
             let text = format!(
-                "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {folder:?}, {} }}\n",
+                "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\njetstream {{ store_dir: {folder:?}, {} }}\n",
                 self.settings
             );
             std::fs::write(&config, text).unwrap();
@@ -47,7 +47,10 @@ impl Server for Nats {
                 .spawn()
                 .expect("nats-server is needed: apt-get install nats-server");
             self.child = Some(child);
-            let options = NatsOptions::new(format!("nats://127.0.0.1:{port}"));
+            let options = NatsOptions {
+                monitor: Some(format!("127.0.0.1:{monitor_port}")),
+                ..NatsOptions::new(format!("nats://127.0.0.1:{port}"))
+            };
             let connect = || async {
                 NatsStore::connect(options.clone()).await.map_err(|error| error.to_string())
             };

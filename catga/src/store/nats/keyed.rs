@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     NatsStore,
-    topic::{After, NotPublished, Topic},
+    topic::{After, Message, NotPublished, Topic},
 };
 use crate::{BoxFuture, Clock, Entry, Keyed, StoreError};
 
@@ -61,11 +61,13 @@ impl Values {
         if last.entry.map_or(0, |entry| entry.revision) != expected {
             return Ok(None);
         }
-        match self
-            .topic
-            .publish(self.subject(key), headers, value, After::OnSubject(last.sequence))
-            .await
-        {
+        let message = Message {
+            subject: self.subject(key),
+            headers,
+            payload: value,
+            after: After::OnSubject(last.sequence),
+        };
+        match self.topic.publish(message).await {
             Ok(revision) => Ok(Some(revision)),
             Err(NotPublished::Conflict) => Ok(None),
             Err(NotPublished::Refused(error) | NotPublished::Unknown(error)) => Err(error),

@@ -20,6 +20,9 @@ use crate::{Durability, DurabilityReport, StoreError};
 /// not.
 const REPLICATED: (u64, u64) = (2, 14);
 
+/// The oldest version whose atomic batches were seen to be synced, as a whole, before they are acknowledged.
+const BATCHES: (u64, u64) = (2, 15);
+
 /// How long the monitoring may take to answer.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -80,6 +83,18 @@ pub(super) fn check(client: &Client, options: &NatsOptions) -> Result<(), StoreE
         )));
     }
     Ok(())
+}
+
+/// Whether commits are better off in atomic batches: the server syncs before it answers, and syncs a batch once.
+pub(super) async fn prefers_batches(client: &Client, options: &NatsOptions) -> bool {
+    if options.replicas > 1 || numbers(&client.server_info().version) < BATCHES {
+        return false;
+    }
+    let Some(monitor) = &options.monitor else { return false };
+    let monitored = ask(monitor).await;
+    monitored.is_ok_and(|monitored| {
+        monitored.server_id == client.server_info().server_id && monitored.jetstream.config.sync().1
+    })
 }
 
 fn numbers(version: &str) -> (u64, u64) {

@@ -14,11 +14,14 @@ use async_nats::{
         },
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::StreamMessage,
+        publish::PublishAck,
+        response::Response,
         stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
     },
 };
 use bytes::Bytes;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::options::REQUEST_TIMEOUT;
 use crate::StoreError;
@@ -31,6 +34,14 @@ const REFUSALS: [ErrorCode; 3] = [
     ErrorCode::INSUFFICIENT_RESOURCES,
     ErrorCode::STORAGE_RESOURCES_EXCEEDED,
     ErrorCode::JETSTREAM_NOT_ENABLED,
+];
+
+/// Errors that say that nothing of a batch was stored, but that its messages one by one may be.
+const NOT_TOGETHER: [ErrorCode; 4] = [
+    ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
+    WRONG_LAST_SEQUENCE_CONSTANT,
+    ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH,
+    ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT,
 ];
 
 /// What may go into a message's headers beside what is counted.
@@ -54,6 +65,15 @@ pub(super) enum After {
     OnSubject(u64),
     /// Of the whole stream.
     Message(u64),
+}
+
+/// What is to be published, if the last message is the one that `after` says.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    pub(super) after: After,
 }
 
 /// Why a message was not stored, or not for sure.
@@ -125,32 +145,26 @@ impl Topic {
         created.map(|_| ()).map_err(|error| unavailable("JetStream", error))
     }
 
-    /// Publishes a message, if the last one is the one that `after` says. Answers its sequence.
-    pub(super) async fn publish(
-        &self,
-        subject: String,
-        mut headers: HeaderMap,
-        payload: Bytes,
-        after: After,
-    ) -> Result<u64, NotPublished> {
+    /// Has the stream take atomic batches. Answers whether it does.
+    pub(super) async fn allow_batches(&self) -> bool {
+        let config = self.config();
+        if config.allow_atomic_publish {
+            return true;
+        }
+        let config = Config { allow_atomic_publish: true, ..config.clone() };
+        let updated = self.ask(self.context.update_stream(config)).await;
+        updated.is_ok_and(|updated| {
+            updated
+                .inspect_err(|error| tracing::info!(%error, "NATS takes commits one by one"))
+                .is_ok()
+        })
+    }
+
+    /// Publishes a message. Answers its sequence.
+    pub(super) async fn publish(&self, message: Message) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
         let lost = self.lost();
-        let in_headers: usize =
-            headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum();
-        let (size, limit) =
-            (payload.len() + in_headers + HEADER_ROOM, self.client.server_info().max_payload);
-        if size > limit {
-            let what = format!(
-                "a commit of {} bytes is too large for NATS: with its headers it must fit into the server's max_payload of {limit} bytes",
-                payload.len()
-            );
-            return Err(NotPublished::Refused(StoreError::too_large(what)));
-        }
-        let (name, sequence) = match after {
-            After::OnSubject(sequence) => (header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence),
-            After::Message(sequence) => (header::NATS_EXPECTED_LAST_SEQUENCE, sequence),
-        };
-        headers.insert(name, sequence.to_string());
+        let Message { subject, headers, payload, .. } = self.expecting(message)?;
         let publish = async {
             let ack = self.context.publish_with_headers(subject, headers, payload).await;
             Ok(ack.map_err(not_published)?.await.map_err(not_published)?.sequence)
@@ -159,6 +173,61 @@ impl Topic {
             published = publish => published,
             error = lost => Err(NotPublished::Unknown(error)),
         }
+    }
+
+    /// Publishes all messages or none, in this order, as one atomic batch, which the server syncs once. Each subject is
+    /// there once. Answers the sequence of the first.
+    pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<u64, NotPublished> {
+        self.check().map_err(NotPublished::Refused)?;
+        let lost = self.lost();
+        let publish = async {
+            let batch = Uuid::new_v4().simple().to_string();
+            let (mut answer, count) = (None, messages.len() as u64);
+            for (message, number) in messages.iter().zip(1..) {
+                let Message { subject, mut headers, payload, .. } =
+                    self.expecting(message.clone())?;
+                headers.insert(header::NATS_BATCH_ID, batch.as_str());
+                headers.insert(header::NATS_BATCH_SEQUENCE, number.to_string());
+                let client = &self.client;
+                if number < count {
+                    let sent = client.publish_with_headers(subject, headers, payload).await;
+                    sent.map_err(in_doubt)?;
+                } else {
+                    headers.insert(header::NATS_BATCH_COMMIT, header::NATS_BATCH_COMMIT_FINAL);
+                    answer = Some(client.request_with_headers(subject, headers, payload).await);
+                }
+            }
+            let answer = answer.expect("there are messages").map_err(in_doubt)?;
+            first_of_batch(&answer, count)
+        };
+        tokio::select! {
+            published = publish => published,
+            error = lost => Err(NotPublished::Unknown(error)),
+        }
+    }
+
+    /// The message with its condition in the headers.
+    ///
+    /// # Errors
+    /// When the server would not take it for its size.
+    fn expecting(&self, mut message: Message) -> Result<Message, NotPublished> {
+        let in_headers: usize =
+            message.headers.iter().flat_map(|(_, values)| values).map(|v| v.as_str().len()).sum();
+        let (size, limit) =
+            (message.payload.len() + in_headers + HEADER_ROOM, self.client.max_payload());
+        if size > limit {
+            let what = format!(
+                "a commit of {} bytes is too large for NATS: with its headers it must fit into the server's max_payload of {limit} bytes",
+                message.payload.len()
+            );
+            return Err(NotPublished::Refused(StoreError::too_large(what)));
+        }
+        let (name, sequence) = match message.after {
+            After::OnSubject(sequence) => (header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence),
+            After::Message(sequence) => (header::NATS_EXPECTED_LAST_SEQUENCE, sequence),
+        };
+        message.headers.insert(name, sequence.to_string());
+        Ok(message)
     }
 
     /// The message with `sequence`.
@@ -269,6 +338,27 @@ fn not_published(error: PublishError) -> NotPublished {
             NotPublished::Refused(unavailable("JetStream", error))
         }
         _ => NotPublished::Unknown(unavailable("JetStream", error)),
+    }
+}
+
+fn in_doubt(error: impl std::error::Error) -> NotPublished {
+    NotPublished::Unknown(unavailable("JetStream", error))
+}
+
+/// The sequence of the first message of a batch, from the server's answer to its `messages`-th and last.
+fn first_of_batch(answer: &async_nats::Message, messages: u64) -> Result<u64, NotPublished> {
+    match serde_json::from_slice(&answer.payload).map_err(in_doubt)? {
+        Response::Ok(PublishAck { sequence, batch_size: Some(size), .. }) if size == messages => {
+            Ok(sequence + 1 - size)
+        }
+        Response::Ok(_) => {
+            let what = "JetStream took a batch for something else";
+            Err(NotPublished::Unknown(StoreError::unavailable(what)))
+        }
+        Response::Err { error } if NOT_TOGETHER.contains(&error.error_code()) => {
+            Err(NotPublished::Conflict)
+        }
+        Response::Err { error } => Err(in_doubt(error)),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     log::Log,
     message::{self, Stored, last_position},
     server,
-    topic::{After, NotPublished, Topic},
+    topic::{After, Message, NotPublished, Topic},
 };
 use crate::{BoxFuture, Position, Record, StoreError, Transport, transport::partition_of};
 
@@ -196,7 +196,10 @@ impl NatsTransport {
         let subject = format!("{prefix}.{partition}.{}.{}", stream.aggregate(), stream.key());
         let mut headers = message::headers(commit.first_version, commit.events.len(), &[]);
         message::set_position(&mut headers, record.position);
-        self.topic.publish(subject, headers, record.frame.clone(), After::Message(after)).await
+        let payload = record.frame.clone();
+        self.topic
+            .publish(Message { subject, headers, payload, after: After::Message(after) })
+            .await
     }
 }
 

@@ -1,0 +1,151 @@
+//! Group commit on a server that syncs before it answers: what waits for the sync of others is published as one
+//! atomic batch (NATS ADR-50), which the server checks as a whole, writes, and syncs once.
+//!
+//! A commit stays a message of its own, with its own expectation; only the sync is shared. A batch costs the server a
+//! folder and some syncs of its own, so that few messages are faster one by one.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::topic::{Message, NotPublished, Topic};
+use crate::StoreError;
+
+/// From how many messages on a batch is faster than as many syncs: it takes about as long as 15 of them.
+const FEW: usize = 16;
+
+/// The most messages of a batch. The server takes 1,000.
+const MOST: usize = 512;
+
+/// A batch takes some milliseconds, so it waits for those whom the one before answered for as long as they keep coming:
+/// until nobody came for so long.
+const LINGER: Duration = Duration::from_millis(1);
+
+type Answer = Result<u64, NotPublished>;
+type Waiting = (Message, oneshot::Sender<Answer>);
+
+/// Publishes to a stream that allows atomic batches: one by one what comes alone, together what comes together.
+pub(super) struct Group {
+    topic: Topic,
+    /// Those that are published one by one.
+    alone: Semaphore,
+    /// How many are in the queue or in a batch. While there are any, who comes joins them.
+    together: AtomicUsize,
+    queue: mpsc::UnboundedSender<Waiting>,
+    _batches: AbortOnDropHandle<()>,
+}
+
+impl Group {
+    pub(super) fn new(topic: Topic) -> Self {
+        let (queue, arrivals) = mpsc::unbounded_channel();
+        let batches = tokio::spawn(publish_batches(topic.clone(), arrivals));
+        Self {
+            topic,
+            alone: Semaphore::new(FEW),
+            together: AtomicUsize::new(0),
+            queue,
+            _batches: AbortOnDropHandle::new(batches),
+        }
+    }
+
+    /// As [`Topic::publish`].
+    pub(super) async fn publish(&self, message: Message) -> Answer {
+        if self.together.load(Ordering::Relaxed) == 0
+            && let Ok(_permit) = self.alone.try_acquire()
+        {
+            return self.topic.publish(message).await;
+        }
+        let _counted = Counted::new(&self.together);
+        let (sender, answer) = oneshot::channel();
+        let closed = || StoreError::unavailable("the store is closed");
+        self.queue.send((message, sender)).map_err(|_| NotPublished::Refused(closed()))?;
+        answer.await.unwrap_or_else(|_| Err(NotPublished::Unknown(closed())))
+    }
+}
+
+/// Counts somebody for as long as it is there.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Publishes what waits, batch by batch, until nobody is left to send anything.
+async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Waiting>) {
+    let (mut waiting, mut last) = (Vec::new(), 0);
+    while arrivals.recv_many(&mut waiting, MOST).await > 0 {
+        while waiting.len() < last.min(MOST)
+            && let Ok(Some(next)) = timeout(LINGER, arrivals.recv()).await
+        {
+            waiting.push(next);
+        }
+        last = waiting.len();
+        let (batch, rest) = one_of_each_subject(std::mem::take(&mut waiting));
+        for batch in [batch, rest] {
+            publish(&topic, batch).await;
+        }
+    }
+}
+
+/// Those that can be in a batch, which checks an expectation once for each subject, and the others.
+fn one_of_each_subject(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    let mut subjects = HashSet::with_capacity(waiting.len());
+    waiting.into_iter().partition(|(message, _)| subjects.insert(message.subject.clone()))
+}
+
+/// Publishes them as a batch; as smaller and smaller ones, when the server refuses one for the sake of one of its messages.
+async fn publish(topic: &Topic, batch: Vec<Waiting>) {
+    let mut batches = vec![batch];
+    while let Some(batch) = batches.pop() {
+        if batch.len() < FEW {
+            publish_each(topic, batch).await;
+            continue;
+        }
+        let (mut messages, mut answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match topic.publish_all(&messages).await {
+            Ok(first) => {
+                for (sequence, answer) in (first..).zip(answers) {
+                    // Who does not wait any more needs no answer.
+                    let _ = answer.send(Ok(sequence));
+                }
+            }
+            // Nothing was published.
+            Err(NotPublished::Conflict | NotPublished::Refused(_)) => {
+                let half = messages.len() / 2;
+                let (rest, rest_answers) = (messages.split_off(half), answers.split_off(half));
+                batches.push(rest.into_iter().zip(rest_answers).collect());
+                batches.push(messages.into_iter().zip(answers).collect());
+            }
+            Err(NotPublished::Unknown(error)) => {
+                for answer in answers {
+                    let _ = answer.send(Err(NotPublished::Unknown(error.clone())));
+                }
+            }
+        }
+    }
+}
+
+async fn publish_each(topic: &Topic, messages: Vec<Waiting>) {
+    join_all(messages.into_iter().map(async |(message, answer)| {
+        let _ = answer.send(topic.publish(message).await);
+    }))
+    .await;
+}
