@@ -26,7 +26,7 @@ use futures_util::FutureExt;
 
 pub(crate) use self::{
     claim::{Checkpoint, Claim},
-    feed::Feed,
+    feed::{Fed, Feed, Offers},
     runner::Runner,
 };
 use crate::{

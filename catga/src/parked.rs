@@ -293,12 +293,39 @@ impl Runtime {
     }
 
     async fn find_end(&self, letters: &mut ParkedStream) -> Result<(), Error> {
+        self.read_parking(letters, |_| {}).await
+    }
+
+    /// Reads on to the end of the stream.
+    async fn read_parking(
+        &self,
+        letters: &mut ParkedStream,
+        mut each: impl FnMut(&Recorded<ParkingEvent>),
+    ) -> Result<(), Error> {
         loop {
             let page = self.store().read_stream(&letters.stream, letters.version + 1, 512).await?;
             let Some(last) = page.last() else { return Ok(()) };
+            for record in &page {
+                Recorded::read(record)?.iter().for_each(&mut each);
+            }
             letters.version = last.commit().map_err(DecodeError::from)?.last_version();
             letters.token = last.token;
         }
+    }
+
+    /// The letters in the stream, which is read to its end, and the position of what came last. The read models may
+    /// not be there yet.
+    pub(crate) async fn parked_in(
+        &self,
+        stream: &mut ParkedStream,
+    ) -> Result<(Vec<DeadLetter>, Position), Error> {
+        let (mut letters, mut end) = (Letters::default(), 0);
+        self.read_parking(stream, |event| {
+            letters.apply(event);
+            end = event.position;
+        })
+        .await?;
+        Ok((letters.all(), end))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Projections: read models that are pure folds of the log, and the read barrier.
 //!
-//! One task a node, the tail, reads the log and feeds every projection. A query that takes a
+//! One task a node, the tail, reads the log and feeds every projection; where the log is the topic, the event handlers
+//! get it from the tail, too. A query that takes a
 //! [`ReadModel`] first asks the store for its head and waits until the tail is there, so that it
 //! sees everything that was answered before it was sent (P6).
 
@@ -15,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Commit, Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position,
-    Record, Recorded, Setup, Stop, StoreError, retry::Backoff,
+    Record, Recorded, Setup, Stop, StoreError,
+    delivery::{Fed, Offers},
+    retry::Backoff,
 };
 
 /// How many commits the tail reads and applies at once.
@@ -188,6 +191,7 @@ impl Tail {
         store: &dyn EventStore,
         folds: &[Box<dyn Fold>],
         is_known: impl Fn(&str) -> bool,
+        offers: Option<Offers>,
         shutdown: CancellationToken,
     ) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -196,7 +200,8 @@ impl Tail {
             let step = tokio::select! {
                 () = shutdown.cancelled() => return,
                 page = self.next_page(store, after) => page.map_err(Error::from).and_then(|page| {
-                    apply(folds, &is_known, &page).map_err(Error::from)
+                    let offers = offers.as_ref().map(|offers| (offers, after));
+                    apply(folds, &is_known, &page, offers).map_err(Error::from)
                 }),
             };
             match step {
@@ -223,15 +228,20 @@ impl Tail {
     }
 }
 
-/// Applies a page to every fold. Answers the position of its last event.
+/// Offers a page, with the position after which it begins, and applies it to every fold. Answers the position of its
+/// last event.
 fn apply(
     folds: &[Box<dyn Fold>],
     is_known: impl Fn(&str) -> bool,
     page: &[Record],
+    offers: Option<(&Offers, Position)>,
 ) -> Result<Position, DecodeError> {
     let mut position = 0;
     let commits = page.iter().map(|record| Ok((record, record.commit()?)));
     let commits: Vec<_> = commits.collect::<Result<_, DecodeError>>()?;
+    if let Some((offers, after)) = offers {
+        offers.push(after, commits.iter().map(|(record, commit)| Fed::of(record, commit)));
+    }
     for (record, commit) in &commits {
         for (i, frame) in (0..).zip(&commit.events) {
             position = record.position + i;

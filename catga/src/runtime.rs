@@ -47,7 +47,7 @@ pub(crate) struct Runtime {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) keyed: Arc<dyn Keyed>,
     pub(crate) snapshots: SnapshotStore,
-    pub(crate) feed: Feed,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) leases: Leases,
     pub(crate) parts: Parts,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,

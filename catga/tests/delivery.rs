@@ -10,11 +10,15 @@ use std::{
 };
 
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Error, InMemoryTransport, MemoryKeyed, MemoryStore,
-    Position, Record, StartError, StoreError, Transport, prelude::*,
+    Append, AppendError, Appended, BoxFuture, Consistency, DeliverySettings, DurabilityReport,
+    Error, EventStore, InMemoryTransport, MemoryKeyed, MemoryStore, Position, Record, StartError,
+    StoreError, StreamId, Transport, Version, prelude::*,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "Added", version = 1)]
@@ -298,6 +302,100 @@ async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
     for part in ["keep", "Ledger", "delivery.rs", ".resource("] {
         assert!(problems[0].contains(part), "{part}: {error}");
     }
+}
+
+/// A log that can be read in order up to some position only, so that the read models are behind.
+struct Withheld {
+    inner: Arc<MemoryStore>,
+    end: watch::Sender<Position>,
+}
+
+impl EventStore for Withheld {
+    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        self.inner.append(append)
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        self.inner.read_stream(stream, from, limit)
+    }
+
+    fn read_log(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let end = *self.end.borrow();
+        Box::pin(async move {
+            let mut records = self.inner.read_log(after, limit).await?;
+            records.retain(|record| record.position <= end);
+            Ok(records)
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.inner.head()
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut end = self.end.subscribe();
+        Box::pin(async move {
+            end.wait_for(|end| *end > after).await.expect("the sender is here");
+            self.inner.wait(after).await
+        })
+    }
+
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        self.inner.durability()
+    }
+}
+
+/// After a start the read models may say that somebody wants a retry which was long done.
+#[tokio::test]
+async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
+    let mut fixture = Fixture::new();
+    fixture.ledger.held = Some(13);
+    fixture.ledger.break_at(13);
+    fixture.ledger.gate.add_permits(3);
+    let node = fixture.node().await;
+    node.send(add_to("bad", 13)).await.unwrap();
+    let letters = async |is_so: fn(&catga::DeadLetter) -> bool| {
+        node.dead_letters(Consistency::Latest).await.unwrap().first().is_some_and(is_so)
+    };
+    until("it is parked", async || letters(|_| true).await).await;
+    let id = node.dead_letters(Consistency::Latest).await.unwrap().remove(0).id;
+    node.retry_dead_letter(&id).await.unwrap().unwrap();
+    // While it is tried again something else comes, of the same partition.
+    let good = (0..).map(|i| format!("good{i}")).find(|key| {
+        let partition = |key: &str| catga::partition(&StreamId::new("account", key).unwrap());
+        partition(key) == partition("bad")
+    });
+    let good = good.unwrap();
+    node.send(add_to(&good, 1)).await.unwrap();
+    let before = fixture.store.head().await.unwrap();
+    fixture.ledger.gate.add_permits(3);
+    until("it is parked again", async || letters(|l| l.attempts == 6 && !l.is_in_progress()).await)
+        .await;
+    node.shutdown().await;
+
+    // A start that sees the log up to before it was parked again, and has no checkpoint.
+    fixture.ledger.seen.lock().unwrap().clear();
+    fixture.ledger.break_at(None);
+    fixture.ledger.gate.add_permits(100);
+    let store =
+        Arc::new(Withheld { inner: fixture.store.clone(), end: watch::Sender::new(before) });
+    let builder = fixture.builder().store(store.clone()).keyed(Arc::new(MemoryKeyed::new()));
+    let node = builder.start().await.unwrap();
+    until("others are handled", async || fixture.ledger.of(&good) == [1]).await;
+    assert_eq!(fixture.ledger.of("bad"), [0; 0], "nobody wants it tried now");
+    store.end.send_replace(Position::MAX);
+    node.retry_dead_letter(&id).await.unwrap().unwrap();
+    until("it is tried when somebody wants it", async || fixture.ledger.of("bad") == [1]).await;
+    node.shutdown().await;
 }
 
 /// A transport that takes its time, and counts the reads that began and those that came to their end.

@@ -156,10 +156,11 @@ impl Membership {
                     this.watched.is_silent(other, this.silence())
                 }
             };
-            if is_free && this.beat(&mut roster, begun).await? {
+            if !is_free {
+                sleep(this.look_every()).await;
+            } else if this.beat(&mut roster, begun).await? {
                 return Ok(this);
             }
-            sleep(this.look_every()).await;
         }
     }
 

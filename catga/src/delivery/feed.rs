@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,9 @@ use tokio::{
 };
 
 use super::Checkpoint;
-use crate::{DecodeError, Error, PARTITIONS, Position, Record, Transport, transport::partition_of};
+use crate::{
+    Commit, DecodeError, Error, PARTITIONS, Position, Record, Transport, transport::partition_of,
+};
 
 /// How many commits are read at once.
 const PAGE: usize = 1024;
@@ -35,11 +40,15 @@ pub(crate) struct Fed {
 impl Fed {
     pub(super) fn new(record: Record) -> Result<Self, DecodeError> {
         let commit = record.commit()?;
+        Ok(Self::of(&record, &commit))
+    }
+
+    /// What is known of a record whose commit is decoded already.
+    pub(crate) fn of(record: &Record, commit: &Commit<'_>) -> Self {
         let at = commit.events.len() - 1;
         let last =
             Checkpoint { position: record.position + at as u64, event: commit.events[at].id };
-        let partition = partition_of(commit.stream);
-        Ok(Self { record, partition, last })
+        Self { record: record.clone(), partition: partition_of(commit.stream), last }
     }
 }
 
@@ -53,12 +62,15 @@ pub(crate) struct Page {
 
 /// Reads the topic for all runners.
 ///
-/// Of all who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
+/// Where the log is the topic, the tail reads it anyway, and [`Offers`] what it has read. Otherwise, of all
+/// who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
 /// there for what comes next, and wakes those whose partition has something. Once there is something for itself, the
 /// next one takes over.
 pub(crate) struct Feed {
     transport: Arc<dyn Transport>,
     recent: Mutex<Recent>,
+    /// Up to where the tail has offered what it read, plus one; 0 when it offers nothing.
+    offered: AtomicU64,
     ahead: tokio::sync::Mutex<()>,
     /// Told that `recent` has more of a partition.
     risen: [Notify; PARTITIONS as usize],
@@ -84,8 +96,19 @@ enum Sight {
 
 impl Feed {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        let (recent, ahead, risen) = Default::default();
-        Self { transport, recent, ahead, risen }
+        let (recent, offered, ahead, risen) = Default::default();
+        Self { transport, recent, offered, ahead, risen }
+    }
+
+    /// For the tail, which is at `after` and offers what it reads from there on.
+    pub(crate) fn offers(self: &Arc<Self>, after: Position) -> Offers {
+        self.offered.store(after + 1, Ordering::Release);
+        Offers(self.clone())
+    }
+
+    /// Whether the tail will offer what follows `after`. Who is ahead of the tail reads for himself.
+    fn is_offered(&self, after: Position) -> bool {
+        self.offered.load(Ordering::Acquire) > after
     }
 
     /// The next commits of `partition` after `after`, as soon as there are any. When others went by meanwhile, a page
@@ -103,6 +126,14 @@ impl Feed {
                 // Those ahead wait for what comes next: nothing of that is any use here.
                 Sight::Behind => self.read(partition, from).await?,
                 Sight::End if is_due && passed.is_some() => None,
+                Sight::End if self.is_offered(from) => tokio::select! {
+                    biased;
+                    _ = idle.tick() => {
+                        is_due = true;
+                        None
+                    }
+                    () = risen => None,
+                },
                 Sight::End => tokio::select! {
                     biased;
                     _ = idle.tick() => {
@@ -145,15 +176,38 @@ impl Feed {
             .into_iter()
             .map(|record| Ok(Arc::new(Fed::new(record)?)))
             .collect::<Result<Vec<_>, DecodeError>>()?;
-        self.recent().push(after, &page);
+        self.take_in(after, &page);
+        Ok(Page::of(partition, page.iter()))
+    }
+
+    fn take_in(&self, after: Position, page: &[Arc<Fed>]) {
+        self.recent().push(after, page);
         for risen in page.iter().map(|fed| fed.partition).collect::<BTreeSet<_>>() {
             self.risen[usize::from(risen)].notify_waiters();
         }
-        Ok(Page::of(partition, page.iter()))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the tail offers, for as long as it is there: then the runners read for themselves again.
+pub(crate) struct Offers(Arc<Feed>);
+
+impl Offers {
+    /// Takes in what the tail has read after `after`.
+    pub(crate) fn push(&self, after: Position, page: impl Iterator<Item = Fed>) {
+        let page: Vec<_> = page.map(Arc::new).collect();
+        let Some(end) = page.last().map(|fed| fed.last.position) else { return };
+        self.0.take_in(after, &page);
+        self.0.offered.store(end + 1, Ordering::Release);
+    }
+}
+
+impl Drop for Offers {
+    fn drop(&mut self) {
+        self.0.offered.store(0, Ordering::Release);
     }
 }
 
@@ -212,6 +266,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::{
+        Append, BoxFuture, EventFrame, EventStore, InMemoryTransport, MemoryStore, StoreError,
+        StreamId, Timestamp,
+    };
 
     fn page(positions: impl IntoIterator<Item = Position>, bytes: usize) -> Vec<Arc<Fed>> {
         let fed = |position| {
@@ -243,6 +301,88 @@ mod tests {
         recent.push(100, &page(101..=102, 10));
         assert!(matches!(recent.after(0, 5), Sight::Behind));
         assert_eq!(positions(&recent, 100), [101, 102]);
+    }
+
+    /// A log that counts how often it is read.
+    struct Counted(InMemoryTransport, AtomicU64);
+
+    impl Transport for Counted {
+        fn read(
+            &self,
+            after: Position,
+            limit: usize,
+        ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.read(after, limit)
+        }
+
+        fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.0.wait(after)
+        }
+
+        fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+            self.0.end()
+        }
+
+        fn publish<'a>(
+            &'a self,
+            after: Position,
+            records: &'a [Record],
+        ) -> BoxFuture<'a, Result<bool, StoreError>> {
+            self.0.publish(after, records)
+        }
+    }
+
+    async fn commits(store: &MemoryStore, count: u64) -> Vec<Record> {
+        let stream = StreamId::new("test", "a").unwrap();
+        for version in store.head().await.unwrap()..count {
+            let event = EventFrame { id: Uuid::nil(), name: "Tested", schema: 1, payload: &[] };
+            let commit = Commit {
+                stream: stream.as_str(),
+                first_version: version + 1,
+                time: Timestamp::from_micros(1),
+                node: "test",
+                command: None,
+                correlation: None,
+                causation: None,
+                traceparent: None,
+                events: vec![event],
+            };
+            let frame = commit.encode();
+            let append = Append { stream: &stream, version, token: 0, events: 1, frame };
+            store.append(append).await.unwrap();
+        }
+        store.read_log(0, 1000).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_the_tail_offers_is_not_read_again_and_without_the_tail_it_goes_on() {
+        let store = Arc::new(MemoryStore::default());
+        let records = commits(&store, 9).await;
+        let fed = |range: std::ops::Range<usize>| {
+            let records = records[range].to_vec();
+            records.into_iter().map(|record| Fed::new(record).unwrap())
+        };
+        let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
+        let feed = Arc::new(Feed::new(log.clone()));
+        let partition = partition_of("test/a");
+        let next = async |after| {
+            let page = timeout(Duration::from_secs(10), feed.next(partition, after));
+            let page = page.await.expect("it does not wait for the tail").unwrap();
+            let positions = page.commits.iter().map(|fed| fed.last.position);
+            (positions.collect::<Vec<_>>(), log.1.load(Ordering::SeqCst))
+        };
+        let offers = feed.offers(0);
+        // Who waits is woken by the offer.
+        let (page, ()) = tokio::join!(next(0), async { offers.push(0, fed(0..3)) });
+        assert_eq!(page, (vec![1, 2, 3], 0));
+        // Who is ahead of the tail does not wait for it.
+        assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
+        offers.push(3, fed(3..9));
+        assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8, 9], 2));
+        drop(offers);
+        commits(&store, 10).await;
+        assert_eq!(next(9).await, (vec![10], 3));
     }
 
     #[test]

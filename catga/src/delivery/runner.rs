@@ -27,7 +27,6 @@ use crate::{
     retry::Backoff,
     runtime::Runtime,
     telemetry,
-    transport::partition,
 };
 
 /// From how many commits in hand on a runner reads no more.
@@ -63,6 +62,9 @@ struct Progress {
     parked: HashMap<StreamId, Parked>,
     /// Where letters are written to.
     letters: ParkedStream,
+    /// The position of the last that was written there before the start. What the read models say of letters before
+    /// they are there is old.
+    letters_at: Position,
     /// When the checkpoint is written next, if there is anything to write.
     save_at: Option<Instant>,
     /// Ends the deliveries, when the program or the turn of this node does.
@@ -146,31 +148,31 @@ impl Runner {
                 partition: self.partition,
                 node: self.runtime.node.clone(),
             };
-            self.runtime.append_parking(&mut letters, &held, &ParkingEvent::Taken(taken)).await?;
+            let taken = ParkingEvent::Taken(taken);
+            self.runtime.append_parking(&mut letters.clone(), &held, &taken).await?;
             *is_taken_over = false;
         }
         if let Some(checkpoint) = held.checkpoint {
             self.check_log(checkpoint).await?;
         }
         let cursor = held.checkpoint.map_or(0, |checkpoint| checkpoint.position);
+        let (parked, letters_at) = self.runtime.parked_in(&mut letters).await?;
+        let parked = parked.into_iter().map(|letter| {
+            let last_left = cursor.max(letter.position);
+            (letter.stream, Parked { is_draining: false, last_left })
+        });
         let mut progress = Progress {
             held,
             lanes: Lanes::new(self.handler.types()),
             cursor,
-            parked: HashMap::new(),
+            parked: parked.collect(),
             letters,
+            letters_at,
             save_at: None,
             stop,
         };
         self.state.set_position(cursor);
         self.state.set_held(true);
-        for letter in self.runtime.letters(crate::Consistency::Latest).await? {
-            let share = (letter.handler.as_str(), partition(&letter.stream));
-            if share == (self.handler.name(), self.partition) {
-                let parked = Parked { is_draining: false, last_left: cursor.max(letter.position) };
-                progress.parked.insert(letter.stream, parked);
-            }
-        }
         let mut running = JoinSet::new();
         let outcome = self.work(&mut progress, &mut running).await;
         progress.stop.cancel();
@@ -360,7 +362,8 @@ impl Runner {
 
     /// Starts on the letters that somebody wants retried or dropped.
     fn drain_requested(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
-        if progress.parked.is_empty() {
+        let is_behind = self.runtime.tail.progress().position < progress.letters_at;
+        if progress.parked.is_empty() || is_behind {
             return;
         }
         let letters =

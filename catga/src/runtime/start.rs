@@ -39,7 +39,7 @@ impl Runtime {
             store: builder.store,
             snapshots: SnapshotStore::new(builder.keyed.clone()),
             keyed: builder.keyed,
-            feed: Feed::new(topic),
+            feed: Arc::new(Feed::new(topic)),
             leases,
             behaviors: builder.behaviors,
             timers: Timers::new(),
@@ -73,11 +73,13 @@ impl Runtime {
 
     fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {
         let runtime = self.clone();
+        let is_topic = self.transport.is_none() && !self.shares.is_empty();
+        let offers = is_topic.then(|| self.feed.offers(0));
         self.tasks.spawn(async move {
             let types = &runtime.parts.event_types;
             let is_known = |name: &str| types.contains(name);
             let stop = runtime.stop_tail.clone();
-            runtime.tail.run(runtime.store(), &folds, is_known, stop).await;
+            runtime.tail.run(runtime.store(), &folds, is_known, offers, stop).await;
         });
     }
 
