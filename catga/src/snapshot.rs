@@ -27,14 +27,14 @@ const FORMAT: u8 = 1;
 /// When snapshots of an aggregate are taken, and how they are encoded:
 /// [`Aggregate::SNAPSHOTS`](crate::Aggregate::SNAPSHOTS).
 pub struct Snapshots<A> {
-    every: u64,
+    pub(crate) every: u64,
     encode: fn(&A) -> postcard::Result<Vec<u8>>,
     decode: fn(&[u8]) -> postcard::Result<A>,
 }
 
 impl<A: Serialize + DeserializeOwned> Snapshots<A> {
-    /// A snapshot after every `events` events. Streams of up to some hundred commits are read with one call and
-    /// need none.
+    /// A snapshot after every `events` events, and after a load that had to read more than some dozen commits behind the
+    /// last one. Streams of up to 64 events are read with one call and have none.
     pub const fn every(events: u64) -> Self {
         assert!(events > 0, "a snapshot every 0 events makes no sense");
         Self { every: events, encode: postcard::to_stdvec::<A>, decode: decode::<A> }
@@ -71,11 +71,6 @@ struct Stored<'a> {
 }
 
 impl<A> Snapshots<A> {
-    /// Whether a snapshot at `version` is worth its writing, when the last one is at `last`.
-    pub(crate) fn is_due(&self, last: Version, version: Version) -> bool {
-        version >= last + self.every
-    }
-
     fn decode(&self, build: u64, bytes: &[u8]) -> Option<Snapshot<A>> {
         let (&FORMAT, bytes) = bytes.split_first()? else { return None };
         let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;

@@ -162,8 +162,8 @@ impl World {
     }
 }
 
-/// A cold load reads the first page, and from the snapshot on; not the 10,000 events.
-const SHORT: usize = 512 + 1 + 100;
+/// A cold load reads the first commits, while it waits for the snapshot, and from there on; not the 10,000 events.
+const SHORT: usize = 64 + 1 + 100;
 
 #[tokio::test]
 async fn a_cold_load_of_a_long_stream_reads_little() {
@@ -171,6 +171,16 @@ async fn a_cold_load_of_a_long_stream_reads_little() {
     let (answer, read) = world.load().await;
     assert_eq!(answer, (20_000, 10_000));
     assert!(read <= SHORT, "{read} commits were read");
+}
+
+#[tokio::test]
+async fn a_load_that_reads_much_leaves_a_snapshot_for_the_next() {
+    let world = World::with_walk(190, 1).await;
+    let (_, read) = world.load().await;
+    assert!(read > 64, "the last snapshot was some way back: {read}");
+    let (answer, read) = world.load().await;
+    assert_eq!(answer, (190, 190));
+    assert!(read <= 64 + 1, "{read} commits were read");
 }
 
 #[tokio::test]
@@ -226,7 +236,8 @@ async fn a_command_goes_on_from_a_snapshot() {
 
 #[tokio::test]
 async fn a_short_stream_has_no_snapshot() {
-    let world = World::with_walk(400, 1).await;
+    let world = World::with_walk(64, 1).await;
     assert_eq!(world.snapshot().await, None);
-    assert_eq!(world.load().await, ((400, 400), 400));
+    assert_eq!(world.load().await, ((64, 64), 64));
+    assert_eq!(world.snapshot().await, None);
 }

@@ -1,14 +1,19 @@
 //! An aggregate as it is loaded: from its events, or from a snapshot and the events after it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
+
+use futures_util::future::{Either, select};
 
 use crate::{
-    Aggregate, CommandId, DecodeError, Error, Event, EventId, EventStore, Record, Root, Snapshots,
-    StoreError, StreamId, Version, runtime::Runtime, snapshot::Snapshot,
+    Aggregate, CommandId, DecodeError, Error, Event, EventId, EventStore, Record, Root, StoreError,
+    StreamId, Version, runtime::Runtime, snapshot::Snapshot,
 };
 
 /// How many commits are read at once while an aggregate is replayed.
 const PAGE: usize = 512;
+
+/// How many commits of an aggregate that can have a snapshot are read without waiting for it.
+const FEW: usize = 64;
 
 /// An aggregate with what it takes to append to its stream.
 pub(super) struct Loaded<A: Aggregate> {
@@ -33,52 +38,82 @@ impl<A: Aggregate> Loaded<A> {
         }
     }
 
+    /// From the log. A stream of some commits takes one call; a long one with a snapshot two, one after the other.
     pub(super) async fn replay(runtime: &Runtime, stream: StreamId) -> Result<Self, Error> {
-        let mut loaded = Self::new(stream);
         let store = runtime.store();
-        // A stream that is read with one call is not worth a second one for a snapshot.
-        if loaded.take_in_page(store).await? {
-            if let Some(snapshots) = &A::SNAPSHOTS
-                && let Some(restored) = loaded.restore(runtime, snapshots).await?
-            {
-                loaded = restored;
+        let mut loaded = Self::new(stream.clone());
+        if let Some(snapshots) = &A::SNAPSHOTS {
+            // Most have no snapshot, so it is asked for beside the first commits; a long stream may be slow to read
+            // from its begin, so whichever is there first decides.
+            let snapshot = pin!(runtime.snapshots.read(&stream, snapshots));
+            let begin = match select(snapshot, store.read_stream(&stream, 1, FEW)).await {
+                Either::Right((page, snapshot)) => {
+                    let page = page?;
+                    let snapshot = if page.len() < FEW { None } else { snapshot.await };
+                    match Self::restore(store, &stream, snapshot).await? {
+                        Some(restored) => return Ok(restored.kept(runtime)),
+                        None => page,
+                    }
+                }
+                Either::Left((snapshot, page)) => {
+                    match Self::restore(store, &stream, snapshot).await? {
+                        Some(restored) => return Ok(restored.kept(runtime)),
+                        None => page.await?,
+                    }
+                }
+            };
+            loaded.take_in_all(&begin)?;
+            if begin.len() < FEW {
+                return Ok(loaded);
             }
-            loaded.catch_up(store).await?;
-            loaded.keep_snapshot(runtime);
         }
-        Ok(loaded)
+        loaded.catch_up(store).await?;
+        Ok(loaded.kept(runtime))
     }
 
-    /// The aggregate from its last snapshot, if that is later than this and the stream still holds the commit
-    /// it ends with: a store that lost its end in a power cut may hold another one there.
+    /// The aggregate from a snapshot and the events after it, if the stream still holds the commit that it ends
+    /// with: a store that lost its end in a power cut may hold another one there.
     async fn restore(
-        &self,
-        runtime: &Runtime,
-        snapshots: &Snapshots<A>,
+        store: &dyn EventStore,
+        stream: &StreamId,
+        snapshot: Option<Snapshot<A>>,
     ) -> Result<Option<Self>, Error> {
-        let stream = self.root.stream();
-        let Some(snapshot) = runtime.snapshots.read(stream, snapshots).await else {
-            return Ok(None);
-        };
-        let Snapshot { version, commit, commands, state } = snapshot;
-        if version <= self.root.version() {
-            return Ok(None);
-        }
-        let found = runtime.store().read_stream(stream, version, 1).await?;
-        let Some(record) = found.first() else { return Ok(None) };
+        let Some(Snapshot { version, commit, commands, state }) = snapshot else { return Ok(None) };
+        let page = store.read_stream(stream, version, PAGE).await?;
+        let Some((record, rest)) = page.split_first() else { return Ok(None) };
         let last = record.commit().map_err(DecodeError::from)?;
         if (last.id(), last.last_version()) != (commit, version) {
             return Ok(None);
         }
         let root = Root::restored(stream.clone(), version, state);
-        Ok(Some(Self { root, token: record.token, commit, snapshot: version, commands }))
+        let token = record.token;
+        let mut restored = Self { root, token, commit, snapshot: version, commands };
+        restored.take_in_all(rest)?;
+        if page.len() == PAGE {
+            restored.catch_up(store).await?;
+        }
+        Ok(Some(restored))
     }
 
-    /// Begins to write a snapshot, if one is due. Nobody waits for it.
+    /// After a load: if it had to take in many commits, the next one shall not.
+    fn kept(mut self, runtime: &Runtime) -> Self {
+        self.keep_snapshot_after(runtime, FEW as u64);
+        self
+    }
+
+    /// After an append: begins to write a snapshot, if one is due. Nobody waits for it.
     pub(super) fn keep_snapshot(&mut self, runtime: &Runtime) {
+        if let Some(snapshots) = &A::SNAPSHOTS {
+            self.keep_snapshot_after(runtime, snapshots.every);
+        }
+    }
+
+    /// Begins to write a snapshot, if the last one is so many events old.
+    fn keep_snapshot_after(&mut self, runtime: &Runtime, events: u64) {
         let Some(snapshots) = &A::SNAPSHOTS else { return };
         let version = self.root.version();
-        if version <= PAGE as u64 || !snapshots.is_due(self.snapshot, version) {
+        // A stream that is read with one call is not worth one.
+        if version <= FEW as u64 || version < self.snapshot + events {
             return;
         }
         let (stream, end) = (self.root.stream(), (version, self.commit));
@@ -99,10 +134,12 @@ impl<A: Aggregate> Loaded<A> {
     /// Takes in the next commits. Answers whether there may be more.
     async fn take_in_page(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
         let page = store.read_stream(self.root.stream(), self.root.version() + 1, PAGE).await?;
-        for record in &page {
-            self.take_in(record)?;
-        }
+        self.take_in_all(&page)?;
         Ok(page.len() == PAGE)
+    }
+
+    fn take_in_all(&mut self, page: &[Record]) -> Result<(), Error> {
+        page.iter().try_for_each(|record| self.take_in(record))
     }
 
     fn take_in(&mut self, record: &Record) -> Result<(), Error> {
