@@ -118,7 +118,8 @@ async fn p2_a_power_cut_after_any_operation_loses_nothing_acknowledged() {
             break;
         }
     }
-    assert!(cuts > 150, "only {cuts} cuts: the script is too short to say anything");
+    // How many operations there are depends on how many appends share a sync.
+    assert!(cuts > 100, "only {cuts} cuts: the script is too short to say anything");
 }
 
 /// The same after a clean stop: what says that the log was closed must be gone before anything is added.
