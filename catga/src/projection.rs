@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{sync::watch, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     Commit, Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position,
@@ -98,6 +98,9 @@ impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
     }
 }
 
+/// A read of a page of the log.
+type Reading = AbortOnDropHandle<Result<Vec<Record>, StoreError>>;
+
 /// A projection as the tail sees it.
 pub(crate) trait Fold: Send + Sync {
     fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError>;
@@ -169,14 +172,24 @@ impl Tail {
         }
     }
 
-    /// The next commits after `after`, as soon as there are any.
+    /// The next commits after `after`, as soon as there are any. `ahead` is the read of what follows the last page; it goes
+    /// on while that is applied, for a whole page says that there is more.
     async fn next_page(
         &self,
-        store: &dyn EventStore,
+        store: &Arc<dyn EventStore>,
         after: Position,
+        ahead: &mut Option<Reading>,
     ) -> Result<Vec<Record>, StoreError> {
         loop {
-            let page = store.read_log(after, PAGE).await?;
+            let page = match ahead.take() {
+                Some(reading) => reading.await.map_err(StoreError::unavailable)??,
+                None => store.read_log(after, PAGE).await?,
+            };
+            if let Some(last) = page.get(PAGE - 1) {
+                let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
+                let reading = tokio::spawn(async move { store.read_log(end, PAGE).await });
+                *ahead = Some(AbortOnDropHandle::new(reading));
+            }
             if !page.is_empty() {
                 return Ok(page);
             }
@@ -188,18 +201,19 @@ impl Tail {
     /// Feeds `folds` from `store` until `shutdown`, or until an event can't be read: the log is never skipped.
     pub(crate) async fn run(
         &self,
-        store: &dyn EventStore,
+        store: &Arc<dyn EventStore>,
         folds: &[Box<dyn Fold>],
         is_known: impl Fn(&str) -> bool,
         offers: Option<Offers>,
         shutdown: CancellationToken,
     ) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let mut ahead = None;
         while !shutdown.is_cancelled() {
             let after = self.progress.borrow().position;
             let step = tokio::select! {
                 () = shutdown.cancelled() => return,
-                page = self.next_page(store, after) => page.map_err(Error::from).and_then(|page| {
+                page = self.next_page(store, after, &mut ahead) => page.map_err(Error::from).and_then(|page| {
                     let offers = offers.as_ref().map(|offers| (offers, after));
                     apply(folds, &is_known, &page, offers).map_err(Error::from)
                 }),

@@ -79,7 +79,7 @@ impl Runtime {
             let types = &runtime.parts.event_types;
             let is_known = |name: &str| types.contains(name);
             let stop = runtime.stop_tail.clone();
-            runtime.tail.run(runtime.store(), &folds, is_known, offers, stop).await;
+            runtime.tail.run(&runtime.store, &folds, is_known, offers, stop).await;
         });
     }
 
