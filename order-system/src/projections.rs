@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use catga::prelude::*;
+use foldhash::fast::RandomState;
 use roaring::RoaringBitmap;
 
 use crate::domain::{
@@ -19,11 +20,13 @@ pub struct Orders {
     /// Each order, encoded: a third of the memory of the decoded one.
     rows: Vec<Box<[u8]>>,
     /// The place of each order.
-    places: HashMap<Box<str>, u32>,
+    places: HashMap<Box<str>, u32, RandomState>,
     by_status: [RoaringBitmap; Status::ALL.len()],
-    by_customer: HashMap<Box<str>, RoaringBitmap>,
+    by_customer: HashMap<Box<str>, RoaringBitmap, RandomState>,
     /// In ten-thousandths; of all orders that are not cancelled.
     revenue: i128,
+    /// Where rows are encoded, so that each is kept at its exact length.
+    buffer: Vec<u8>,
 }
 
 /// All orders, for lists and statistics.
@@ -50,21 +53,36 @@ impl Projection for Orders {
         match &recorded.event {
             OrderEvent::Created(created) => {
                 self.revenue += i128::from(created.total.units());
-                let customer = self.by_customer.entry(created.customer_id.as_str().into());
-                customer.or_default().insert(place);
+                self.of_customer(&created.customer_id).insert(place);
             }
             OrderEvent::Cancelled(_) => self.revenue -= i128::from(view.order.total.units()),
             _ => {}
         }
-        self.rows[place as usize] = encode(&view);
+        self.rows[place as usize] = self.encode(&view);
     }
 }
 
-fn encode(view: &OrderView) -> Box<[u8]> {
-    postcard::to_stdvec(view).expect("a view has only plain fields").into()
-}
-
 impl Orders {
+    fn encode(&mut self, view: &OrderView) -> Box<[u8]> {
+        loop {
+            match postcard::to_slice(view, &mut self.buffer) {
+                Ok(row) => return (&*row).into(),
+                Err(postcard::Error::SerializeBufferFull) => {
+                    self.buffer.resize(256 + 2 * self.buffer.len(), 0);
+                }
+                Err(error) => unreachable!("a view has only plain fields: {error}"),
+            }
+        }
+    }
+
+    fn of_customer(&mut self, id: &str) -> &mut RoaringBitmap {
+        // Most orders are those of somebody who is known, and a name is only copied for the others.
+        if !self.by_customer.contains_key(id) {
+            self.by_customer.insert(id.into(), RoaringBitmap::new());
+        }
+        self.by_customer.get_mut(id).expect("it is there")
+    }
+
     fn insert(&mut self, id: &str) -> (u32, OrderView) {
         let place = u32::try_from(self.rows.len()).expect("fewer than 2^32 orders fit in memory");
         self.places.insert(id.into(), place);
