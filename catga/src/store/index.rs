@@ -1,7 +1,6 @@
 //! Which commits there are, in the order of the log and of each stream, in memory.
 
 use std::{
-    collections::HashMap,
     hash::BuildHasher,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
@@ -10,6 +9,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry as Slot};
 use tokio::sync::Notify;
 
 use super::StoreError;
@@ -35,7 +35,8 @@ pub(super) struct Index<T> {
     risen: Notify,
 }
 
-type Shard = HashMap<StreamId, Stream, RandomState>;
+/// Each stream by its hash, which is reckoned once for an append, and never again.
+type Shard = HashTable<Stream>;
 
 /// A commit in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,22 @@ pub(super) struct Entry<T> {
     pub(super) value: T,
 }
 
-#[derive(Default)]
 struct Stream {
+    hash: u64,
+    id: StreamId,
     version: Version,
-    /// The first version of each commit, and the commit's place in the log.
-    commits: Vec<(Version, usize)>,
+    /// The first version of each commit, and the commit's place in the log. Fewer than 2^32 of either fit in memory.
+    commits: Vec<(u32, u32)>,
+}
+
+impl Stream {
+    fn new(hash: u64, id: StreamId) -> Self {
+        Self { hash, id, version: 0, commits: Vec::new() }
+    }
+}
+
+fn small(n: impl TryInto<u32, Error: std::fmt::Debug>) -> u32 {
+    n.try_into().expect("fewer than 2^32 commits fit in memory")
 }
 
 struct Log<T> {
@@ -103,46 +115,54 @@ impl<T: Clone> Index<T> {
         }
     }
 
-    fn shard(&self, stream: &StreamId) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(stream);
+    /// The lock of the stream with this hash.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         let shard = usize::try_from(hash % SHARDS as u64).expect("less than SHARDS");
         // Nothing under these locks can panic half-way, so a poisoned one still holds whole commits.
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The version of `stream`, 0 when there is none.
-    pub(super) fn version(&self, stream: &StreamId) -> Version {
-        self.shard(stream).get(stream).map_or(0, |stream| stream.version)
+    /// What `look` sees of `stream`, if it is there.
+    fn look<R>(&self, stream: &StreamId, look: impl FnOnce(&Stream) -> R) -> Option<R> {
+        let hash = self.hasher.hash_one(stream);
+        self.shard(hash).find(hash, |known| known.id == *stream).map(look)
     }
 
-    /// Adds a commit of `events` events at the end of the log, if `stream` is at `version`. Answers the
-    /// position of its first event, or the version that the stream has.
+    /// The version of `stream`, 0 when there is none.
+    pub(super) fn version(&self, stream: &StreamId) -> Version {
+        self.look(stream, |stream| stream.version).unwrap_or(0)
+    }
+
+    /// Adds a commit of `events` events at the end of the log, if `stream` is at `version`: what `value` makes.
+    /// Answers the position of its first event, or the version that the stream has.
     pub(super) fn push(
         &self,
         stream: &StreamId,
         version: Version,
         events: usize,
-        value: T,
+        value: impl FnOnce() -> T,
     ) -> Result<Position, Version> {
         assert!(events > 0, "a commit has at least one event");
-        let mut shard = self.shard(stream);
-        let known = match shard.get_mut(stream) {
-            Some(known) => known,
-            None if version == 0 => shard.entry(stream.clone()).or_default(),
-            None => return Err(0),
+        let hash = self.hasher.hash_one(stream);
+        let mut shard = self.shard(hash);
+        let mut known = match shard.entry(hash, |known| known.id == *stream, |known| known.hash) {
+            Slot::Occupied(known) => known,
+            Slot::Vacant(free) if version == 0 => free.insert(Stream::new(hash, stream.clone())),
+            Slot::Vacant(_) => return Err(0),
         };
+        let known = known.get_mut();
         if known.version != version {
             return Err(known.version);
         }
         let (at, position) = {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
             let (at, position) = (log.len(), log.head + 1);
-            log.push(Entry { position, value });
+            log.push(Entry { position, value: value() });
             log.head += events as u64;
             self.head.store(log.head, Ordering::Release);
             (at, position)
         };
-        known.commits.push((version + 1, at));
+        known.commits.push((small(version + 1), small(at)));
         known.version += events as u64;
         drop(shard);
         self.risen.notify_waiters();
@@ -156,14 +176,15 @@ impl<T: Clone> Index<T> {
         from: Version,
         limit: usize,
     ) -> Vec<Entry<T>> {
-        let places: Vec<usize> = {
-            let shard = self.shard(stream);
-            let Some(stream) = shard.get(stream).filter(|stream| from <= stream.version) else {
+        let places = self.look(stream, |stream| {
+            if from > stream.version {
                 return Vec::new();
-            };
-            let after = stream.commits.partition_point(|(first, _)| *first <= from);
-            stream.commits[after.saturating_sub(1)..].iter().take(limit).map(|c| c.1).collect()
-        };
+            }
+            let after = stream.commits.partition_point(|(first, _)| u64::from(*first) <= from);
+            let commits = &stream.commits[after.saturating_sub(1)..];
+            commits.iter().take(limit).map(|(_, place)| *place as usize).collect()
+        });
+        let Some(places) = places else { return Vec::new() };
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         places.into_iter().map(|at| log.get(at)).collect()
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -170,7 +171,7 @@ impl Writer {
 
     /// Answers the appends whose stream is at another version, or will be after this batch.
     fn without_conflicts(&self, batch: Vec<Request>) -> Vec<Request> {
-        let mut versions = HashMap::with_capacity(batch.len());
+        let mut versions = HashMap::with_capacity_and_hasher(batch.len(), RandomState::default());
         let mut rest = Vec::with_capacity(batch.len());
         for request in batch {
             let version = versions
@@ -201,7 +202,7 @@ impl Writer {
             };
             let position = self
                 .index
-                .push(&request.stream, request.version, request.events, address)
+                .push(&request.stream, request.version, request.events, || address)
                 .expect("this thread alone adds to the index, and it checked the version");
             answer(request, Ok(Appended { position, token: 0 }));
         }
