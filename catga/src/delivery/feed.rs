@@ -240,16 +240,14 @@ impl Recent {
         page.map_or(Sight::End, Sight::Page)
     }
 
-    /// Takes in what follows `after`, unless it is from far back: who catches up must not make the others read
-    /// again.
+    /// Takes in what of the commits after `after` is new here. Who catches up from far back brings nothing, and does not
+    /// make the others read again.
     fn push(&mut self, after: Position, page: &[Arc<Fed>]) {
-        if after < self.end() {
-            return;
-        }
         if after > self.end() {
             *self = Self { start: after, ..Self::default() };
         }
-        for fed in page {
+        let end = self.end();
+        for fed in page.iter().filter(|fed| fed.last.position > end) {
             self.bytes += fed.record.frame.len();
             self.commits.push_back(fed.clone());
         }
@@ -378,11 +376,15 @@ mod tests {
         assert_eq!(page, (vec![1, 2, 3], 0));
         // Who is ahead of the tail does not wait for it.
         assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
-        offers.push(3, fed(3..9));
+        offers.push(3, fed(3..8));
         assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8, 9], 2));
+        // The tail comes to where others have been, with a page that goes on behind it.
+        let more = commits(&store, 12).await.split_off(8);
+        offers.push(8, more.into_iter().map(|record| Fed::new(record).unwrap()));
+        assert_eq!(next(9).await, (vec![10, 11, 12], 2));
         drop(offers);
-        commits(&store, 10).await;
-        assert_eq!(next(9).await, (vec![10], 3));
+        commits(&store, 13).await;
+        assert_eq!(next(12).await, (vec![13], 3));
     }
 
     #[test]
