@@ -99,9 +99,8 @@ async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Wai
         }
         last = waiting.len();
         let (batch, rest) = one_of_each_subject(std::mem::take(&mut waiting));
-        for batch in [batch, rest] {
-            publish(&topic, batch).await;
-        }
+        publish(&topic, batch).await;
+        publish_each(&topic, rest).await;
     }
 }
 
