@@ -88,11 +88,6 @@ bench-full *programs:
 bench-report:
     cargo run --release --package catga-bench --bin report
 
-# Measure how long a start takes on a large log, on each store
-[group('measure')]
-bench-restart orders='1000000':
-    scripts/bench-restart.sh {{orders}}
-
 # Count the instructions of a command, and keep the figures that the tests hold them to
 [group('maintain')]
 instructions:

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
 programs=("$@")
-[ ${#programs[@]} -gt 0 ] || programs=(commands http overload stores handlers)
+[ ${#programs[@]} -gt 0 ] || programs=(commands http overload stores reads handlers orders)
 NATS_SERVER_NEWEST=$(scripts/nats-server.sh)
 export NATS_SERVER_NEWEST
 cargo build --release --package catga-bench --package order-system

@@ -3,6 +3,7 @@
 //! row is the median of the rounds.
 
 pub mod load;
+pub mod plot;
 pub mod server;
 
 use std::{fmt, fs, path::PathBuf};

@@ -34,8 +34,11 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 const ROUNDS: usize = 5;
-const TIME: Duration = Duration::from_millis(500);
-const CLIENTS: [usize; 3] = [1, 64, 256];
+const TIME: Duration = Duration::from_millis(400);
+const CLIENTS: [usize; 5] = [1, 4, 16, 64, 256];
+
+/// How many clients a rate is asked of. The others are there for the plots.
+const ASKED: [usize; 3] = [1, 64, 256];
 
 fn frame(stream: &str) -> Bytes {
     let event = EventFrame { id: EventId::nil(), name: "Benched", schema: 1, payload: &[7; 120] };
@@ -53,33 +56,67 @@ fn frame(stream: &str) -> Bytes {
     commit.encode()
 }
 
-/// How often a second `call` is done by so many tasks at once, each with another number.
-async fn rate<F: Future<Output = ()> + Send + 'static>(
+/// What came of a load: how many a second, and what all but one in a hundred took, in nanoseconds.
+struct Pace {
+    rate: f64,
+    p99: f64,
+}
+
+/// How fast `call` is done by so many tasks at once, each with another number.
+async fn pace<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
     numbers: &Arc<AtomicUsize>,
     call: impl Fn(usize) -> F + Clone + Send + 'static,
-) -> f64 {
+) -> Pace {
     let begin = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..tasks {
         let (call, numbers) = (call.clone(), numbers.clone());
         running.spawn(async move {
-            let mut done = 0;
-            while begin.elapsed() < TIME {
+            let (mut times, mut now) = (Vec::new(), begin);
+            while now - begin < TIME {
                 call(numbers.fetch_add(1, Ordering::Relaxed)).await;
-                done += 1;
+                let before = std::mem::replace(&mut now, Instant::now());
+                times.push(now - before);
             }
-            done
+            times
         });
     }
-    let done: usize = running.join_all().await.into_iter().sum();
-    float(done) / begin.elapsed().as_secs_f64()
+    let mut times = running.join_all().await.concat();
+    let rate = float(times.len()) / begin.elapsed().as_secs_f64();
+    times.sort_unstable();
+    Pace { rate, p99: 1e9 * times[times.len() * 99 / 100].as_secs_f64() }
+}
+
+/// The rounds of so many clients.
+struct Row {
+    clients: usize,
+    rates: Rounds,
+    p99s: Rounds,
+}
+
+impl Row {
+    fn new(clients: usize) -> Self {
+        Self { clients, rates: Rounds::new(), p99s: Rounds::new() }
+    }
+
+    fn push(&mut self, value: &Pace, limit: &Pace) {
+        self.rates.push(value.rate, limit.rate);
+        self.p99s.push(value.p99, limit.p99);
+    }
+
+    fn show(&self, table: &mut Table, name: &str) {
+        let reach = if ASKED.contains(&self.clients) { Reach::AtLeast(0.8) } else { Reach::Shown };
+        let what = format!("{name}, {} clients", self.clients);
+        table.row(&what, Unit::PerSecond, &self.rates, reach);
+        table.row(format!("{what}, p99"), Unit::Nanoseconds, &self.p99s, Reach::Shown);
+    }
 }
 
 /// Appends through the store.
-async fn append(store: &Arc<impl EventStore>, tasks: usize, numbers: &Arc<AtomicUsize>) -> f64 {
+async fn append(store: &Arc<impl EventStore>, tasks: usize, numbers: &Arc<AtomicUsize>) -> Pace {
     let store = store.clone();
-    rate(tasks, numbers, move |n| {
+    pace(tasks, numbers, move |n| {
         let store = store.clone();
         async move {
             let stream = StreamId::new("bench", &n.to_string()).expect("a plain key");
@@ -114,13 +151,13 @@ async fn file() -> Result<(), Box<dyn std::error::Error>> {
     let mut table = Table::new("file", about);
     let numbers = Arc::new(AtomicUsize::new(0));
     for clients in CLIENTS {
-        let (mut growing, mut preallocated) = (Rounds::new(), Rounds::new());
+        let (mut row, mut preallocated) = (Row::new(clients), Rounds::new());
         for _ in 0..rounds(ROUNDS) {
             let value = append(&store, clients, &numbers).await;
-            growing.push(value, bare_file(directory.path(), clients, false));
-            preallocated.push(value, bare_file(directory.path(), clients, true));
+            row.push(&value, &bare_file(directory.path(), clients, false));
+            preallocated.push(value.rate, bare_file(directory.path(), clients, true).rate);
         }
-        table.row(format!("{clients} clients"), Unit::PerSecond, &growing, Reach::AtLeast(0.8));
+        row.show(&mut table, "fsync (`power-loss`)");
         let what = format!("{clients} clients, over a file that has its size already");
         table.row(what, Unit::PerSecond, &preallocated, Reach::Shown);
     }
@@ -130,7 +167,7 @@ async fn file() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// As many commits with each sync as the disk takes them, one group after the other.
-fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> f64 {
+fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> Pace {
     const SIZE: usize = 16 << 20;
     let bytes = vec![7; commits * (frame("bench/123456").len() + 20)];
     let path = directory.join("bare");
@@ -138,18 +175,20 @@ fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> f64 {
     if is_preallocated {
         file.write_all_at(&vec![0; SIZE], 0).and_then(|()| file.sync_all()).expect("a disk");
     }
-    let (begin, mut n, mut offset) = (Instant::now(), 0, 0);
+    let (begin, mut times, mut offset) = (Instant::now(), Vec::new(), 0);
     while begin.elapsed() < TIME {
+        let before = Instant::now();
         if is_preallocated && offset + bytes.len() > SIZE {
             offset = 0;
         }
         file.write_all_at(&bytes, offset as u64).and_then(|()| file.sync_data()).expect("a disk");
         offset += bytes.len();
-        n += commits;
+        times.push(before.elapsed());
     }
-    let rate = float(n) / begin.elapsed().as_secs_f64();
+    let rate = float(commits * times.len()) / begin.elapsed().as_secs_f64();
     std::fs::remove_file(path).expect("it is there");
-    rate
+    times.sort_unstable();
+    Pace { rate, p99: 1e9 * times[times.len() * 99 / 100].as_secs_f64() }
 }
 
 async fn redis() -> Result<(), Box<dyn std::error::Error>> {
@@ -166,7 +205,7 @@ async fn redis() -> Result<(), Box<dyn std::error::Error>> {
             Arc::new(Script::new(include_str!("../../../catga/src/store/redis/append.lua")));
         let numbers = Arc::new(AtomicUsize::new(0));
         for clients in CLIENTS {
-            let mut both = Rounds::new();
+            let mut row = Row::new(clients);
             for _ in 0..rounds(ROUNDS) {
                 let value = append(&store, clients, &numbers).await;
                 let (connection, script) = (connection.clone(), script.clone());
@@ -181,10 +220,9 @@ async fn redis() -> Result<(), Box<dyn std::error::Error>> {
                             call.invoke_async(&mut connection).await.expect("an answer");
                     }
                 };
-                both.push(value, rate(clients, &numbers, call).await);
+                row.push(&value, &pace(clients, &numbers, call).await);
             }
-            let what = format!("appendfsync {sync} (`{level}`), {clients} clients");
-            table.row(what, Unit::PerSecond, &both, Reach::AtLeast(0.8));
+            row.show(&mut table, &format!("appendfsync {sync} (`{level}`)"));
         }
     }
     Ok(())
@@ -224,7 +262,7 @@ async fn nats() -> Result<(), Box<dyn std::error::Error>> {
         let connections: Arc<[_]> = connections.into();
         let numbers = Arc::new(AtomicUsize::new(0));
         for clients in CLIENTS {
-            let mut both = Rounds::new();
+            let mut row = Row::new(clients);
             for _ in 0..rounds(ROUNDS) {
                 let value = append(&store, clients, &numbers).await;
                 let connections = connections.clone();
@@ -240,10 +278,9 @@ async fn nats() -> Result<(), Box<dyn std::error::Error>> {
                         ack.expect("it is sent").await.expect("the subject is new");
                     }
                 };
-                both.push(value, rate(clients, &numbers, call).await);
+                row.push(&value, &pace(clients, &numbers, call).await);
             }
-            let what = format!("{name}, {clients} clients");
-            table.row(what, Unit::PerSecond, &both, Reach::AtLeast(0.8));
+            row.show(&mut table, name);
         }
     }
     Ok(())

@@ -1,0 +1,318 @@
+//! Reads of what is not in memory, over one round trip to the same server: an aggregate that must be loaded, and the
+//! head of the log that a fresh read asks for first: `reads [loads] [barrier]`, both when none is named.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::jetstream;
+use catga::{
+    EventStore, Keyed, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
+    prelude::*,
+};
+use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
+use catga_tests::{
+    nats::{NatsServer, Version},
+    redis::RedisServer,
+};
+use futures_util::future::{join_all, try_join_all};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Turned", version = 1)]
+struct Turned {
+    note: String,
+}
+
+#[derive(Debug, Clone, Event)]
+enum MeterEvent {
+    Turned(Turned),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Meter {
+    turns: u64,
+}
+
+impl Aggregate for Meter {
+    type Event = MeterEvent;
+    const NAME: &'static str = "meter";
+    /// As order-system has them.
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(500));
+
+    fn apply(&mut self, _: &MeterEvent) {
+        self.turns += 1;
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "meter.turn", output = u64)]
+struct Turn {
+    #[key]
+    meter: String,
+}
+
+#[command_handler]
+fn turn(_: Turn, meter: &mut Root<Meter>) -> Result<u64, catga::Error> {
+    meter.record(Turned { note: "a note of some length, as orders have".to_owned() });
+    Ok(meter.turns)
+}
+
+#[derive(Debug, Query)]
+#[query(name = "meter.read", output = u64)]
+struct ReadMeter {
+    #[key]
+    meter: String,
+}
+
+#[query_handler]
+fn read_meter(_: ReadMeter, meter: &Root<Meter>) -> Result<u64, catga::Error> {
+    Ok(meter.turns)
+}
+
+#[derive(Debug, Default)]
+struct Total(u64);
+
+/// All turns of all meters.
+#[projection]
+impl Projection for Total {
+    type Event = Turned;
+    const NAME: &'static str = "total";
+
+    fn apply(&mut self, _: &Recorded<Turned>) {
+        self.0 += 1;
+    }
+}
+
+#[derive(Debug, Query)]
+#[query(name = "meter.total", output = u64)]
+struct ReadTotal;
+
+#[query_handler]
+fn read_total(_: ReadTotal, total: &ReadModel<Total>) -> Result<u64, catga::Error> {
+    Ok(total.read().0)
+}
+
+/// A server, and how to ask it something with nothing of catga in the way.
+enum Server {
+    Redis(RedisServer, redis::aio::MultiplexedConnection),
+    Nats(NatsServer, Box<jetstream::stream::Stream>),
+}
+
+impl Server {
+    async fn redis() -> Self {
+        let server = RedisServer::start().await;
+        let client = redis::Client::open(format!("redis://{}", server.address()));
+        let connection = client.expect("an address").get_multiplexed_async_connection().await;
+        Self::Redis(server, connection.expect("it runs"))
+    }
+
+    /// With the log that the store has made there.
+    async fn nats() -> Self {
+        let server = NatsServer::start(Version::Newest).await;
+        NatsStore::connect(NatsOptions::new(server.url())).await.expect("it runs");
+        let client = async_nats::connect(server.url()).await.expect("it runs");
+        let stream = jetstream::new(client).get_stream("catga").await.expect("the log is there");
+        Self::Nats(server, Box::new(stream))
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Redis(..) => "Redis",
+            Self::Nats(..) => "NATS",
+        }
+    }
+
+    async fn catga(&self, cache_bytes: u64) -> Catga {
+        let (store, keyed): (Arc<dyn EventStore>, Arc<dyn Keyed>) = match self {
+            Self::Redis(server, _) => {
+                let store = RedisStore::connect(RedisOptions::new(server.address())).await;
+                let store = Arc::new(store.expect("it runs"));
+                (store.clone(), store)
+            }
+            Self::Nats(server, _) => {
+                let store = NatsStore::connect(NatsOptions::new(server.url())).await;
+                let store = Arc::new(store.expect("it runs"));
+                (store.clone(), store)
+            }
+        };
+        let builder = Catga::builder().store(store).keyed(keyed).cache_bytes(cache_bytes);
+        builder.start().await.expect("the store can be used")
+    }
+
+    /// One round trip: an echo, a message by its sequence.
+    async fn round_trip(&self) {
+        match self {
+            Self::Redis(_, connection) => {
+                let pong = redis::cmd("PING").exec_async(&mut connection.clone()).await;
+                pong.expect("it runs");
+            }
+            Self::Nats(_, stream) => drop(stream.direct_get(1).await.expect("there is one")),
+        }
+    }
+
+    /// What the store asks for the head.
+    async fn head(&self) {
+        match self {
+            Self::Redis(_, connection) => {
+                let mut get = redis::cmd("GET");
+                let head = get.arg("{catga}:head").exec_async(&mut connection.clone()).await;
+                head.expect("it runs");
+            }
+            Self::Nats(_, stream) => drop(stream.get_info().await.expect("the log is there")),
+        }
+    }
+
+    /// How many requests the server has had.
+    async fn requests(&self) -> f64 {
+        match self {
+            Self::Redis(_, connection) => {
+                let mut info = redis::cmd("INFO");
+                let stats: String =
+                    info.arg("stats").query_async(&mut connection.clone()).await.expect("it runs");
+                field(&stats, "total_commands_processed:")
+            }
+            Self::Nats(server, _) => field(&get(&server.monitor(), "/varz").await, "\"in_msgs\": "),
+        }
+    }
+
+    /// How many consumers there are; only NATS has them.
+    async fn consumers(&self) -> f64 {
+        match self {
+            Self::Redis(..) => 0.0,
+            Self::Nats(server, _) => {
+                field(&get(&server.monitor(), "/jsz").await, "\"consumers\": ")
+            }
+        }
+    }
+}
+
+/// The number after `name` in `text`.
+fn field(text: &str, name: &str) -> f64 {
+    let rest = text.split_once(name).expect("it is there").1;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().expect("a number")
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it runs");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: monitor\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    answer
+}
+
+/// Nanoseconds of `call`, the median over some.
+async fn each(call: impl AsyncFn()) -> f64 {
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let begin = Instant::now();
+        call().await;
+        times.push(1e9 * begin.elapsed().as_secs_f64());
+    }
+    median(&times)
+}
+
+async fn loads() {
+    let about = "an aggregate that is not in memory, over one round trip, medians of one at a time";
+    let mut table = Table::new("loads", about);
+    for server in [Server::redis().await, Server::nats().await] {
+        let name = server.name();
+        // Nothing fits, so that each load is one of a node that has not seen the aggregate yet.
+        let catga = server.catga(0).await;
+        let writer = server.catga(64 << 20).await;
+        for commits in [4_u64, 10_000] {
+            let meter = format!("of-{commits}");
+            for turns in 1..=commits {
+                let turned = writer.send(Turn { meter: meter.clone() }).await;
+                assert_eq!(turned.expect("the store takes it"), turns);
+            }
+            let load = async || {
+                let turns = catga.query(ReadMeter { meter: meter.clone() }).await;
+                assert_eq!(turns.expect("it can be read"), commits);
+            };
+            let mut both = Rounds::new();
+            for _ in 0..rounds(5) {
+                both.push(each(load).await, each(async || server.round_trip().await).await);
+            }
+            let what = format!("{name}, {commits} commits");
+            table.row(what, Unit::Nanoseconds, &both, Reach::AtMost(2.0));
+            let before = (server.requests().await, server.consumers().await);
+            for _ in 0..500 {
+                load().await;
+            }
+            let after = (server.requests().await, server.consumers().await);
+            let (requests, consumers) = ((after.0 - before.0) / 500.0, after.1 - before.1);
+            assert!(consumers <= 0.0, "{consumers} consumers were made");
+            table.note(
+                format!("{name}, {commits} commits, requests a load"),
+                format!("{requests:.1}"),
+            );
+        }
+        catga.shutdown().await;
+        writer.shutdown().await;
+    }
+}
+
+async fn barrier() {
+    let about = "reads that see all that was answered before them, over bare requests for the head";
+    let mut table = Table::new("barrier", about);
+    for server in [Server::redis().await, Server::nats().await] {
+        let name = server.name();
+        let catga = server.catga(64 << 20).await;
+        catga.send(Turn { meter: "one".to_owned() }).await.expect("the store takes it");
+        for waiting in [1_usize, 64, 256] {
+            let read = async || {
+                let reads = try_join_all((0..waiting).map(|_| catga.query(ReadTotal)));
+                let totals = reads.await.expect("it can be read");
+                assert!(totals.iter().all(|total| *total == 1));
+            };
+            let mut both = Rounds::new();
+            for _ in 0..rounds(5) {
+                let value = rate(waiting, &read).await;
+                let bare = async || {
+                    join_all((0..waiting).map(|_| server.head())).await;
+                };
+                both.push(value, rate(waiting, bare).await);
+            }
+            let what = format!("{name}, {waiting} at once");
+            table.row(what, Unit::PerSecond, &both, Reach::Shown);
+            let before = server.requests().await;
+            for _ in 0..500 {
+                read().await;
+            }
+            let requests = (server.requests().await - before) / 500.0;
+            let what = format!("{name}, requests for {waiting} reads at once (1)");
+            table.note(what, format!("{requests:.2}"));
+        }
+        catga.shutdown().await;
+    }
+}
+
+/// How many a second, when `call` does so many at once.
+async fn rate(at_once: usize, call: impl AsyncFn()) -> f64 {
+    let (begin, mut done) = (Instant::now(), 0);
+    while begin.elapsed() < Duration::from_millis(300) {
+        call().await;
+        done += at_once;
+    }
+    float(done) / begin.elapsed().as_secs_f64()
+}
+
+#[tokio::main]
+async fn main() {
+    let wanted: Vec<_> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    if is_wanted("loads") {
+        loads().await;
+    }
+    if is_wanted("barrier") {
+        barrier().await;
+    }
+}
