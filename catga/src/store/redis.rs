@@ -24,7 +24,14 @@ mod options;
 mod server;
 mod transport;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use redis::{Cmd, Script, ScriptInvocation, Value};
@@ -67,6 +74,8 @@ pub struct RedisStore {
     /// What the server says is the position of the last event.
     end: Shared<Position>,
     scripts: Scripts,
+    /// How many commits the next page of the log is asked for at first: as many as the last one was.
+    page: AtomicUsize,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
 }
@@ -115,6 +124,7 @@ impl RedisStore {
                 put: Script::new(include_str!("redis/put.lua")),
                 delete: Script::new(include_str!("redis/delete.lua")),
             },
+            page: AtomicUsize::new(FIRST_PAGE),
             _follower: AbortOnDropHandle::new(follower),
         })
     }
@@ -207,13 +217,14 @@ impl RedisStore {
     ) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::new();
         let mut bytes = 0;
-        let mut page = FIRST_PAGE;
+        // An answer that does not come in time was too large: the next call begins small again.
+        let mut page = self.page.swap(FIRST_PAGE, Ordering::Relaxed);
         loop {
-            page = page.min(limit - records.len());
+            let count = page.min(limit - records.len());
             let mut command = redis::cmd("XRANGE");
-            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(page);
+            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
             let entries = array(self.ask(&command).await?)?;
-            let is_end = entries.len() < page;
+            let (is_end, is_whole) = (entries.len() < count, entries.len() == page);
             let before = bytes;
             for entry in entries {
                 let (end, record) = log_entry(entry)?;
@@ -224,10 +235,14 @@ impl RedisStore {
             if let Some(last) = records.last() {
                 self.head.rise_to(after, last);
             }
+            if is_whole {
+                page = next_page(page, bytes - before);
+            }
             if is_end || records.len() == limit || bytes >= LARGE_PAGE {
+                let next = if bytes < LARGE_PAGE { page } else { FIRST_PAGE };
+                self.page.store(next, Ordering::Relaxed);
                 return Ok(records);
             }
-            page = next_page(page, bytes - before);
         }
     }
 
