@@ -34,7 +34,8 @@ pub struct Snapshots<A> {
 
 impl<A: Serialize + DeserializeOwned> Snapshots<A> {
     /// A snapshot after every `events` events, and after a load that had to read more than some dozen commits behind the
-    /// last one. Streams of up to 64 events are read with one call and have none.
+    /// last one. Streams of up to 64 events are read with one call and have none. With more than some dozen events between
+    /// snapshots, the first load by a node that knows nothing of the stream takes more calls, on NATS many more.
     pub const fn every(events: u64) -> Self {
         assert!(events > 0, "a snapshot every 0 events makes no sense");
         Self { every: events, encode: postcard::to_stdvec::<A>, decode: decode::<A> }

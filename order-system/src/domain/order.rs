@@ -160,7 +160,7 @@ impl Order {
 impl Aggregate for Order {
     type Event = OrderEvent;
     const NAME: &'static str = "order";
-    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(500));
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
     fn apply(&mut self, event: &OrderEvent) {
         match event.clone() {

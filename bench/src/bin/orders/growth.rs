@@ -14,9 +14,12 @@ use tempfile::TempDir;
 use super::{Outcome, create, id, make, order_system};
 
 /// Enough for the orders that are asked for again and again, and for few others.
-const CACHE_BYTES: u64 = 1 << 20;
+const CACHE_BYTES: u64 = 128 << 10;
 
 const FEW: u64 = 10_000;
+
+/// How many orders a round adds: not so many that few become many.
+const APPENDED: u64 = 500;
 
 /// A store with orders, and what runs on it.
 struct Shop {
@@ -59,7 +62,7 @@ impl Shop {
     }
 
     async fn append(&mut self) -> Result<f64, Error> {
-        let new = self.orders..self.orders + 4000;
+        let new = self.orders..self.orders + APPENDED;
         self.orders = new.end;
         let catga = &self.catga;
         let begin = Instant::now();
@@ -68,7 +71,7 @@ impl Shop {
             .buffer_unordered(self.clients)
             .for_each(async |made| drop(made.expect("the order is new")))
             .await;
-        let each = nanoseconds(begin.elapsed(), 4000);
+        let each = nanoseconds(begin.elapsed(), APPENDED);
         // The read models catch up before anything else is measured.
         catga.query(GetStats).await?;
         Ok(each)

@@ -108,7 +108,7 @@ async fn on_nothing(table: &mut Table) -> Outcome<()> {
 
 /// How many events a second order-system takes in until it is ready, and knows all orders.
 async fn ready_rate(flags: &[&str], orders: u64) -> Outcome<f64> {
-    let (_child, address, seconds) = start(flags).await?;
+    let (mut child, address, seconds) = start(flags).await?;
     let stats = std::sync::Mutex::new(Value::Null);
     load::send(address, 1, &[load::request("GET", "/stats", "")], |_, _, body| {
         *stats.lock().expect("no panics") = serde_json::from_slice(body).expect("JSON");
@@ -116,6 +116,8 @@ async fn ready_rate(flags: &[&str], orders: u64) -> Outcome<f64> {
     .await?;
     let stats = stats.into_inner()?;
     assert_eq!(stats["byStatus"]["Delivered"], orders, "{stats}");
+    // The next one needs the lock of the files.
+    child.kill().await?;
     Ok(events(orders) / seconds)
 }
 
