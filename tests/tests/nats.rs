@@ -77,11 +77,20 @@ async fn p1_commits_that_share_a_sync_stand_alone() {
     let old = stream("taken");
     let taken = append(&connect(&server).await, &old, 0, 0, 2).await.unwrap();
     let streams: Vec<_> = (0..200).map(|i| stream(&i.to_string())).collect();
-    let (appended, late, twice) = tokio::join!(
+    let (large, size) = (stream("large"), 2 << 20);
+    let (appended, refused, late, twice) = tokio::join!(
         join_all(streams.iter().map(|stream| append(&store, stream, 0, 0, 1))),
+        store.append(Append {
+            stream: &large,
+            version: 0,
+            token: 0,
+            events: 1,
+            frame: frame(&large, 0, 1, size),
+        }),
         append(&store, &old, 0, 0, 1),
         join_all([1, 2].map(async |events| append(&store, &stream("twice"), 0, 0, events).await)),
     );
+    assert!(matches!(refused, Err(AppendError::Refused(_))), "it is too large: {refused:?}");
     assert!(matches!(late, Err(AppendError::Conflict { actual: 2 })), "{late:?}");
     assert_eq!(twice.iter().filter(|appended| appended.is_ok()).count(), 1, "{twice:?}");
     for (stream, appended) in streams.iter().zip(appended) {

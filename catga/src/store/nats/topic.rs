@@ -180,12 +180,14 @@ impl Topic {
     pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
         let lost = self.lost();
+        // Before any is sent: a batch that is begun and not ended is kept open by the server for a while.
+        let messages = messages.iter().map(|message| self.expecting(message.clone()));
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
         let publish = async {
             let batch = Uuid::new_v4().simple().to_string();
             let (mut answer, count) = (None, messages.len() as u64);
-            for (message, number) in messages.iter().zip(1..) {
-                let Message { subject, mut headers, payload, .. } =
-                    self.expecting(message.clone())?;
+            for (message, number) in messages.into_iter().zip(1..) {
+                let Message { subject, mut headers, payload, .. } = message;
                 headers.insert(header::NATS_BATCH_ID, batch.as_str());
                 headers.insert(header::NATS_BATCH_SEQUENCE, number.to_string());
                 let client = &self.client;
