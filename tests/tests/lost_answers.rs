@@ -104,5 +104,5 @@ async fn p3_nats_newest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_nats_together() {
     let many = Plan { writers: 64, streams: 200, commits: 4000, ..Plan::default() };
-    nats("nats, together", NatsServer::start_durable().await, (100, many)).await;
+    nats("nats, together", NatsServer::start_durable().await, (40, many)).await;
 }
