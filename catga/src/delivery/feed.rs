@@ -62,7 +62,7 @@ pub(crate) struct Page {
 
 /// Reads the topic for all runners.
 ///
-/// Where the log is the topic, the tail reads it anyway, and [`Offers`] what it has read. Otherwise, of all
+/// Where the log is the topic, the tail reads it anyway, and hands on what it has read: [`Offers`]. Otherwise, of all
 /// who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
 /// there for what comes next, and wakes those whose partition has something. Once there is something for itself, the
 /// next one takes over.
@@ -126,14 +126,6 @@ impl Feed {
                 // Those ahead wait for what comes next: nothing of that is any use here.
                 Sight::Behind => self.read(partition, from).await?,
                 Sight::End if is_due && passed.is_some() => None,
-                Sight::End if self.is_offered(from) => tokio::select! {
-                    biased;
-                    _ = idle.tick() => {
-                        is_due = true;
-                        None
-                    }
-                    () = risen => None,
-                },
                 Sight::End => tokio::select! {
                     biased;
                     _ = idle.tick() => {
@@ -141,7 +133,9 @@ impl Feed {
                         None
                     }
                     () = risen => None,
-                    _turn = self.ahead.lock() => self.lead(partition, from).await?,
+                    _turn = self.ahead.lock(), if !self.is_offered(from) => {
+                        self.lead(partition, from).await?
+                    }
                 },
             };
             match (found, passed) {

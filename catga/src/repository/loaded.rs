@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, pin::pin};
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, ready, select};
 
 use crate::{
-    Aggregate, CommandId, DecodeError, Error, Event, EventId, EventStore, Record, Root, StoreError,
-    StreamId, Version, runtime::Runtime, snapshot::Snapshot,
+    Aggregate, BoxFuture, CommandId, DecodeError, Error, Event, EventId, EventStore, Record, Root,
+    StoreError, StreamId, Version, runtime::Runtime, snapshot::Snapshot,
 };
 
 /// How many commits are read at once while an aggregate is replayed.
@@ -46,22 +46,20 @@ impl<A: Aggregate> Loaded<A> {
             // Most have no snapshot, so it is asked for beside the first commits; a long stream may be slow to read
             // from its begin, so whichever is there first decides.
             let snapshot = pin!(runtime.snapshots.read(&stream, snapshots));
-            let begin = match select(snapshot, store.read_stream(&stream, 1, FEW)).await {
+            let (snapshot, page) = match select(snapshot, store.read_stream(&stream, 1, FEW)).await
+            {
+                Either::Left((snapshot, page)) => (snapshot, page),
                 Either::Right((page, snapshot)) => {
                     let page = page?;
                     let snapshot = if page.len() < FEW { None } else { snapshot.await };
-                    match Self::restore(store, &stream, snapshot).await? {
-                        Some(restored) => return Ok(restored.kept(runtime)),
-                        None => page,
-                    }
-                }
-                Either::Left((snapshot, page)) => {
-                    match Self::restore(store, &stream, snapshot).await? {
-                        Some(restored) => return Ok(restored.kept(runtime)),
-                        None => page.await?,
-                    }
+                    let page: BoxFuture<'_, _> = Box::pin(ready(Ok(page)));
+                    (snapshot, page)
                 }
             };
+            if let Some(restored) = Self::restore(store, &stream, snapshot).await? {
+                return Ok(restored.kept(runtime));
+            }
+            let begin = page.await?;
             loaded.take_in_all(&begin)?;
             if begin.len() < FEW {
                 return Ok(loaded);

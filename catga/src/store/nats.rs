@@ -83,9 +83,10 @@ impl NatsStore {
         server::check(&connection.0, &options)?;
         let topic = Topic::open(connection.clone(), server::log_config(&options)).await?;
         let values = Topic::open(connection, server::values_config(&options)).await?;
-        let group = (server::prefers_batches(topic.client(), &options).await
-            && topic.allow_batches().await)
-            .then(|| Group::new(topic.clone()));
+        let monitor = options.monitor.as_deref();
+        let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
+            && topic.allow_batches().await;
+        let group = is_grouped.then(|| Group::new(topic.clone()));
         let log = Log::open(topic.clone()).await?;
         let follower = tokio::spawn(log.clone().follow());
         let end = Shared::new({

@@ -86,15 +86,16 @@ pub(super) fn check(client: &Client, options: &NatsOptions) -> Result<(), StoreE
 }
 
 /// Whether commits are better off in atomic batches: the server syncs before it answers, and syncs a batch once.
-pub(super) async fn prefers_batches(client: &Client, options: &NatsOptions) -> bool {
-    if options.replicas > 1 || numbers(&client.server_info().version) < BATCHES {
-        return false;
-    }
-    let Some(monitor) = &options.monitor else { return false };
-    let monitored = ask(monitor).await;
-    monitored.is_ok_and(|monitored| {
-        monitored.server_id == client.server_info().server_id && monitored.jetstream.config.sync().1
-    })
+pub(super) async fn prefers_batches(
+    client: &Client,
+    config: &Config,
+    monitor: Option<&str>,
+) -> bool {
+    config.num_replicas == 1
+        && numbers(&client.server_info().version) >= BATCHES
+        && durability(client, config, monitor)
+            .await
+            .is_ok_and(|report| report.level == Durability::PowerLoss)
 }
 
 fn numbers(version: &str) -> (u64, u64) {
