@@ -6,7 +6,7 @@ pub mod load;
 pub mod plot;
 pub mod server;
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -161,6 +161,31 @@ pub fn rounds(rounds: usize) -> usize {
 /// Whether there is time for large sizes (`just bench-full`).
 pub fn is_full() -> bool {
     std::env::var_os("CATGA_BENCH").is_some_and(|value| value == "full")
+}
+
+/// Whether the table `name` is to be measured: it is named on the command line, or none is.
+pub fn is_wanted(name: &str) -> bool {
+    let mut wanted = std::env::args().skip(1).peekable();
+    wanted.peek().is_none() || wanted.any(|wanted| wanted == name)
+}
+
+/// What all but one in a hundred took, in nanoseconds. The shortest comes first.
+///
+/// # Panics
+/// When there are none.
+pub fn p99(times: &[Duration]) -> f64 {
+    1e9 * times[times.len() * 99 / 100].as_secs_f64()
+}
+
+/// The resident memory of a process, in bytes.
+///
+/// # Panics
+/// When `/proc` can't be read.
+pub fn resident(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process");
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    1024.0 * kibibytes
 }
 
 /// A count as a number to reckon with.

@@ -48,7 +48,7 @@ impl Load {
 
     /// What all but one in a hundred took, in nanoseconds.
     pub fn p99(&self) -> f64 {
-        self.latencies[self.latencies.len() * 99 / 100].as_secs_f64() * 1e9
+        crate::p99(&self.latencies)
     }
 
     /// How many were answered with `status`.

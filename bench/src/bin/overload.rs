@@ -54,11 +54,7 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The memory that it has in use, in megabytes.
+/// The memory that it has in use, in mebibytes.
 fn memory(service: &Child) -> Outcome<f64> {
-    let id = service.id().ok_or("it runs")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("Linux")?;
-    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes / 1024.0)
+    Ok(catga_bench::resident(service.id().ok_or("it runs")?) / f64::from(1 << 20))
 }

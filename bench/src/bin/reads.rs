@@ -11,7 +11,7 @@ use catga::{
     EventStore, Keyed, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
     prelude::*,
 };
-use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
+use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, median, rounds};
 use catga_tests::{
     nats::{NatsServer, Version},
     redis::RedisServer,
@@ -312,8 +312,6 @@ async fn rate(at_once: usize, call: impl AsyncFn()) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    let wanted: Vec<_> = std::env::args().skip(1).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if is_wanted("loads") {
         loads().await;
     }

@@ -21,7 +21,7 @@ use catga::{
     Append, Commit, EventFrame, EventId, EventStore, FileStore, NatsOptions, NatsStore,
     RedisOptions, RedisStore, StreamId, Timestamp,
 };
-use catga_bench::{Reach, Rounds, Table, Unit, float, rounds};
+use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, p99, rounds};
 use catga_tests::{
     nats::{NatsServer, Version},
     redis::RedisServer,
@@ -85,7 +85,7 @@ async fn pace<F: Future<Output = ()> + Send + 'static>(
     let mut times = running.join_all().await.concat();
     let rate = float(times.len()) / begin.elapsed().as_secs_f64();
     times.sort_unstable();
-    Pace { rate, p99: 1e9 * times[times.len() * 99 / 100].as_secs_f64() }
+    Pace { rate, p99: p99(&times) }
 }
 
 /// The rounds of so many clients.
@@ -130,8 +130,6 @@ async fn append(store: &Arc<impl EventStore>, tasks: usize, numbers: &Arc<Atomic
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let wanted: Vec<_> = std::env::args().skip(1).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if is_wanted("file") {
         file().await?;
     }
@@ -188,7 +186,7 @@ fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> Pace {
     let rate = float(commits * times.len()) / begin.elapsed().as_secs_f64();
     std::fs::remove_file(path).expect("it is there");
     times.sort_unstable();
-    Pace { rate, p99: 1e9 * times[times.len() * 99 / 100].as_secs_f64() }
+    Pace { rate, p99: p99(&times) }
 }
 
 async fn redis() -> Result<(), Box<dyn std::error::Error>> {

@@ -8,6 +8,7 @@ mod start;
 use std::{error::Error, ops::Range, sync::Arc};
 
 use catga::{Catga, EventStore, Keyed};
+use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{
     domain::{
@@ -77,23 +78,14 @@ async fn make(catga: &Catga, orders: Range<u64>, events: usize) {
         .await;
 }
 
-/// The resident memory of a process, in bytes.
-fn resident(process: u32) -> Outcome<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).ok_or("Linux")?;
-    let kibibytes: f64 = line.split_whitespace().nth(1).ok_or("a number")?.parse()?;
-    Ok(1024.0 * kibibytes)
-}
-
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    let wanted: Vec<_> = std::env::args().skip(1).collect();
-    if let [command, orders] = &wanted[..]
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [command, orders] = &arguments[..]
         && command == "hold"
     {
         return memory::hold(orders.parse()?).await;
     }
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if is_wanted("start") {
         start::measure().await?;
     }

@@ -6,12 +6,12 @@ use catga::{
     Append, Commit, EventFrame, EventId, EventStore, MemoryKeyed, MemoryStore, RedisOptions,
     RedisStore, StreamId, Timestamp,
 };
-use catga_bench::{Reach, Rounds, Table, Unit, float};
+use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
 use catga_tests::redis::RedisServer;
 use futures_util::{StreamExt, stream};
 use tokio::{process::Command, time::sleep};
 
-use super::{LIFE, Outcome, make, order_system, resident};
+use super::{LIFE, Outcome, make, order_system};
 
 const ORDERS: usize = 100_000;
 const IN_REDIS: usize = 20_000;
@@ -56,12 +56,12 @@ pub(super) async fn hold(orders: u64) -> Outcome<()> {
     let store = Arc::new(MemoryStore::default());
     let catga = order_system(store.clone(), Arc::new(MemoryKeyed::new()), 1 << 20).await;
     make(&catga, 0..100, LIFE).await;
-    let before = resident(std::process::id())?;
+    let before = resident(std::process::id());
     make(&catga, 100..orders + 100, LIFE).await;
     // Until the read models and the handlers are there.
     catga.query(order_system::domain::queries::GetStats).await?;
     sleep(Duration::from_secs(1)).await;
-    let after = resident(std::process::id())?;
+    let after = resident(std::process::id());
     let (mut frames, mut position) = (0, 0);
     loop {
         let page = store.read_log(position, 1000).await?;
