@@ -31,7 +31,10 @@ use redis::{
     io::tcp::TcpSettings,
 };
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_millis(400);
@@ -150,18 +153,50 @@ async fn file() -> Result<(), Box<dyn std::error::Error>> {
     let numbers = Arc::new(AtomicUsize::new(0));
     for clients in CLIENTS {
         let (mut row, mut preallocated) = (Row::new(clients), Rounds::new());
+        let mut without_disk = Rounds::new();
         for _ in 0..rounds(ROUNDS) {
             let value = append(&store, clients, &numbers).await;
             row.push(&value, &bare_file(directory.path(), clients, false));
             preallocated.push(value.rate, bare_file(directory.path(), clients, true).rate);
+            without_disk.push(value.rate, hand_over(clients).await.rate);
         }
         row.show(&mut table, "fsync (`power-loss`)");
         let what = format!("{clients} clients, over a file that has its size already");
         table.row(what, Unit::PerSecond, &preallocated, Reach::Shown);
+        let what = format!("{clients} clients, over a thread that answers and writes nothing");
+        table.row(what, Unit::PerSecond, &without_disk, Reach::Shown);
     }
     let head = store.head().await?;
     assert_eq!(head, numbers.load(Ordering::Relaxed) as u64);
     Ok(())
+}
+
+/// The same clients with the same frames, handed to a thread that answers them in groups, as the store's does, and does
+/// nothing else: what the tasks and their waking cost by themselves.
+async fn hand_over(tasks: usize) -> Pace {
+    let numbers = Arc::new(AtomicUsize::new(0));
+    let (queue, mut frames) = mpsc::channel::<(Bytes, oneshot::Sender<usize>)>(1024);
+    let answering = std::thread::spawn(move || {
+        let mut group = Vec::new();
+        while frames.blocking_recv_many(&mut group, 512) > 0 {
+            for (frame, answer) in group.drain(..) {
+                answer.send(frame.len()).expect("a client waits");
+            }
+        }
+    });
+    let pace = pace(tasks, &numbers, move |n| {
+        let queue = queue.clone();
+        async move {
+            let stream = StreamId::new("bench", &n.to_string()).expect("a plain key");
+            let (answer, answered) = oneshot::channel();
+            let frame = (frame(stream.as_str()), answer);
+            queue.send(frame).await.expect("the thread runs");
+            answered.await.expect("the thread answers");
+        }
+    })
+    .await;
+    answering.join().expect("it does not panic");
+    pace
 }
 
 /// As many commits with each sync as the disk takes them, one group after the other.
