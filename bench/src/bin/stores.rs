@@ -65,6 +65,15 @@ struct Pace {
     p99: f64,
 }
 
+impl Pace {
+    /// Of so many that were done since `begin`, in `times`.
+    fn new(done: usize, begin: Instant, mut times: Vec<Duration>) -> Self {
+        let rate = float(done) / begin.elapsed().as_secs_f64();
+        times.sort_unstable();
+        Self { rate, p99: p99(&times) }
+    }
+}
+
 /// How fast `call` is done by so many tasks at once, each with another number.
 async fn pace<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
@@ -85,10 +94,8 @@ async fn pace<F: Future<Output = ()> + Send + 'static>(
             times
         });
     }
-    let mut times = running.join_all().await.concat();
-    let rate = float(times.len()) / begin.elapsed().as_secs_f64();
-    times.sort_unstable();
-    Pace { rate, p99: p99(&times) }
+    let times = running.join_all().await.concat();
+    Pace::new(times.len(), begin, times)
 }
 
 /// The rounds of so many clients.
@@ -218,10 +225,9 @@ fn bare_file(directory: &Path, commits: usize, is_preallocated: bool) -> Pace {
         offset += bytes.len();
         times.push(before.elapsed());
     }
-    let rate = float(commits * times.len()) / begin.elapsed().as_secs_f64();
+    let pace = Pace::new(commits * times.len(), begin, times);
     std::fs::remove_file(path).expect("it is there");
-    times.sort_unstable();
-    Pace { rate, p99: p99(&times) }
+    pace
 }
 
 async fn redis() -> Result<(), Box<dyn std::error::Error>> {
