@@ -284,10 +284,8 @@ async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before(
     assert_eq!(total, 2);
 }
 
-#[tokio::test]
-async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
-    let fixture = Fixture::new();
-    let node = fixture.node().await;
+/// Appends an event of a type that no program knows.
+async fn append_strange(fixture: &Fixture) {
     let stream = catga::StreamId::new("other", "x").unwrap();
     let frame = catga::Commit {
         stream: stream.as_str(),
@@ -308,12 +306,38 @@ async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
     .encode();
     let append = catga::Append { stream: &stream, version: 0, token: 0, events: 1, frame };
     fixture.store.append(append).await.unwrap();
+}
+
+async fn assert_stopped(node: &Catga) {
     let error = node.query(Total).await.unwrap_err();
     assert!(
         error.to_string().contains("`Strange`") && error.to_string().contains("version 4"),
         "{error}"
     );
     assert!(node.health().await.read_models.is_err());
+}
+
+#[tokio::test]
+async fn p9_an_event_of_an_unknown_type_stops_the_readers_and_is_named() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    append_strange(&fixture).await;
+    assert_stopped(&node).await;
+}
+
+#[tokio::test]
+async fn p9_so_it_does_on_a_page_that_is_read_ahead_and_what_is_before_it_is_seen() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    for _ in 0..1_300 {
+        node.send(add_to("a", 1)).await.unwrap();
+    }
+    node.shutdown().await;
+    append_strange(&fixture).await;
+    let node = fixture.node().await;
+    assert_stopped(&node).await;
+    // Two whole pages of 512 are before the one that can't be read.
+    assert_eq!(node.query_with(Total, Consistency::Eventual).await.unwrap(), 1_024);
 }
 
 #[tokio::test]
