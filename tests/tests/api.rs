@@ -117,6 +117,29 @@ async fn the_list_is_paged_and_filtered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_each_order_as_it_is() {
+    let server = Server::start(&[]).await;
+    let lives: [&[&str]; 5] =
+        [&[], &["pay"], &["pay", "ship"], &["pay", "ship", "deliver"], &["pay", "cancel"]];
+    for steps in lives {
+        let id = server.create("somebody").await;
+        for step in steps {
+            server.step(&id, step).await;
+        }
+    }
+    let orders = server.json("/orders").await;
+    let orders = orders.as_array().unwrap();
+    assert_eq!(orders.len(), lives.len());
+    for order in orders {
+        assert_eq!(order["items"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            *order,
+            server.json(&format!("/orders/{}", order["id"].as_str().unwrap())).await
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statistics_leave_cancelled_orders_out_of_the_revenue() {
     let server = Server::start(&[]).await;
     let stats = server.json("/stats").await;
