@@ -288,8 +288,8 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 /// impl Event for OrderPaid {
 ///     const TYPES: &'static [EventType] = &[EventType { name: "OrderPaid", version: 2 }];
 ///
-///     fn encode(&self) -> Result<(EventType, Vec<u8>), DecodeError> {
-///         encode_payload(Self::TYPES[0], self)
+///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
+///         encode_payload(Self::TYPES[0], self, payload)
 ///     }
 ///
 ///     fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
@@ -314,10 +314,10 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 ///     const TYPES: &'static [EventType] =
 ///         &[<OrderCreated as Event>::TYPES[0], <OrderPaid as Event>::TYPES[0]];
 ///
-///     fn encode(&self) -> Result<(EventType, Vec<u8>), DecodeError> {
+///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         match self {
-///             Self::Created(event) => <OrderCreated as Event>::encode(event),
-///             Self::Paid(event) => <OrderPaid as Event>::encode(event),
+///             Self::Created(event) => <OrderCreated as Event>::encode(event, payload),
+///             Self::Paid(event) => <OrderPaid as Event>::encode(event, payload),
 ///         }
 ///     }
 ///

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use crate::{Event, Snapshots, StreamId, Version};
+use crate::{Event, Few, Snapshots, StreamId, Version};
 
 /// Something with an identity whose state is the fold of its events.
 ///
@@ -38,24 +38,24 @@ pub struct Root<A: Aggregate> {
     state: Arc<A>,
     /// The version of the last event in `state`, recorded ones included.
     version: Version,
-    recorded: Vec<A::Event>,
+    recorded: Few<A::Event>,
 }
 
 impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Arc::default(), version: 0, recorded: Vec::new() }
+        Self { stream, state: Arc::default(), version: 0, recorded: Few::new() }
     }
 
     /// The aggregate as a snapshot has it.
     pub(crate) fn restored(stream: StreamId, version: Version, state: A) -> Self {
-        Self { stream, state: Arc::new(state), version, recorded: Vec::new() }
+        Self { stream, state: Arc::new(state), version, recorded: Few::new() }
     }
 
     /// The same aggregate for a reader, at no cost.
     pub(crate) fn share(&self) -> Self {
         let (stream, state) = (self.stream.clone(), self.state.clone());
-        Self { stream, state, version: self.version, recorded: Vec::new() }
+        Self { stream, state, version: self.version, recorded: Few::new() }
     }
 
     /// Says that `event` happened: the aggregate takes it in at once, and it is appended when the
@@ -73,7 +73,7 @@ impl<A: Aggregate> Root<A> {
     }
 
     /// The events recorded so far, which are no longer this root's to append.
-    pub(crate) fn take_recorded(&mut self) -> Vec<A::Event> {
+    pub(crate) fn take_recorded(&mut self) -> Few<A::Event> {
         std::mem::take(&mut self.recorded)
     }
 

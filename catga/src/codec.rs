@@ -4,15 +4,15 @@
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
-/// `value` behind what is in `bytes`.
-pub(crate) fn append(value: &impl Serialize, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+/// `value` behind what is in `bytes`. After an error a part of it may be there.
+pub(crate) fn append(value: &impl Serialize, bytes: &mut Vec<u8>) -> postcard::Result<()> {
     postcard::serialize_with_flavor(value, Behind(bytes))
 }
 
-struct Behind(Vec<u8>);
+struct Behind<'b>(&'b mut Vec<u8>);
 
-impl Flavor for Behind {
-    type Output = Vec<u8>;
+impl Flavor for Behind<'_> {
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
@@ -24,7 +24,7 @@ impl Flavor for Behind {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }

@@ -4,13 +4,15 @@
 //! one byte of frame format, then the fields of [`Commit`] in order, in
 //! [postcard](https://postcard.jamesmunns.com/wire-format).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::{Position, StreamId, Timestamp, Version, codec};
+use crate::{
+    Few, Position, StreamId, Timestamp, Version,
+    frame::{FrameReader, FrameWriter},
+};
 
 /// The most events a commit can have.
 pub const MAX_EVENTS: usize = 1000;
@@ -18,12 +20,18 @@ pub const MAX_EVENTS: usize = 1000;
 /// The frame format this program writes, and the only one there is so far.
 const FORMAT: u8 = 1;
 
-/// A buffer that has grown larger than this is not kept for the next frame.
-const LARGE: usize = 64 << 10;
+/// How many bytes of frames are allocated at once. A buffer that has grown larger is not kept for the next frame.
+const BLOCK: usize = 64 << 10;
+
+/// Larger frames are allocated by themselves, so that one that is kept does not keep much else.
+const LARGE: usize = BLOCK / 16;
 
 thread_local! {
     /// Where frames are written before it is known how long they are.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Where frames are kept, one next to the other: by itself each would take half as much again, and two
+    /// allocations.
+    static FRAMES: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(BLOCK));
 }
 
 /// The identity of one event, unique over all logs. The first event's is the commit's too.
@@ -31,7 +39,7 @@ pub type EventId = Uuid;
 
 /// What one command appended: one to [`MAX_EVENTS`] events of one stream, stored whole or not at
 /// all. It borrows from the frame that it was read from, or from what is about to be written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit<'a> {
     /// The stream, as text. See [`Commit::stream_id`].
     pub stream: &'a str,
@@ -42,7 +50,6 @@ pub struct Commit<'a> {
     /// The node that decided it.
     pub node: &'a str,
     /// The command that had an id, so that its effect and its answer are one.
-    #[serde(borrow)]
     pub command: Option<CommandRecord<'a>>,
     /// What ties together all that came of one outside request.
     pub correlation: Option<&'a str>,
@@ -51,12 +58,11 @@ pub struct Commit<'a> {
     /// The trace that the command was part of ([W3C Trace Context](https://www.w3.org/TR/trace-context/)).
     pub traceparent: Option<&'a str>,
     /// The events, in order.
-    #[serde(borrow)]
-    pub events: Vec<EventFrame<'a>>,
+    pub events: Few<EventFrame<'a>>,
 }
 
 /// A command with an id, its fingerprint and its answer, kept in the commit that it made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRecord<'a> {
     /// The id its sender gave it.
     pub id: &'a str,
@@ -67,7 +73,7 @@ pub struct CommandRecord<'a> {
 }
 
 /// One event in a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventFrame<'a> {
     /// The event's identity.
     pub id: EventId,
@@ -84,15 +90,42 @@ impl<'a> Commit<'a> {
     pub fn encode(&self) -> Bytes {
         let mut buffer = BUFFER.take();
         buffer.clear();
-        buffer.push(FORMAT);
-        let buffer = codec::append(self, buffer)
-            .expect("a commit has only strings, integers and bytes, and a Vec does not run full");
-        // A log in memory keeps it for ever: not a byte more than there is to it.
-        let frame = Bytes::copy_from_slice(&buffer);
-        if buffer.capacity() <= LARGE {
+        self.write(&mut FrameWriter(&mut buffer));
+        let frame = if buffer.len() > LARGE {
+            Bytes::copy_from_slice(&buffer)
+        } else {
+            FRAMES.with_borrow_mut(|frames| {
+                frames.extend_from_slice(&buffer);
+                frames.split().freeze()
+            })
+        };
+        if buffer.capacity() <= BLOCK {
             BUFFER.set(buffer);
         }
         frame
+    }
+
+    fn write(&self, frame: &mut FrameWriter<'_>) {
+        frame.0.push(FORMAT);
+        frame.bytes(self.stream.as_bytes());
+        frame.number(self.first_version);
+        frame.signed(self.time.as_micros());
+        frame.bytes(self.node.as_bytes());
+        frame.option(self.command.as_ref(), |frame, command| {
+            frame.bytes(command.id.as_bytes());
+            frame.number(command.fingerprint);
+            frame.bytes(command.reply);
+        });
+        frame.option(self.correlation, |frame, id| frame.bytes(id.as_bytes()));
+        frame.option(self.causation, |frame, id| frame.bytes(id.as_bytes()));
+        frame.option(self.traceparent, |frame, parent| frame.bytes(parent.as_bytes()));
+        frame.number(self.events.len() as u64);
+        for event in &self.events {
+            frame.bytes(event.id.as_bytes());
+            frame.bytes(event.name.as_bytes());
+            frame.number(event.schema.into());
+            frame.bytes(event.payload);
+        }
     }
 
     /// The commit in `frame`.
@@ -105,10 +138,35 @@ impl<'a> Commit<'a> {
         if format != FORMAT {
             return Err(FrameError::Format(format));
         }
-        match postcard::take_from_bytes::<Self>(rest) {
-            Ok((commit, [])) if !commit.events.is_empty() && commit.first_version > 0 => Ok(commit),
+        let mut frame = FrameReader(rest);
+        match Self::read(&mut frame) {
+            Some(commit)
+                if frame.0.is_empty() && !commit.events.is_empty() && commit.first_version > 0 =>
+            {
+                Ok(commit)
+            }
             _ => Err(FrameError::Damaged),
         }
+    }
+
+    fn read(frame: &mut FrameReader<'a>) -> Option<Self> {
+        Some(Self {
+            stream: frame.text()?,
+            first_version: frame.number()?,
+            time: Timestamp::from_micros(frame.signed()?),
+            node: frame.text()?,
+            command: frame.option(|frame| {
+                let (id, fingerprint) = (frame.text()?, frame.number()?);
+                Some(CommandRecord { id, fingerprint, reply: frame.bytes()? })
+            })?,
+            correlation: frame.option(FrameReader::text)?,
+            causation: frame.option(FrameReader::uuid)?,
+            traceparent: frame.option(FrameReader::text)?,
+            events: match frame.number()? {
+                1 => [EventFrame::read(frame)?].into(),
+                n => (0..n).map(|_| EventFrame::read(frame)).collect::<Option<_>>()?,
+            },
+        })
     }
 
     /// The commit's identity: that of its first event.
@@ -127,6 +185,14 @@ impl<'a> Commit<'a> {
     /// The version of the last event.
     pub fn last_version(&self) -> Version {
         self.first_version + self.events.len() as u64 - 1
+    }
+}
+
+impl<'a> EventFrame<'a> {
+    fn read(frame: &mut FrameReader<'a>) -> Option<Self> {
+        let (id, name) = (frame.uuid()?, frame.text()?);
+        let schema = frame.number()?.try_into().ok()?;
+        Some(Self { id, name, schema, payload: frame.bytes()? })
     }
 }
 
@@ -184,12 +250,13 @@ mod tests {
             correlation: Some("c"),
             causation: None,
             traceparent: None,
-            events: vec![EventFrame {
+            events: [EventFrame {
                 id: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
                 name: "OrderPaid",
                 schema: 1,
                 payload,
-            }],
+            }]
+            .into(),
         }
     }
 
@@ -238,7 +305,7 @@ mod tests {
     #[test]
     fn a_commit_without_events_or_version_is_damaged() {
         let mut none = commit(b"", None);
-        none.events.clear();
+        none.events = Few::new();
         assert_eq!(Commit::decode(&none.encode()), Err(FrameError::Damaged));
         let zero = Commit { first_version: 0, ..commit(b"", None) };
         assert_eq!(Commit::decode(&zero.encode()), Err(FrameError::Damaged));

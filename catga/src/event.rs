@@ -34,11 +34,11 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// The types this is made of: one for a struct, one a variant for an enum.
     const TYPES: &'static [EventType];
 
-    /// The type and the payload to store.
+    /// Adds the payload to store to the end of `payload`, and answers the type to store with it.
     ///
     /// # Errors
-    /// [`DecodeError::Encode`] when a field can't be encoded in postcard.
-    fn encode(&self) -> Result<(EventType, Vec<u8>), DecodeError>;
+    /// [`DecodeError::Encode`] when a field can't be encoded in postcard. A part of it may be in `payload` then.
+    fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError>;
 
     /// The event that was stored under `name` and schema version `schema`, lifted to today's type;
     /// `None` when `name` is none of [`TYPES`](Self::TYPES).
@@ -87,18 +87,15 @@ pub enum DecodeError {
     Frame(#[from] FrameError),
 }
 
-/// How many bytes most payloads fit in.
-const TYPICAL_PAYLOAD: usize = 128;
-
 /// `value` in postcard, as the payload of an event of type `ty`. Called by derived code.
 #[doc(hidden)]
 pub fn encode_payload(
     ty: EventType,
     value: &impl Serialize,
-) -> Result<(EventType, Vec<u8>), DecodeError> {
-    let payload = codec::append(value, Vec::with_capacity(TYPICAL_PAYLOAD));
-    let payload = payload.map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
-    Ok((ty, payload))
+    payload: &mut Vec<u8>,
+) -> Result<EventType, DecodeError> {
+    codec::append(value, payload).map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
+    Ok(ty)
 }
 
 /// All of `payload` as a `T`. Called by derived code.

@@ -30,6 +30,8 @@ mod copy;
 mod delivery;
 mod error;
 mod event;
+mod few;
+mod frame;
 mod handler;
 mod history;
 mod message;
@@ -68,6 +70,7 @@ pub use crate::{
     copy::{Copied, CopyError, CopyProgress, CopyStep, House, copy},
     error::{Error, ErrorKind, Stop},
     event::{DecodeError, Event, EventType, Origin, Recorded},
+    few::Few,
     handler::{
         Delivered, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Registration, Resource,
         catalogue,

@@ -268,7 +268,8 @@ impl Runtime {
         event: &ParkingEvent,
     ) -> Result<Option<Appended>, Error> {
         let &ParkedStream { ref stream, version, token } = letters;
-        let (ty, payload) = event.encode()?;
+        let mut payload = Vec::new();
+        let ty = event.encode(&mut payload)?;
         let time = self.clock.now();
         let id = new_event_id(time);
         let commit = Commit {
@@ -280,7 +281,8 @@ impl Runtime {
             correlation: None,
             causation: None,
             traceparent: None,
-            events: vec![EventFrame { id, name: ty.name, schema: ty.version, payload: &payload }],
+            events: [EventFrame { id, name: ty.name, schema: ty.version, payload: &payload }]
+                .into(),
         };
         let append = Append { stream, version, token, events: 1, frame: commit.encode() };
         match append_once(self.store(), append, id).await {

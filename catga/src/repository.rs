@@ -7,6 +7,7 @@
 //! expected version of the append makes that harmless, and a refusal is checked against the store
 //! before it is given.
 
+mod encode;
 mod loaded;
 
 use std::{
@@ -23,12 +24,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::loaded::Loaded;
+use self::{encode::encode, loaded::Loaded};
 use crate::{
-    Aggregate, Append, AppendError, Appended, Command, CommandRecord, Commit, Consistency, Context,
-    DecodeError, Error, ErrorKind, Event, EventFrame, EventId, EventStore, Expected, FieldError,
-    FromContext, FromContextMut, MAX_EVENTS, Record, Root, Setup, Stop, StoreError, StreamId,
-    Targeted, Version, context::new_event_id, error::StopReason, retry::Backoff,
+    Aggregate, Append, AppendError, Appended, Command, Consistency, Context, DecodeError, Error,
+    ErrorKind, EventId, EventStore, Expected, FieldError, FromContext, FromContextMut, MAX_EVENTS,
+    Record, Root, Setup, Stop, StoreError, StreamId, Targeted, error::StopReason, retry::Backoff,
 };
 
 /// How long a read waits for the command that is at work on its aggregate before it replays the
@@ -41,7 +41,7 @@ pub(crate) struct Repository<A: Aggregate> {
 }
 
 /// The aggregate, or `None` while nobody knows its state.
-type Slot<A> = Arc<Mutex<Option<Loaded<A>>>>;
+type Slot<A> = Arc<Mutex<Option<Box<Loaded<A>>>>>;
 
 struct Cached<A: Aggregate> {
     slot: Slot<A>,
@@ -87,8 +87,8 @@ impl<A: Aggregate> Repository<A> {
     fn put_back(
         &self,
         cached: &Cached<A>,
-        mut slot: OwnedMutexGuard<Option<Loaded<A>>>,
-        loaded: Loaded<A>,
+        mut slot: OwnedMutexGuard<Option<Box<Loaded<A>>>>,
+        loaded: Box<Loaded<A>>,
     ) {
         if !loaded.root.exists() {
             // Nothing is worth remembering about a stream that is not there.
@@ -107,7 +107,7 @@ impl<A: Aggregate> Repository<A> {
     async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Stop> {
         let store = cx.runtime.store();
         let Some(cached) = self.cache.get(&stream) else {
-            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
+            let loaded = Box::new(Loaded::<A>::replay(cx.runtime, stream).await?);
             let root = loaded.root.share();
             if root.exists() {
                 let cached = self.slot(root.stream());
@@ -124,7 +124,7 @@ impl<A: Aggregate> Repository<A> {
             return Ok(Loaded::replay(cx.runtime, stream).await?.root);
         };
         let Some(mut loaded) = slot.take() else {
-            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
+            let loaded = Box::new(Loaded::<A>::replay(cx.runtime, stream).await?);
             let root = loaded.root.share();
             self.put_back(&cached, slot, loaded);
             return Ok(root);
@@ -140,11 +140,11 @@ impl<A: Aggregate> Repository<A> {
 
 /// An aggregate while a command is at work on it. It holds the place at the head of the queue.
 pub struct RootGuard<A: Aggregate> {
-    loaded: Loaded<A>,
+    loaded: Box<Loaded<A>>,
     /// Whether `loaded` was read from the store by this very run.
     is_fresh: bool,
     cached: Cached<A>,
-    slot: OwnedMutexGuard<Option<Loaded<A>>>,
+    slot: OwnedMutexGuard<Option<Box<Loaded<A>>>>,
 }
 
 impl<A: Aggregate> Deref for RootGuard<A> {
@@ -185,8 +185,8 @@ impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
                 loaded.catch_up(store).await?;
                 (loaded, true)
             }
-            None if M::CREATES && is_first_run => (Loaded::new(stream), false),
-            None => (Loaded::replay(cx.runtime, stream).await?, true),
+            None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
+            None => (Box::new(Loaded::replay(cx.runtime, stream).await?), true),
         };
         let mut guard = RootGuard { loaded, is_fresh, cached, slot };
         match guard.admit(cx).await {
@@ -365,52 +365,6 @@ impl<A: Aggregate> RootGuard<A> {
         self.release(cx);
         Ok(())
     }
-}
-
-/// The recorded events as a frame, and the commit's id.
-fn encode<E: Event, O: Serialize>(
-    cx: &Context<'_>,
-    stream: &StreamId,
-    version: Version,
-    recorded: &[E],
-    output: &O,
-) -> Result<(bytes::Bytes, EventId), Error> {
-    let time = cx.runtime.clock.now();
-    let encoded = recorded.iter().map(Event::encode).collect::<Result<Vec<_>, _>>()?;
-    let events: Vec<_> = encoded
-        .iter()
-        .map(|(ty, payload)| EventFrame {
-            id: new_event_id(time),
-            name: ty.name,
-            schema: ty.version,
-            payload,
-        })
-        .collect();
-    let id = events[0].id;
-    let metadata = cx.metadata;
-    let reply = match &metadata.command_id {
-        Some(_) => postcard::to_stdvec(output).map_err(|e| {
-            Error::misuse(format!("the answer of a command with an id can't be stored: {e}"))
-        })?,
-        None => Vec::new(),
-    };
-    let command = metadata.command_id.as_ref().map(|id| CommandRecord {
-        id: id.as_str(),
-        fingerprint: cx.fingerprint,
-        reply: &reply,
-    });
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time,
-        node: &cx.runtime.node,
-        command,
-        correlation: metadata.correlation.as_deref(),
-        causation: metadata.causation,
-        traceparent: metadata.traceparent.as_deref(),
-        events,
-    };
-    Ok((commit.encode(), id))
 }
 
 /// Appends the commit with `id`, and stays with it until it is known how that ended (P3). The

@@ -20,7 +20,7 @@ use std::{
 };
 
 use crate::{
-    Aggregate, Append, AppendError, Appended, BoxFuture, DurabilityReport, Event, EventStore,
+    Aggregate, Append, AppendError, Appended, BoxFuture, DurabilityReport, Event, EventStore, Few,
     Position, Record, Root, StoreError, StreamId, Version,
 };
 
@@ -55,7 +55,7 @@ impl<A: Aggregate> Given<A> {
 
 /// What a handler did.
 pub struct Then<A: Aggregate, O, E> {
-    recorded: Vec<A::Event>,
+    recorded: Few<A::Event>,
     outcome: Result<O, E>,
 }
 
@@ -70,7 +70,7 @@ where
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = impl Into<A::Event>>) -> Self {
         assert!(self.outcome.is_ok(), "the handler refused: {:?}", self.outcome);
-        let events: Vec<A::Event> = events.into_iter().map(Into::into).collect();
+        let events: Few<A::Event> = events.into_iter().map(Into::into).collect();
         assert_eq!(self.recorded, events, "what was recorded, and what was expected");
         self
     }
@@ -227,7 +227,8 @@ pub fn check_events_lock<E: Event + fmt::Debug>(
     let mut missing = String::new();
     let mut names = Vec::new();
     for sample in samples {
-        let (ty, payload) = sample.encode().map_err(|error| error.to_string())?;
+        let mut payload = Vec::new();
+        let ty = sample.encode(&mut payload).map_err(|error| error.to_string())?;
         names.push(ty.name);
         let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
         let start = format!("{} {} ", ty.name, ty.version);

@@ -296,12 +296,13 @@ async fn append_strange(fixture: &Fixture) {
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![catga::EventFrame {
+        events: [catga::EventFrame {
             id: uuid::Uuid::nil(),
             name: "Strange",
             schema: 4,
             payload: b"",
-        }],
+        }]
+        .into(),
     }
     .encode();
     let append = catga::Append { stream: &stream, version: 0, token: 0, events: 1, frame };

@@ -38,8 +38,12 @@ async fn log_of_one_long_order(directory: &Path) {
     let store = FileStore::open(directory).unwrap();
     let stream = StreamId::new("order", "long").unwrap();
     for first in (0..EVENTS).step_by(MAX_EVENTS) {
-        let encoded: Vec<_> =
-            (first..first + MAX_EVENTS).map(|n| event(n).encode().unwrap()).collect();
+        let encode = |n| {
+            let mut payload = Vec::new();
+            let ty = event(n).encode(&mut payload).unwrap();
+            (ty, payload)
+        };
+        let encoded: Vec<_> = (first..first + MAX_EVENTS).map(encode).collect();
         let events = encoded.iter().map(|(ty, payload)| EventFrame {
             id: Uuid::new_v4(),
             name: ty.name,

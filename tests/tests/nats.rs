@@ -41,7 +41,7 @@ fn frame(stream: &StreamId, version: catga::Version, events: usize, size: usize)
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![event; events],
+        events: vec![event; events].into(),
     };
     commit.encode()
 }

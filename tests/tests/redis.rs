@@ -34,7 +34,7 @@ fn frame(stream: &StreamId, version: Version, events: usize, size: usize) -> Byt
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![event; events],
+        events: vec![event; events].into(),
     };
     commit.encode()
 }

@@ -79,7 +79,7 @@ async fn append(store: &dyn EventStore, key: &str, events: usize) {
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![event; events],
+        events: vec![event; events].into(),
     }
     .encode();
     store.append(Append { stream: &stream, version: 0, token: 0, events, frame }).await.unwrap();

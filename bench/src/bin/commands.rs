@@ -330,6 +330,18 @@ async fn cycle(catga: &Catga, name: &str, orders: usize) -> Result<f64, catga::E
     Ok(per_second(start, 3 * orders))
 }
 
+/// The same orders without catga. What is answered is to be dropped when the time is taken, as catga's log is.
+fn by_hand(name: &str) -> ByHand {
+    let mut by_hand = ByHand::default();
+    for i in 0..ORDERS {
+        let (create, pay, ship) = commands(&format!("{name}-{i}"));
+        assert_eq!(by_hand.create(create), 4999);
+        assert_eq!(by_hand.pay(pay), 4999);
+        assert_eq!(by_hand.ship(ship), 4999);
+    }
+    by_hand
+}
+
 async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
     let mut both = Rounds::new();
     let mut allocations = 0;
@@ -339,13 +351,8 @@ async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>
         let rate = cycle(&catga, &round.to_string(), ORDERS).await?;
         allocations = region.change().allocations;
         catga.shutdown().await;
-        let (start, mut by_hand) = (Instant::now(), ByHand::default());
-        for i in 0..ORDERS {
-            let (create, pay, ship) = commands(&format!("{round}-{i}"));
-            assert_eq!(by_hand.create(create), 4999);
-            assert_eq!(by_hand.pay(pay), 4999);
-            assert_eq!(by_hand.ship(ship), 4999);
-        }
+        let start = Instant::now();
+        let _kept = by_hand(&round.to_string());
         both.push(rate, per_second(start, 3 * ORDERS));
     }
     let reach = Reach::AtLeast(0.7);
@@ -356,7 +363,7 @@ async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>
 }
 
 fn both_threads(table: &mut Table, one: &Runtime, two: &Runtime) {
-    let mut rows = Rounds::new();
+    let (mut rows, mut machine) = (Rounds::new(), Rounds::new());
     for round in 0..rounds(ROUNDS) {
         let single = one.block_on(async {
             let catga = Catga::builder().start().await.expect("it starts");
@@ -379,9 +386,18 @@ fn both_threads(table: &mut Table, one: &Runtime, two: &Runtime) {
             rate
         });
         rows.push(double, single);
+        let start = Instant::now();
+        let _kept = by_hand(&round.to_string());
+        let single = per_second(start, 3 * ORDERS);
+        let start = Instant::now();
+        let threads = ["a", "b"].map(|half| std::thread::spawn(move || by_hand(half)));
+        let _kept = threads.map(|thread| thread.join().expect("no panics"));
+        machine.push(per_second(start, 6 * ORDERS), single);
     }
     let reach = Reach::AtLeast(1.6);
     table.row("create, pay, ship, 2 threads, over 1 thread", Unit::PerSecond, &rows, reach);
+    let what = "by hand, 2 threads that share nothing, over 1 thread";
+    table.row(what, Unit::PerSecond, &machine, Reach::Shown);
 }
 
 /// Commands on orders that have a hundred events, over commands on orders that have three.

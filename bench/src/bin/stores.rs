@@ -54,7 +54,7 @@ fn frame(stream: &str) -> Bytes {
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![event],
+        events: [event].into(),
     };
     commit.encode()
 }

@@ -171,8 +171,9 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
     let encode = quote_spanned! {ident.span()=>
         fn encode(
             &self,
-        ) -> ::core::result::Result<(::catga::EventType, ::std::vec::Vec<u8>), ::catga::DecodeError> {
-            ::catga::__private::encode_payload(Self::TYPES[0], self)
+            payload: &mut ::std::vec::Vec<u8>,
+        ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+            ::catga::__private::encode_payload(Self::TYPES[0], self, payload)
         }
     };
     let upcasts = given.upcasts.iter().map(|(number, (_, old))| {
@@ -251,9 +252,10 @@ fn implement_enum(
 
             fn encode(
                 &self,
-            ) -> ::core::result::Result<(::catga::EventType, ::std::vec::Vec<u8>), ::catga::DecodeError> {
+                payload: &mut ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
                 match self {
-                    #(Self::#names(event) => #traits::encode(event),)*
+                    #(Self::#names(event) => #traits::encode(event, payload),)*
                     #rest
                 }
             }

@@ -338,7 +338,7 @@ mod tests {
                 correlation: None,
                 causation: None,
                 traceparent: None,
-                events: vec![event],
+                events: [event].into(),
             };
             let frame = commit.encode();
             let append = Append { stream: &stream, version, token: 0, events: 1, frame };

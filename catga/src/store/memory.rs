@@ -1,11 +1,8 @@
 //! The log in memory: as fast as it gets, gone with the process.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::{fmt, future::ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     Append, AppendError, Appended, Durability, DurabilityReport, EventStore, StoreError,
@@ -13,32 +10,15 @@ use super::{
 };
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
-/// How many bytes of frames are allocated at once.
-const BLOCK: usize = 256 << 10;
-
 /// An [`EventStore`] in memory, bound by every promise but P2.
 pub struct MemoryStore {
     index: Index<Bytes>,
-    block: Mutex<BytesMut>,
 }
 
 impl MemoryStore {
     /// An empty log.
     pub fn new() -> Self {
-        Self { index: Index::new(), block: Mutex::default() }
-    }
-
-    /// A copy of `frame` next to the ones before it: one by one they take half as much again.
-    fn keep(&self, frame: &Bytes) -> Bytes {
-        if frame.len() > BLOCK / 16 {
-            return frame.clone();
-        }
-        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
-        if block.capacity() < frame.len() {
-            *block = BytesMut::with_capacity(BLOCK);
-        }
-        block.extend_from_slice(frame);
-        block.split().freeze()
+        Self { index: Index::new() }
     }
 }
 
@@ -48,13 +28,12 @@ fn records(entries: Vec<Entry<Bytes>>) -> Vec<Record> {
 
 impl EventStore for MemoryStore {
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(async move {
-            let Append { stream, version, events, frame, .. } = append;
-            match self.index.push(stream, version, events, || self.keep(&frame)) {
-                Ok(position) => Ok(Appended { position, token: 0 }),
-                Err(actual) => Err(AppendError::Conflict { actual }),
-            }
-        })
+        let Append { stream, version, events, frame, .. } = append;
+        let pushed = self.index.push(stream, version, events, frame);
+        Box::pin(ready(match pushed {
+            Ok(position) => Ok(Appended { position, token: 0 }),
+            Err(actual) => Err(AppendError::Conflict { actual }),
+        }))
     }
 
     fn read_stream<'a>(
@@ -63,7 +42,7 @@ impl EventStore for MemoryStore {
         from: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move { Ok(records(self.index.of_stream(stream, from, limit))) })
+        Box::pin(ready(Ok(records(self.index.of_stream(stream, from, limit)))))
     }
 
     fn read_log(
@@ -71,11 +50,11 @@ impl EventStore for MemoryStore {
         after: Position,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move { Ok(records(self.index.of_log(after, limit))) })
+        Box::pin(ready(Ok(records(self.index.of_log(after, limit)))))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(async { Ok(self.index.head()) })
+        Box::pin(ready(Ok(self.index.head())))
     }
 
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -90,7 +90,7 @@ fn frame(stream: &StreamId, version: u64) -> bytes::Bytes {
         correlation: None,
         causation: None,
         traceparent: None,
-        events: vec![event],
+        events: [event].into(),
     };
     commit.encode()
 }
