@@ -174,19 +174,16 @@ impl<E: Event> Recorded<E> {
     /// # Errors
     /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
     pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
-        Self::of_commit(record, &record.commit()?)
+        Self::of_commit(record, &record.commit()?).collect()
     }
 
-    /// As [`read`](Self::read), of a record whose commit is decoded already.
+    /// As [`read`](Self::read), one by one, of a record whose commit is decoded already.
     pub(crate) fn of_commit(
         record: &Record,
         commit: &Commit<'_>,
-    ) -> Result<Vec<Self>, DecodeError> {
-        let mut events = Vec::new();
-        for index in 0..commit.events.len() {
-            events.extend(Self::of_event(record, commit, index)?);
-        }
-        Ok(events)
+    ) -> impl Iterator<Item = Result<Self, DecodeError>> {
+        let events = 0..commit.events.len();
+        events.filter_map(move |index| Self::of_event(record, commit, index).transpose())
     }
 
     /// The event with index `index`, if it is of type `E`.

@@ -110,8 +110,8 @@ impl<P: Projection> Fold for ReadModel<P> {
     fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (record, commit) in page {
-            for event in Recorded::<P::Event>::of_commit(record, commit)? {
-                state.apply(&event);
+            for event in Recorded::<P::Event>::of_commit(record, commit) {
+                state.apply(&event?);
             }
         }
         Ok(())

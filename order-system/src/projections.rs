@@ -1,16 +1,17 @@
 //! The read model of all orders: pages, filters and statistics.
 
-use std::{collections::HashMap, mem::take};
+use std::{hash::BuildHasher, mem::take};
 
-use catga::prelude::*;
+use catga::{MAX_KEY, prelude::*};
 use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashTable};
 use roaring::RoaringBitmap;
-use serde::Serialize;
+use uuid::Uuid;
 
 use crate::domain::{
     commands::OrderView,
     events::OrderEvent,
-    order::{Item, Order, Status},
+    order::{Order, Status},
     queries::{ListOrders, OrderPage, Stats},
 };
 
@@ -18,21 +19,27 @@ use crate::domain::{
 /// good cursor; new orders come before all pages.
 #[derive(Debug, Default)]
 pub struct Orders {
-    /// Each order, encoded: a third of the memory of the decoded one. First its view without what stays as it was
-    /// made, and then that, which the events after the first need not decode.
-    rows: Vec<Box<[u8]>>,
-    /// The place of each order.
-    places: HashMap<Box<str>, u32, RandomState>,
+    rows: Vec<Row>,
+    /// The place of each order; its id is in its row only.
+    places: HashTable<u32>,
+    hasher: RandomState,
     by_status: [RoaringBitmap; Status::ALL.len()],
     by_customer: HashMap<Box<str>, RoaringBitmap, RandomState>,
     /// In ten-thousandths; of all orders that are not cancelled.
     revenue: i128,
-    /// Where rows are encoded, so that each is kept at its exact length.
+    /// Where events are encoded, so that each row is kept at its exact length.
     buffer: Vec<u8>,
 }
 
-/// What stays of an order as it was made: its id, its customer, its items.
-type Made = (String, String, Vec<Item>);
+/// An order: its [id](encode_id) and then its events, each encoded. So the next event is appended, and none of what is
+/// there is decoded before somebody looks at the order. It takes a quarter of the memory of a decoded one.
+#[derive(Debug)]
+struct Row {
+    bytes: Box<[u8]>,
+    version: u64,
+    /// `None` until there is an event.
+    status: Option<Status>,
+}
 
 /// All orders, for lists and statistics.
 #[projection]
@@ -41,75 +48,55 @@ impl Projection for Orders {
     const NAME: &'static str = "orders";
 
     fn apply(&mut self, recorded: &Recorded<OrderEvent>) {
-        let id = recorded.stream.key();
-        let place = self.places.get(id).copied().unwrap_or_else(|| self.insert(id));
-        let row = take(&mut self.rows[place as usize]);
-        let (mut view, mut made) = split(&row);
-        let before = view.order.status;
-        view.order.apply(&recorded.event);
-        view.version = recorded.version;
-        if let Some(status) = before {
-            self.by_status[status as usize].remove(place);
+        let place = self.place(recorded.stream.key());
+        let row = &mut self.rows[place as usize];
+        row.push(&recorded.event, &mut self.buffer);
+        row.version = recorded.version;
+        let status = recorded.event.status();
+        if let Some(before) = row.status.replace(status) {
+            self.by_status[before as usize].remove(place);
         }
-        if let Some(status) = view.order.status {
-            self.by_status[status as usize].insert(place);
-        }
-        let new: Box<[u8]>;
+        self.by_status[status as usize].insert(place);
         match &recorded.event {
             OrderEvent::Created(created) => {
                 self.revenue += i128::from(created.total.units());
-                self.of_customer(&created.customer_id).insert(place);
-                let order = &mut view.order;
-                let (customer, items) = (take(&mut order.customer_id), take(&mut order.items));
-                new = self.encode(&(id, customer, items), &[]);
-                made = &new;
+                self.by_customer.entry_ref(&*created.customer_id).or_default().insert(place);
             }
-            OrderEvent::Cancelled(_) => self.revenue -= i128::from(view.order.total.units()),
+            OrderEvent::Cancelled(_) => {
+                self.revenue -= i128::from(self.view(place).order.total.units());
+            }
             _ => {}
         }
-        self.rows[place as usize] = self.encode(&view, made);
     }
 }
 
 impl Orders {
-    fn of_customer(&mut self, id: &str) -> &mut RoaringBitmap {
-        // Most orders are those of somebody who is known, and a name is only copied for the others.
-        if !self.by_customer.contains_key(id) {
-            self.by_customer.insert(id.into(), RoaringBitmap::new());
+    /// The place of the order with this id, the next one if it is new.
+    fn place(&mut self, id: &str) -> u32 {
+        let mut buffer = [0; LONGEST_ID];
+        let id = encode_id(id, &mut buffer);
+        let Self { rows, places, hasher, .. } = self;
+        let hash = hasher.hash_one(id);
+        if let Some(&place) = places.find(hash, |&place| rows[place as usize].parts().0 == id) {
+            return place;
         }
-        self.by_customer.get_mut(id).expect("it is there")
-    }
-
-    /// Makes room for an order of which nothing is known yet but its id.
-    fn insert(&mut self, id: &str) -> u32 {
-        let place = u32::try_from(self.rows.len()).expect("fewer than 2^32 orders fit in memory");
-        self.places.insert(id.into(), place);
-        let made: Made = (id.to_owned(), String::new(), Vec::new());
-        let view = OrderView { id: String::new(), version: 0, order: Order::default() };
-        // A pair is its parts, one behind the other.
-        let row = self.encode(&(view, made), &[]);
-        self.rows.push(row);
+        let place = u32::try_from(rows.len()).expect("fewer than 2^32 orders fit in memory");
+        rows.push(Row { bytes: id.into(), version: 0, status: None });
+        places.insert_unique(hash, place, |&place| hasher.hash_one(rows[place as usize].parts().0));
         place
     }
 
     fn view(&self, place: u32) -> OrderView {
-        let (mut view, made) = split(&self.rows[place as usize]);
-        let made: Made = postcard::from_bytes(made).expect("rows hold what `apply` encoded");
-        (view.id, view.order.customer_id, view.order.items) = made;
-        view
-    }
-
-    /// `value`, and `made` behind it.
-    fn encode(&mut self, value: &impl Serialize, made: &[u8]) -> Box<[u8]> {
-        loop {
-            match postcard::to_slice(value, &mut self.buffer) {
-                Ok(value) => return [&*value, made].concat().into(),
-                Err(postcard::Error::SerializeBufferFull) => {
-                    self.buffer.resize(256 + 2 * self.buffer.len(), 0);
-                }
-                Err(error) => unreachable!("an order has only plain fields: {error}"),
-            }
+        let row = &self.rows[place as usize];
+        let (id, mut events) = row.parts();
+        let mut order = Order::default();
+        while !events.is_empty() {
+            let event;
+            (event, events) =
+                postcard::take_from_bytes(events).expect("rows hold what `push` encoded");
+            order.take_in(event);
         }
+        OrderView { id: decode_id(id), version: row.version, order }
     }
 
     /// The page that `query` asks for. It costs the rows it holds, however many orders there are.
@@ -146,7 +133,57 @@ impl Orders {
     }
 }
 
-/// The two parts of a row: the view without what is in the second one, the encoded [`Made`].
-fn split(row: &[u8]) -> (OrderView, &[u8]) {
-    postcard::take_from_bytes(row).expect("rows hold what `apply` encoded")
+impl Row {
+    /// The id, and the events.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let length = match self.bytes[0] {
+            UUID => size_of::<Uuid>(),
+            length => usize::from(length),
+        };
+        self.bytes.split_at(1 + length)
+    }
+
+    /// Appends an event; `buffer` is any.
+    fn push(&mut self, event: &OrderEvent, buffer: &mut Vec<u8>) {
+        let event = loop {
+            match postcard::to_slice(event, buffer) {
+                Ok(event) => break event,
+                Err(postcard::Error::SerializeBufferFull) => {
+                    buffer.resize(256 + 2 * buffer.len(), 0);
+                }
+                Err(error) => unreachable!("an event has only plain fields: {error}"),
+            }
+        };
+        let mut bytes = take(&mut self.bytes).into_vec();
+        bytes.reserve_exact(event.len());
+        bytes.extend_from_slice(event);
+        self.bytes = bytes.into();
+    }
+}
+
+/// The first byte of an id that is a UUID.
+const UUID: u8 = 0;
+
+const LONGEST_ID: usize = 1 + MAX_KEY;
+
+/// An order's id as a row has it: the bytes of a UUID, less than half of its text, or else the text behind its length.
+fn encode_id<'a>(id: &str, buffer: &'a mut [u8; LONGEST_ID]) -> &'a [u8] {
+    let uuid = Uuid::try_parse(id).ok();
+    // Only the text that it is written as: another one is another id.
+    let uuid = uuid.filter(|uuid| uuid.hyphenated().encode_lower(&mut [0; 36]) == id);
+    let (first, bytes) = match &uuid {
+        Some(uuid) => (UUID, &uuid.as_bytes()[..]),
+        None => (u8::try_from(id.len()).expect("a key is short"), id.as_bytes()),
+    };
+    buffer[0] = first;
+    buffer[1..=bytes.len()].copy_from_slice(bytes);
+    &buffer[..=bytes.len()]
+}
+
+fn decode_id(id: &[u8]) -> String {
+    match id.split_first() {
+        Some((&UUID, uuid)) => Uuid::from_slice(uuid).expect("it has 16 bytes").to_string(),
+        Some((_, text)) => str::from_utf8(text).expect("it was text").to_owned(),
+        None => unreachable!("an id has a first byte"),
+    }
 }

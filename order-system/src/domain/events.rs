@@ -3,7 +3,10 @@
 use catga::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, order::Item};
+use super::{
+    money::Money,
+    order::{Item, Status},
+};
 
 /// A customer ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
@@ -58,7 +61,7 @@ pub struct OrderCancelled {
 }
 
 /// All that can happen to an order.
-#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 pub enum OrderEvent {
     /// See [`OrderCreated`].
     Created(OrderCreated),
@@ -70,4 +73,17 @@ pub enum OrderEvent {
     Delivered(OrderDelivered),
     /// See [`OrderCancelled`].
     Cancelled(OrderCancelled),
+}
+
+impl OrderEvent {
+    /// The status that the order has after it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Created(_) => Status::Pending,
+            Self::Paid(_) => Status::Paid,
+            Self::Shipped(_) => Status::Shipped,
+            Self::Delivered(_) => Status::Delivered,
+            Self::Cancelled(_) => Status::Cancelled,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The order: its state, and the rules.
 //!
 //! Each rule is a method that looks at the order and answers what happened, or why it can't. A
-//! handler records the answer; `apply` is the only place where the state changes.
+//! handler records the answer; `take_in` is the only place where the state changes.
 
 use catga::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,25 @@ impl Order {
         Ok(OrderCancelled { reason, cancelled_at })
     }
 
+    /// The change that `event` makes; the only place where an order changes.
+    pub(crate) fn take_in(&mut self, event: OrderEvent) {
+        let status = Some(event.status());
+        match event {
+            OrderEvent::Created(OrderCreated { customer_id, items, total, created_at }) => {
+                *self = Self { customer_id, items, total, created_at, ..Self::default() };
+            }
+            OrderEvent::Paid(paid) => self.paid = Some((paid.payment_method, paid.paid_at)),
+            OrderEvent::Shipped(shipped) => {
+                self.shipped = Some((shipped.tracking_number, shipped.shipped_at));
+            }
+            OrderEvent::Delivered(delivered) => self.delivered_at = Some(delivered.delivered_at),
+            OrderEvent::Cancelled(cancelled) => {
+                self.cancelled = Some((cancelled.reason, cancelled.cancelled_at));
+            }
+        }
+        self.status = status;
+    }
+
     fn step(&self, step: &'static str, from: &[Status]) -> Result<(), OrderError> {
         match self.status {
             None => Err(OrderError::NotFound),
@@ -163,28 +182,7 @@ impl Aggregate for Order {
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
     fn apply(&mut self, event: &OrderEvent) {
-        match event.clone() {
-            OrderEvent::Created(OrderCreated { customer_id, items, total, created_at }) => {
-                let status = Some(Status::Pending);
-                *self = Self { customer_id, items, status, total, created_at, ..Self::default() };
-            }
-            OrderEvent::Paid(paid) => {
-                self.status = Some(Status::Paid);
-                self.paid = Some((paid.payment_method, paid.paid_at));
-            }
-            OrderEvent::Shipped(shipped) => {
-                self.status = Some(Status::Shipped);
-                self.shipped = Some((shipped.tracking_number, shipped.shipped_at));
-            }
-            OrderEvent::Delivered(delivered) => {
-                self.status = Some(Status::Delivered);
-                self.delivered_at = Some(delivered.delivered_at);
-            }
-            OrderEvent::Cancelled(cancelled) => {
-                self.status = Some(Status::Cancelled);
-                self.cancelled = Some((cancelled.reason, cancelled.cancelled_at));
-            }
-        }
+        self.take_in(event.clone());
     }
 
     fn memory(&self) -> usize {
