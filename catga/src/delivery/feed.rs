@@ -25,7 +25,7 @@ const PAGE: usize = 1024;
 /// How long a runner is left alone while only other partitions have something.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// How many bytes of frames are kept.
+/// How many bytes of commits are kept.
 const RECENT_BYTES: usize = 8 << 20;
 
 /// A commit with what every runner wants to know of it.
@@ -41,6 +41,11 @@ impl Fed {
     pub(super) fn new(record: Record) -> Result<Self, DecodeError> {
         let commit = record.commit()?;
         Ok(Self::of(&record, &commit))
+    }
+
+    /// About how many bytes it takes: of a short commit, more than its frame.
+    fn bytes(&self) -> usize {
+        self.record.frame.len() + size_of::<Self>()
     }
 
     /// What is known of a record whose commit is decoded already.
@@ -242,12 +247,12 @@ impl Recent {
         }
         let end = self.end();
         for fed in page.iter().filter(|fed| fed.last.position > end) {
-            self.bytes += fed.record.frame.len();
+            self.bytes += fed.bytes();
             self.commits.push_back(fed.clone());
         }
         while self.bytes > RECENT_BYTES {
             let Some(oldest) = self.commits.pop_front() else { return };
-            self.bytes -= oldest.record.frame.len();
+            self.bytes -= oldest.bytes();
             self.start = oldest.last.position;
         }
     }
@@ -399,5 +404,8 @@ mod tests {
         let first = recent.start;
         assert_eq!(positions(&recent, first).first(), Some(&(first + 1)));
         assert_eq!(recent.end(), 20);
+        // Short commits take more than their frames.
+        recent.push(20, &page(21..=200_000, 1));
+        assert!(recent.commits.len() * size_of::<Fed>() <= RECENT_BYTES);
     }
 }
