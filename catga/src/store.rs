@@ -6,6 +6,7 @@
 mod file;
 mod index;
 mod memory;
+mod memory_frames;
 mod memory_keyed;
 #[cfg(feature = "nats")]
 mod nats;

@@ -133,13 +133,14 @@ impl<T: Clone> Index<T> {
         self.look(stream, |stream| stream.version).unwrap_or(0)
     }
 
-    /// Adds a commit of `events` events at the end of the log, if `stream` is at `version`. Answers the position of its first event, or the version that the stream has.
+    /// Adds a commit of `events` events at the end of the log, if `stream` is at `version`: what `value` makes.
+    /// Answers the position of its first event, or the version that the stream has.
     pub(super) fn push(
         &self,
         stream: &StreamId,
         version: Version,
         events: usize,
-        value: T,
+        value: impl FnOnce() -> T,
     ) -> Result<Position, Version> {
         assert!(events > 0, "a commit has at least one event");
         let hash = self.hasher.hash_one(stream);
@@ -156,7 +157,7 @@ impl<T: Clone> Index<T> {
         let (at, position) = {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
             let (at, position) = (log.len(), log.head + 1);
-            log.push(Entry { position, value });
+            log.push(Entry { position, value: value() });
             log.head += events as u64;
             self.head.store(log.head, Ordering::Release);
             (at, position)

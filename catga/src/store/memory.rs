@@ -2,34 +2,30 @@
 
 use std::{fmt, future::ready};
 
-use bytes::Bytes;
-
 use super::{
     Append, AppendError, Appended, Durability, DurabilityReport, EventStore, StoreError,
-    index::{Entry, Index},
+    index::Index,
+    memory_frames::{Frames, Place},
 };
 use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// An [`EventStore`] in memory, bound by every promise but P2.
 pub struct MemoryStore {
-    index: Index<Bytes>,
+    index: Index<Place>,
+    frames: Frames,
 }
 
 impl MemoryStore {
     /// An empty log.
     pub fn new() -> Self {
-        Self { index: Index::new() }
+        Self { index: Index::new(), frames: Frames::default() }
     }
-}
-
-fn records(entries: Vec<Entry<Bytes>>) -> Vec<Record> {
-    entries.into_iter().map(|e| Record { position: e.position, token: 0, frame: e.value }).collect()
 }
 
 impl EventStore for MemoryStore {
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let Append { stream, version, events, frame, .. } = append;
-        let pushed = self.index.push(stream, version, events, frame);
+        let pushed = self.index.push(stream, version, events, || self.frames.add(&frame));
         Box::pin(ready(match pushed {
             Ok(position) => Ok(Appended { position, token: 0 }),
             Err(actual) => Err(AppendError::Conflict { actual }),
@@ -42,7 +38,7 @@ impl EventStore for MemoryStore {
         from: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(ready(Ok(records(self.index.of_stream(stream, from, limit)))))
+        Box::pin(ready(Ok(self.frames.records(&self.index.of_stream(stream, from, limit)))))
     }
 
     fn read_log(
@@ -50,7 +46,7 @@ impl EventStore for MemoryStore {
         after: Position,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        Box::pin(ready(Ok(records(self.index.of_log(after, limit)))))
+        Box::pin(ready(Ok(self.frames.records(&self.index.of_log(after, limit)))))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {

@@ -227,7 +227,7 @@ impl Found {
                 offset: small(offset),
                 length: small(record.frame.len()),
             };
-            self.index.push(&stream, version, events, address).map_err(|actual| {
+            self.index.push(&stream, version, events, || address).map_err(|actual| {
                 damaged(format!("stream {stream} is at version {actual}, not at {version}"))
             })?;
             offset += record.size();

@@ -202,7 +202,7 @@ impl Writer {
             };
             let position = self
                 .index
-                .push(&request.stream, request.version, request.events, address)
+                .push(&request.stream, request.version, request.events, || address)
                 .expect("this thread alone adds to the index, and it checked the version");
             answer(request, Ok(Appended { position, token: 0 }));
         }
