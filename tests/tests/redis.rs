@@ -8,9 +8,10 @@ use std::{
 use bytes::Bytes;
 use catga::{
     Append, AppendError, Appended, Commit, EventFrame, EventStore, InMemoryTransport, Keyed,
-    Position, RedisOptions, RedisStore, StreamId, Timestamp, Version, conformance,
+    Position, Record, RedisOptions, RedisStore, StreamId, Timestamp, Version, conformance,
 };
 use catga_tests::{eventually, redis::RedisServer};
+use redis::{Script, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 async fn store(server: &RedisServer) -> Arc<RedisStore> {
@@ -160,6 +161,11 @@ async fn p5_a_large_log_is_read_in_pages_that_fit() {
     assert_eq!(whole.len(), 100);
     // Who replays a stream takes a short page for its end.
     assert_eq!(store.read_stream(&stream, 1, 1000).await.unwrap(), whole);
+    assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
+    assert_eq!(store.read_stream(&stream, 2, 1000).await.unwrap(), whole[1..]);
+    let stats = server.command("INFO commandstats").await;
+    let calls = stats.split_once("evalsha:calls=").unwrap().1.split(',').next().unwrap();
+    assert!(calls.parse::<u64>().unwrap() >= 5, "10 MB are not read with one call: {stats}");
     assert_eq!(store.read_stream(&stream, 50, 30).await.unwrap(), whole[49..79]);
     assert_eq!(whole[7].frame, frame(&stream, 7, 1, 100_000), "bytes of every value come back");
 }
@@ -186,6 +192,107 @@ async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
             assert!(found == whole[commit..end], "{limit} commits from version {from}");
         }
     }
+}
+
+/// What appended before a commit was in the log alone.
+const OLD_APPEND: &str = r"#!lua
+local version = redis.call('LLEN', KEYS[1])
+if version ~= tonumber(ARGV[1]) then return {0, version} end
+local events = tonumber(ARGV[2])
+local last = redis.call('INCRBY', KEYS[3], events)
+local first = last - events + 1
+local commit = struct.pack('>I8', first) .. ARGV[3]
+redis.call('XADD', KEYS[2], string.format('0-%.0f', last), 'c', commit)
+local elements = {commit}
+for distance = 1, events - 1 do elements[distance + 1] = distance end
+redis.call('RPUSH', KEYS[1], unpack(elements))
+return {1, first}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_older_programs_appended_is_read_and_appended_to() {
+    let server = RedisServer::start().await;
+    let mut connection = connection(&server).await;
+    let (a, b) = (stream("a"), stream("b"));
+    let old = Script::new(OLD_APPEND);
+    let (mut version, mut commits) = (0, Vec::new());
+    for events in [1, 3, 2, 20, 1] {
+        for stream in [&a, &b] {
+            let mut call = old.key(format!("{{catga}}:s:{stream}"));
+            call.key("{catga}:log").key("{catga}:head").arg(version).arg(events);
+            let frame = frame(stream, version, events, 10);
+            let _: Value = call.arg(&frame[..]).invoke_async(&mut connection).await.unwrap();
+        }
+        commits.extend(vec![commits.last().map_or(0, |last| last + 1); events]);
+        version += events as u64;
+    }
+    let store = store(&server).await;
+    let old_end = store.head().await.unwrap();
+    for events in [2, 1, 20, 3] {
+        for stream in [&b, &a] {
+            append(&store, stream, version, events).await.unwrap();
+        }
+        commits.extend(vec![commits.last().unwrap() + 1; events]);
+        version += events as u64;
+    }
+    let log = store.read_log(0, 100).await.unwrap();
+    assert_eq!(log.len(), 18);
+    let mut next = 1;
+    for record in &log {
+        assert_eq!(record.position, next, "the log has no gap");
+        next += record.commit().unwrap().events.len() as u64;
+    }
+    assert_eq!(store.read_log(old_end - 1, 2).await.unwrap(), log[9..11]);
+    for stream in [&a, &b] {
+        let of_stream = |record: &&Record| record.commit().unwrap().stream == stream.as_str();
+        let whole: Vec<_> = log.iter().filter(of_stream).cloned().collect();
+        for (from, &commit) in (1..).zip(&commits) {
+            for limit in [1, 3, 100] {
+                let found = store.read_stream(stream, from, limit).await.unwrap();
+                let end = (commit + limit).min(9);
+                assert!(found == whole[commit..end], "{limit} commits from version {from}");
+            }
+        }
+    }
+}
+
+/// These are in people's servers: if this fails, they can't be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_stored_once_and_like_this() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    let (a, b) = (stream("a"), stream("b"));
+    append(&store, &a, 0, 3).await.unwrap();
+    append(&store, &b, 0, 1).await.unwrap();
+    append(&store, &a, 3, 1).await.unwrap();
+    let mut connection = connection(&server).await;
+    let list = redis::Cmd::lrange("{catga}:s:test/a", 0, -1);
+    let elements: Vec<String> = list.query_async(&mut connection).await.unwrap();
+    assert_eq!(elements, ["-3", "1", "2", "-5"]);
+    type Entries = Vec<(String, Vec<(String, Bytes)>)>;
+    let log = redis::Cmd::xrange_all("{catga}:log");
+    let entries: Entries = log.query_async(&mut connection).await.unwrap();
+    let entry = |id: &str, stream, version, events| {
+        let frame = frame(stream, version, events, 10);
+        (id.to_owned(), vec![(events.to_string(), frame)])
+    };
+    assert_eq!(entries, [entry("0-3", &a, 0, 3), entry("0-4", &b, 0, 1), entry("0-5", &a, 3, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_commit_is_not_in_the_log_is_an_error() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    for version in 0..3 {
+        append(&store, &stream("a"), version, 1).await.unwrap();
+    }
+    assert_eq!(server.command("XDEL {catga}:log 0-2").await, ":1");
+    let read = store.read_stream(&stream("a"), 1, 10).await;
+    assert!(!read.unwrap_err().is_unavailable(), "trying again does not help");
+}
+
+async fn connection(server: &RedisServer) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("redis://{}", server.address())).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,14 @@
 //! | `…:k:<key>` | string | a value of [`Keyed`](crate::Keyed), its revision in front |
 //! | `…:revision` | integer | the last revision of any value |
 //!
-//! A commit is eight bytes with the position of its first event, and the frame. It is stored twice: in the log,
-//! and as the element of its first event in its stream's list, where the elements of its other events are
-//! numbers that say how far back it is. One script checks the version and writes all of it.
+//! A commit is stored once, in the log: the only field of its entry is named by how many events it has, and holds the
+//! frame. In its stream's list the element of its first event is the entry's position with a minus, and those of its
+//! other events are numbers that say how far back that element is. One script checks the version and writes all of
+//! it, another one reads a stream.
+//!
+//! Older programs stored a commit twice, as eight bytes with the position of its first event, and the frame: in
+//! the entry's field `c`, and as the element of its first event. Both are read for ever, also in one stream. What is
+//! written now is no number and no commit to them, so that they stop with an error.
 //!
 //! Redis answers one command after the other, so who sees a position sees all below it (P5).
 
@@ -22,6 +27,7 @@ mod keys;
 mod link;
 mod options;
 mod server;
+mod stored;
 mod transport;
 
 use std::{
@@ -33,7 +39,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use redis::{Cmd, Script, ScriptInvocation, Value};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -43,6 +48,7 @@ use self::{
     keys::Keys,
     link::{CallError, Link},
     server::Server,
+    stored::{array, commit, log_entry, pair, unreadable},
 };
 pub use self::{options::RedisOptions, transport::RedisTransport};
 use super::{
@@ -55,6 +61,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many commits are asked for at first. A commit can have a megabyte, and the answer has to come in time.
 const FIRST_PAGE: usize = 64;
+
+/// How many events of a stream are asked for at first from its begin on. Most streams are short, and what is read of
+/// a long one before its snapshot is there was read in vain.
+const FIRST_COMMITS: usize = 16;
+
+/// How many events of a stream are asked for at most. The server looks for each commit, and serves nobody meanwhile.
+const LARGEST_SEARCH: usize = 256;
 
 /// After an answer of so many bytes the next one is of as many commits, not more.
 const SMALL_PAGE: usize = 64 << 10;
@@ -82,6 +95,7 @@ pub struct RedisStore {
 
 struct Scripts {
     append: Script,
+    read: Script,
     put: Script,
     delete: Script,
 }
@@ -121,6 +135,7 @@ impl RedisStore {
             end,
             scripts: Scripts {
                 append: Script::new(include_str!("redis/append.lua")),
+                read: Script::new(include_str!("redis/read.lua")),
                 put: Script::new(include_str!("redis/put.lua")),
                 delete: Script::new(include_str!("redis/delete.lua")),
             },
@@ -175,38 +190,23 @@ impl RedisStore {
         let key = self.keys.stream(stream);
         let mut records = Vec::new();
         let mut index = from.saturating_sub(1);
-        let mut page = limit.min(FIRST_PAGE);
+        let mut page = if index == 0 { FIRST_COMMITS } else { FIRST_PAGE };
         loop {
-            let mut command = redis::cmd("LRANGE");
-            let elements = self.ask(command.arg(&key).arg(index).arg(index + page as u64 - 1));
-            let elements = array(elements.await?)?;
-            let is_end = elements.len() < page;
-            let mut bytes = 0;
-            for element in elements {
-                match distance(&element) {
-                    None => {
-                        let record = record(element)?;
-                        bytes += record.frame.len();
-                        records.push(record);
-                    }
-                    // The first version that is wanted is inside a commit.
-                    Some(distance) if records.is_empty() => {
-                        index = index.checked_sub(distance).ok_or_else(unreadable)?;
-                        let first = self.ask(redis::cmd("LINDEX").arg(&key).arg(index)).await?;
-                        records.push(record(first)?);
-                        index += distance;
-                    }
-                    Some(_) => {}
-                }
-                if records.len() == limit {
-                    return Ok(records);
-                }
+            let mut call = self.scripts.read.prepare_invoke();
+            call.key(&key).key(&self.keys.log);
+            call.arg(index).arg(page).arg(limit - records.len()).arg(records.is_empty());
+            let mut answer = array(self.run(&call).await?)?.into_iter();
+            let Some(Value::Int(next)) = answer.next() else { return Err(unreadable()) };
+            let before = records.len();
+            for value in answer {
+                records.push(commit(value)?);
             }
-            if is_end {
+            index = next.try_into().map_err(|_| unreadable())?;
+            if index == 0 || records.len() == limit {
                 return Ok(records);
             }
-            index += page as u64;
-            page = next_page(page, bytes).min((limit - records.len()).max(FIRST_PAGE));
+            let bytes = records[before..].iter().map(|record| record.frame.len()).sum();
+            page = next_page(page, bytes).min(LARGEST_SEARCH);
         }
     }
 
@@ -309,55 +309,4 @@ async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
 /// How many commits to ask for after `page` of them had `bytes`: more while they are small.
 fn next_page(page: usize, bytes: usize) -> usize {
     if bytes < SMALL_PAGE { page * 4 } else { page }
-}
-
-fn unreadable() -> StoreError {
-    StoreError::corrupt("Redis holds what catga did not write there")
-}
-
-fn array(value: Value) -> Result<Vec<Value>, StoreError> {
-    match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(unreadable()),
-    }
-}
-
-/// Two numbers.
-fn pair(value: &Value) -> Option<(u64, u64)> {
-    let Value::Array(values) = value else { return None };
-    let [Value::Int(a), Value::Int(b)] = values[..] else { return None };
-    Some((a.try_into().ok()?, b.try_into().ok()?))
-}
-
-/// How far back the commit is, for an element of a stream's list that is not a commit itself.
-fn distance(element: &Value) -> Option<u64> {
-    match element {
-        // A commit is longer: it begins with eight bytes.
-        Value::BulkString(bytes) if bytes.len() < 8 => str::from_utf8(bytes).ok()?.parse().ok(),
-        _ => None,
-    }
-}
-
-/// The position in the id of an entry of the log, which is that of the commit's last event, and the commit.
-fn log_entry(entry: Value) -> Result<(Position, Record), StoreError> {
-    let mut entry = array(entry)?.into_iter();
-    let (Some(Value::BulkString(id)), Some(fields)) = (entry.next(), entry.next()) else {
-        return Err(unreadable());
-    };
-    let position = str::from_utf8(&id).ok().and_then(|id| id.strip_prefix("0-")?.parse().ok());
-    let commit = array(fields)?.into_iter().nth(1);
-    let (position, commit) = position.zip(commit).ok_or_else(unreadable)?;
-    Ok((position, record(commit)?))
-}
-
-fn record(commit: Value) -> Result<Record, StoreError> {
-    let (position, frame) = split_number(commit)?;
-    Ok(Record { position, token: 0, frame })
-}
-
-/// The eight bytes of a number, and what follows them.
-fn split_number(value: Value) -> Result<(u64, Bytes), StoreError> {
-    let Value::BulkString(bytes) = value else { return Err(unreadable()) };
-    let number = *bytes.first_chunk().ok_or_else(unreadable)?;
-    Ok((u64::from_be_bytes(number), Bytes::from(bytes).slice(8..)))
 }

@@ -16,12 +16,10 @@ if version ~= tonumber(ARGV[1]) then return {0, version} end
 -- wrote, and leave at most unused positions. Once XADD went well, RPUSH does: LLEN saw a list.
 local events = tonumber(ARGV[2])
 local last = redis.call('INCRBY', KEYS[3], events)
-local first = last - events + 1
-local commit = struct.pack('>I8', first) .. ARGV[3]
-redis.call('XADD', KEYS[2], string.format('0-%.0f', last), 'c', commit)
+redis.call('XADD', KEYS[2], string.format('0-%.0f', last), ARGV[2], ARGV[3])
 
--- The first element is the commit; the others say how far back it is.
-local elements = {commit}
+-- The first element says which entry it is; the others say how far back that one is.
+local elements = {-last}
 for distance = 1, events - 1 do elements[distance + 1] = distance end
 redis.call('RPUSH', KEYS[1], unpack(elements))
-return {1, first}
+return {1, last - events + 1}

@@ -6,10 +6,9 @@ use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    array,
     keys::Keys,
     link::{Link, RECONNECT, RESPONSE_TIMEOUT, explain},
-    log_entry,
+    stored::{array, log_entry},
 };
 use crate::{Position, Record, StoreError, retry::Backoff};
 

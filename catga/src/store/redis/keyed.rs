@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::{RedisStore, split_number, unreadable};
+use super::{
+    RedisStore,
+    stored::{split_number, unreadable},
+};
 use crate::{BoxFuture, Entry, Keyed, StoreError};
 
 impl Keyed for RedisStore {

@@ -21,11 +21,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    OPEN_TIMEOUT, RedisOptions, array,
+    OPEN_TIMEOUT, RedisOptions,
     link::{Link, RECONNECT, RESPONSE_TIMEOUT},
-    log_entry,
     server::Server,
-    unreadable,
+    stored::{array, log_entry, unreadable},
 };
 use crate::{
     BoxFuture, PARTITIONS, Position, Record, StoreError, Transport, retry::Backoff,
