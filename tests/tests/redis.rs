@@ -174,11 +174,16 @@ async fn p5_a_large_log_is_read_in_pages_that_fit() {
 async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
     let server = RedisServer::start().await;
     let store = store(&server).await;
-    let stream = stream("long");
-    let mut version = 0;
+    let (stream, other) = (stream("long"), stream("other"));
+    let (mut version, mut others) = (0, 0);
     let mut commits = Vec::new();
     for i in 0..150 {
-        let events = i * 7 % 11 + 1;
+        // At first many that are side by side in the log, then few.
+        let events = if i < 60 { 1 } else { i * 7 % 11 + 1 };
+        if i % 25 == 3 {
+            append(&store, &other, others, 1).await.unwrap();
+            others += 1;
+        }
         append(&store, &stream, version, events).await.unwrap();
         commits.extend(vec![i; events]);
         version += events as u64;
@@ -186,7 +191,7 @@ async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
     let whole = store.read_stream(&stream, 1, 1000).await.unwrap();
     assert_eq!(whole.len(), 150);
     for (from, &commit) in (1..).zip(&commits).step_by(5) {
-        for limit in [1, 2, 70, 1000] {
+        for limit in [1, 2, 20, 70, 1000] {
             let end = (commit + limit).min(150);
             let found = store.read_stream(&stream, from, limit).await.unwrap();
             assert!(found == whole[commit..end], "{limit} commits from version {from}");

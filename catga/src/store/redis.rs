@@ -198,8 +198,13 @@ impl RedisStore {
             let mut answer = array(self.run(&call).await?)?.into_iter();
             let Some(Value::Int(next)) = answer.next() else { return Err(unreadable()) };
             let before = records.len();
-            for value in answer {
-                records.push(commit(value)?);
+            while let Some(id) = answer.next() {
+                let (Value::BulkString(id), Some(Value::BulkString(field)), Some(value)) =
+                    (id, answer.next(), answer.next())
+                else {
+                    return Err(unreadable());
+                };
+                records.push(commit(&id, &field, value)?);
             }
             index = next.try_into().map_err(|_| unreadable())?;
             if index == 0 || records.len() == limit {

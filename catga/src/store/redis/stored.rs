@@ -26,43 +26,38 @@ pub(super) fn pair(value: &Value) -> Option<(u64, u64)> {
     Some((a.try_into().ok()?, b.try_into().ok()?))
 }
 
-/// A commit of a stream: an entry of the log, or the commit itself, as older programs kept it in the list too.
-pub(super) fn commit(value: Value) -> Result<Record, StoreError> {
-    match value {
-        Value::Array(_) => Ok(log_entry(value)?.1),
-        value => with_position(value),
-    }
-}
-
 /// The position in the id of an entry of the log, which is that of the commit's last event, and the commit.
 pub(super) fn log_entry(entry: Value) -> Result<(Position, Record), StoreError> {
     let mut entry = array(entry)?.into_iter();
     let (Some(Value::BulkString(id)), Some(fields)) = (entry.next(), entry.next()) else {
         return Err(unreadable());
     };
-    let end = id.strip_prefix(b"0-").and_then(number).ok_or_else(unreadable)?;
     let mut fields = array(fields)?.into_iter();
-    let (Some(Value::BulkString(name)), Some(value)) = (fields.next(), fields.next()) else {
+    let (Some(Value::BulkString(field)), Some(value)) = (fields.next(), fields.next()) else {
         return Err(unreadable());
     };
-    if name == WITH_POSITION {
-        return Ok((end, with_position(value)?));
+    Ok((end(&id)?, commit(&id, &field, value)?))
+}
+
+/// The commit of an entry with this id and field.
+pub(super) fn commit(id: &[u8], field: &[u8], value: Value) -> Result<Record, StoreError> {
+    if field == WITH_POSITION {
+        let (position, frame) = split_number(value)?;
+        return Ok(Record { position, token: 0, frame });
     }
-    let (events, Value::BulkString(frame)) = (number(&name), value) else {
+    let (Some(events), Value::BulkString(frame)) = (number(field), value) else {
         return Err(unreadable());
     };
-    let position =
-        events.and_then(|events| (end + 1).checked_sub(events)).ok_or_else(unreadable)?;
-    Ok((end, Record { position, token: 0, frame: frame.into() }))
+    let position = (end(id)? + 1).checked_sub(events).ok_or_else(unreadable)?;
+    Ok(Record { position, token: 0, frame: frame.into() })
+}
+
+fn end(id: &[u8]) -> Result<Position, StoreError> {
+    id.strip_prefix(b"0-").and_then(number).ok_or_else(unreadable)
 }
 
 fn number(text: &[u8]) -> Option<u64> {
     str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn with_position(commit: Value) -> Result<Record, StoreError> {
-    let (position, frame) = split_number(commit)?;
-    Ok(Record { position, token: 0, frame })
 }
 
 /// The eight bytes of a number, and what follows them.
