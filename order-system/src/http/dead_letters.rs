@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     App,
-    json::{ReasonBody, time},
+    json::ReasonBody,
     json_response,
     problem::Problem,
     request::{Json, Params},
+    write::Time,
 };
 
 /// The id in the path; text that is not even UTF-8 is a dead letter that does not exist.
@@ -36,7 +37,7 @@ fn letter_json(letter: &DeadLetter) -> Value {
         "type": letter.event_type,
         "attempts": letter.attempts,
         "lastError": letter.error,
-        "since": time(letter.since),
+        "since": Time(letter.since),
         "status": match letter.status {
             DeadLetterStatus::Parked => "Parked",
             DeadLetterStatus::Retrying => "Retrying",
@@ -71,11 +72,11 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    body: Json<ReasonBody>,
+    request: Json<ReasonBody>,
 ) -> Result<Response, Problem> {
     let id = parse_id(id)?;
     params.only(&[])?;
-    let reason = body.0.unwrap_or_default().reason;
+    let reason = request.body.unwrap_or_default().reason;
     app.catga.drop_dead_letter(&id, reason).await?.ok_or_else(Problem::not_found)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,10 +1,14 @@
 //! The JSON of orders and events: what goes in and out, apart from how it is stored.
 
-use catga::{Recorded, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
+use catga::{EventId, Origin, Recorded};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use super::{problem::Problem, request::Object};
+use super::{
+    problem::Problem,
+    request::Object,
+    write::{Exact, Time},
+};
 use crate::domain::{
     commands::{CreateOrder, OrderLine, OrderView},
     events::OrderEvent,
@@ -86,35 +90,26 @@ fn is_fraction(number: &str) -> bool {
     }
 }
 
-/// A number exactly as `decimal` is written.
-pub(super) fn exact(decimal: impl ToString) -> Box<RawValue> {
-    RawValue::from_string(decimal.to_string()).expect("a decimal is a JSON number")
-}
-
-/// A time in RFC 3339, UTC.
-pub(super) fn time(time: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(time.as_micros()).unwrap_or_default().to_string()
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ItemJson<'a> {
     product_id: &'a str,
     name: &'a str,
     quantity: u32,
-    price: Box<RawValue>,
+    price: Exact,
 }
 
-fn items(items: &[Item]) -> Vec<ItemJson<'_>> {
-    items
-        .iter()
-        .map(|Item { product_id, name, quantity, price }| ItemJson {
+struct Items<'a>(&'a [Item]);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
+        json.collect_seq(self.0.iter().map(|Item { product_id, name, quantity, price }| ItemJson {
             product_id,
             name,
             quantity: *quantity,
-            price: exact(*price),
-        })
-        .collect()
+            price: Exact(*price),
+        }))
+    }
 }
 
 /// The answer to a new order.
@@ -122,8 +117,8 @@ fn items(items: &[Item]) -> Vec<ItemJson<'_>> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct CreatedJson<'a> {
     pub(super) order_id: &'a str,
-    pub(super) total: Box<RawValue>,
-    pub(super) created_at: String,
+    pub(super) total: Exact,
+    pub(super) created_at: Time,
 }
 
 /// An order as clients see it; what has not happened is left out.
@@ -132,22 +127,22 @@ pub(super) struct CreatedJson<'a> {
 pub(super) struct OrderJson<'a> {
     id: &'a str,
     customer_id: &'a str,
-    items: Vec<ItemJson<'a>>,
+    items: Items<'a>,
     status: &'static str,
-    total: Box<RawValue>,
-    created_at: String,
+    total: Exact,
+    created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
-    paid_at: Option<String>,
+    paid_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shipped_at: Option<String>,
+    shipped_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracking_number: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delivered_at: Option<String>,
+    delivered_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled_at: Option<String>,
+    cancelled_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_reason: Option<&'a str>,
     version: u64,
@@ -159,16 +154,16 @@ impl<'a> From<&'a OrderView> for OrderJson<'a> {
         Self {
             id,
             customer_id: &order.customer_id,
-            items: items(&order.items),
+            items: Items(&order.items),
             status: order.status.map_or("", |status| status.name()),
-            total: exact(order.total),
-            created_at: time(order.created_at),
-            paid_at: paid.as_ref().map(|(_, at)| time(*at)),
+            total: Exact(order.total),
+            created_at: Time(order.created_at),
+            paid_at: paid.as_ref().map(|(_, at)| Time(*at)),
             payment_method: paid.as_ref().map(|(method, _)| method.as_str()),
-            shipped_at: shipped.as_ref().map(|(_, at)| time(*at)),
+            shipped_at: shipped.as_ref().map(|(_, at)| Time(*at)),
             tracking_number: shipped.as_ref().map(|(number, _)| number.as_str()),
-            delivered_at: order.delivered_at.map(time),
-            cancelled_at: cancelled.as_ref().map(|(_, at)| time(*at)),
+            delivered_at: order.delivered_at.map(Time),
+            cancelled_at: cancelled.as_ref().map(|(_, at)| Time(*at)),
             cancel_reason: cancelled.as_ref().and_then(|(reason, _)| reason.as_deref()),
             version: *version,
         }
@@ -181,9 +176,21 @@ pub(super) struct EventJson<'a> {
     version: u64,
     position: u64,
     r#type: &'static str,
-    timestamp: String,
+    timestamp: Time,
     data: DataJson<'a>,
-    metadata: Value,
+    metadata: MetadataJson,
+}
+
+/// Where an event came from.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+    event_id: EventId,
+    node: String,
 }
 
 /// What happened; the members are those of the event's type.
@@ -193,29 +200,29 @@ enum DataJson<'a> {
     Created {
         order_id: &'a str,
         customer_id: &'a str,
-        items: Vec<ItemJson<'a>>,
-        total: Box<RawValue>,
-        created_at: String,
+        items: Items<'a>,
+        total: Exact,
+        created_at: Time,
     },
     Paid {
         order_id: &'a str,
         payment_method: &'a str,
-        paid_at: String,
+        paid_at: Time,
     },
     Shipped {
         order_id: &'a str,
         tracking_number: &'a str,
-        shipped_at: String,
+        shipped_at: Time,
     },
     Delivered {
         order_id: &'a str,
-        delivered_at: String,
+        delivered_at: Time,
     },
     Cancelled {
         order_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
-        cancelled_at: String,
+        cancelled_at: Time,
     },
 }
 
@@ -234,38 +241,32 @@ impl<'a> From<&'a Recorded<OrderEvent>> for EventJson<'a> {
                 DataJson::Created {
                     order_id,
                     customer_id: &e.customer_id,
-                    items: items(&e.items),
-                    total: exact(e.total),
-                    created_at: time(e.created_at),
+                    items: Items(&e.items),
+                    total: Exact(e.total),
+                    created_at: Time(e.created_at),
                 },
             ),
             OrderEvent::Paid(e) => {
-                let (payment_method, paid_at) = (e.payment_method.as_str(), time(e.paid_at));
+                let (payment_method, paid_at) = (e.payment_method.as_str(), Time(e.paid_at));
                 ("OrderPaid", DataJson::Paid { order_id, payment_method, paid_at })
             }
             OrderEvent::Shipped(e) => {
                 let (tracking_number, shipped_at) =
-                    (e.tracking_number.as_str(), time(e.shipped_at));
+                    (e.tracking_number.as_str(), Time(e.shipped_at));
                 ("OrderShipped", DataJson::Shipped { order_id, tracking_number, shipped_at })
             }
             OrderEvent::Delivered(e) => (
                 "OrderDelivered",
-                DataJson::Delivered { order_id, delivered_at: time(e.delivered_at) },
+                DataJson::Delivered { order_id, delivered_at: Time(e.delivered_at) },
             ),
             OrderEvent::Cancelled(e) => {
-                let (reason, cancelled_at) = (e.reason.as_deref(), time(e.cancelled_at));
+                let (reason, cancelled_at) = (e.reason.as_deref(), Time(e.cancelled_at));
                 ("OrderCancelled", DataJson::Cancelled { order_id, reason, cancelled_at })
             }
         };
-        let origin = recorded.origin();
-        let mut metadata = json!({ "eventId": recorded.id.to_string(), "node": origin.node });
-        if let Some(id) = origin.command_id {
-            metadata["commandId"] = id.into();
-        }
-        if let Some(id) = origin.correlation {
-            metadata["correlationId"] = id.into();
-        }
+        let Origin { command_id, correlation: correlation_id, node, .. } = recorded.origin();
+        let metadata = MetadataJson { command_id, correlation_id, event_id: recorded.id, node };
         let (version, position) = (recorded.version, recorded.position);
-        Self { version, position, r#type, timestamp: time(recorded.time), data, metadata }
+        Self { version, position, r#type, timestamp: Time(recorded.time), data, metadata }
     }
 }

@@ -7,6 +7,7 @@ mod orders;
 mod problem;
 mod request;
 mod system;
+mod write;
 
 use std::{
     collections::HashMap,

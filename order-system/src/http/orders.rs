@@ -7,17 +7,17 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use catga::{Command, Done, Handled, Metadata, Position, Version};
 use uuid::Uuid;
 
 use super::{
     App,
-    json::{
-        CreateBody, CreatedJson, EventJson, OrderJson, PayBody, ReasonBody, ShipBody, exact, time,
-    },
+    json::{CreateBody, CreatedJson, EventJson, OrderJson, PayBody, ReasonBody, ShipBody},
     json_response,
     problem::Problem,
-    request::{self, Json, Params, is_unchanged, number, order_id},
+    request::{self, Headers, Json, Params, is_unchanged, number, order_id, required},
+    write::{Exact, Time},
 };
 use crate::domain::{
     commands::{CancelOrder, DeliverOrder, OrderView, PayOrder, ShipOrder},
@@ -39,27 +39,27 @@ fn parse_id(id: Id) -> Result<String, Problem> {
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     params: Params,
-    headers: HeaderMap,
-    body: Json<CreateBody>,
+    request: Json<CreateBody>,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
+    let Json { headers, body } = request;
     // No key has a space in it, so a key used here is another one than the same key used on an order.
     let metadata = request::metadata(&headers, "/orders ")?;
     let id = match &metadata.command_id {
         Some(key) => key.derive_key(),
         None => Uuid::now_v7(),
     };
-    let command = body.required()?.into_command(id.to_string())?;
+    let command = required(body)?.into_command(id.to_string())?;
     let done = app.catga.execute(command, &metadata).await?;
     let created = &done.output;
     let answer = CreatedJson {
         order_id: &created.order_id,
-        total: exact(created.total),
-        created_at: time(created.created_at),
+        total: Exact(created.total),
+        created_at: Time(created.created_at),
     };
     let location = format!("/orders/{}", created.order_id);
     let mut response = command_response(StatusCode::CREATED, &done, &answer);
-    response.headers_mut().insert(header::LOCATION, ascii(&location));
+    response.headers_mut().insert(header::LOCATION, ascii(location));
     Ok(response)
 }
 
@@ -67,11 +67,11 @@ pub(super) async fn pay(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
-    body: Body<PayBody>,
+    request: Body<PayBody>,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
-    let payment_method = body?.required()?.payment_method;
+    let Json { headers, body } = request?;
+    let payment_method = required(body)?.payment_method;
     step(&app, &params, &headers, PayOrder { order_id, payment_method }).await
 }
 
@@ -79,11 +79,11 @@ pub(super) async fn ship(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
-    body: Body<ShipBody>,
+    request: Body<ShipBody>,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
-    let tracking_number = body?.required()?.tracking_number;
+    let Json { headers, body } = request?;
+    let tracking_number = required(body)?.tracking_number;
     step(&app, &params, &headers, ShipOrder { order_id, tracking_number }).await
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn deliver(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response, Problem> {
     step(&app, &params, &headers, DeliverOrder { order_id: parse_id(id)? }).await
 }
@@ -100,11 +100,11 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
-    body: Body<ReasonBody>,
+    request: Body<ReasonBody>,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
-    let reason = body?.0.unwrap_or_default().reason;
+    let Json { headers, body } = request?;
+    let reason = body.unwrap_or_default().reason;
     step(&app, &params, &headers, CancelOrder { order_id, reason }).await
 }
 
@@ -145,7 +145,7 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
     params.only(&["version", "at", "consistency"])?;
@@ -179,7 +179,7 @@ pub(super) async fn history(
     State(app): State<Arc<App>>,
     id: Id,
     params: Params,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
     params.only(&["from", "limit", "consistency"])?;
@@ -196,7 +196,7 @@ pub(super) async fn history(
     let mut response = json_response(StatusCode::OK, &shown);
     if let Some(next) = next {
         let link = format!("</orders/{order_id}/history?from={next}&limit={limit}>; rel=\"next\"");
-        response.headers_mut().insert(header::LINK, ascii(&link));
+        response.headers_mut().insert(header::LINK, ascii(link));
     }
     Ok(response)
 }
@@ -204,7 +204,7 @@ pub(super) async fn history(
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     params: Params,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response, Problem> {
     params.only(&["status", "customerId", "limit", "cursor", "consistency"])?;
     let named = |text: &str| Status::ALL.into_iter().find(|status| status.name() == text);
@@ -228,7 +228,7 @@ pub(super) async fn list(
     if let Some(next) = page.next {
         let link =
             format!("</orders?limit={limit}&cursor={}{filters}>; rel=\"next\"", cursor(next));
-        response.headers_mut().insert(header::LINK, ascii(&link));
+        response.headers_mut().insert(header::LINK, ascii(link));
     }
     Ok(response)
 }
@@ -256,15 +256,15 @@ fn percent(text: &str) -> String {
 }
 
 fn etag(version: Version) -> HeaderValue {
-    ascii(&format!("\"{version}\""))
+    ascii(format!("\"{version}\""))
 }
 
 fn position(position: Position) -> HeaderValue {
     HeaderValue::from(position)
 }
 
-fn ascii(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("only ASCII is written into headers")
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("only ASCII is written into headers")
 }
 
 #[cfg(test)]

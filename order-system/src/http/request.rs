@@ -1,11 +1,13 @@
 //! Reading requests: query parameters, headers and bodies, each with an error that names what was wrong.
 
-use std::{collections::HashMap, fmt, marker::PhantomData, time::Duration};
+use std::{
+    collections::HashSet, convert::Infallible, fmt, marker::PhantomData, mem::take, time::Duration,
+};
 
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, FromRequestParts, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
 use catga::{CommandId, Consistency, Expected, Metadata, StreamId};
 use serde::{
@@ -23,42 +25,58 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The header that holds a log position.
-pub(super) const POSITION: &str = "x-catga-position";
+pub(super) const POSITION: HeaderName = HeaderName::from_static("x-catga-position");
 
-/// The query parameters of a request, each given at most once.
-pub(super) struct Params(HashMap<String, String>);
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The headers of a request without a body, taken and not copied.
+pub(super) struct Headers(pub(super) HeaderMap);
+
+impl<S: Send + Sync> FromRequestParts<S> for Headers {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(take(&mut parts.headers)))
+    }
+}
+
+/// The query parameters of a request, each given at most once. Most requests have none.
+pub(super) struct Params(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.query().is_none() {
+            return Ok(Self(Vec::new()));
+        }
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("the query string can't be read"))?;
-        let mut params = HashMap::new();
-        for (name, value) in pairs {
-            if params.contains_key(&name) {
-                return Err(Problem::bad_request(format!(
-                    "the query parameter {name:?} is given twice"
-                )));
+        let mut names = HashSet::new();
+        match pairs.iter().find(|(name, _)| !names.insert(name)) {
+            None => Ok(Self(pairs)),
+            Some((name, _)) => {
+                let detail = format!("the query parameter {name:?} is given twice");
+                Err(Problem::bad_request(detail))
             }
-            params.insert(name, value);
         }
-        Ok(Self(params))
     }
 }
 
 impl Params {
     /// Refuses parameters of other names than `known`.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Problem> {
-        let unknown = self.0.keys().find(|name| !known.contains(&name.as_str()));
-        let Some(name) = unknown else { return Ok(()) };
+        let unknown = self.0.iter().find(|(name, _)| !known.contains(&name.as_str()));
+        let Some((name, _)) = unknown else { return Ok(()) };
         let allowed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Err(Problem::bad_request(format!("unknown query parameter {name:?}; allowed: {allowed}")))
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
     /// The parameter `name`, made of its text by `parse`; `allowed` says what it takes.
@@ -113,38 +131,50 @@ pub(super) fn order_id(id: &str) -> Result<String, Problem> {
     }
 }
 
-/// The body as JSON; `None` when it is empty.
-pub(super) struct Json<T>(pub(super) Option<T>);
+/// A request with JSON in its body.
+pub(super) struct Json<T> {
+    pub(super) headers: HeaderMap,
+    /// `None` when it is empty.
+    pub(super) body: Option<T>,
+}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let (Parts { headers, .. }, body) = request.into_parts();
+        let bytes = read(&headers, body).await?;
         if bytes.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self { headers, body: None });
         }
-        if !is_json(&parts.headers) {
+        if !is_json(&headers) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "the body must be JSON, with Content-Type: application/json",
             ));
         }
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let Object(body) =
-            serde_path_to_error::deserialize(&mut json).map_err(|error| bad_json(&error))?;
-        json.end().map_err(|_| Problem::bad_request("the body goes on after the JSON value"))?;
-        Ok(Self(Some(body)))
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(Object(body)) => body,
+            // Once more, now keeping track of where in the body it is.
+            Err(_) => parse(&bytes)?,
+        };
+        Ok(Self { headers, body: Some(body) })
     }
 }
 
-impl<T> Json<T> {
-    /// The body, which must not be empty.
-    pub(super) fn required(self) -> Result<T, Problem> {
-        self.0.ok_or_else(|| Problem::bad_request("the body is missing: a JSON object is expected"))
-    }
+/// Parses a body, or says what is wrong with it and where.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let Object(body) =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| bad_json(&error))?;
+    json.end().map_err(|_| Problem::bad_request("the body goes on after the JSON value"))?;
+    Ok(body)
+}
+
+/// The body, which must not be empty.
+pub(super) fn required<T>(body: Option<T>) -> Result<T, Problem> {
+    body.ok_or_else(|| Problem::bad_request("the body is missing: a JSON object is expected"))
 }
 
 /// A `T` written as a JSON object: serde alone would take an array of the fields' values, too.
@@ -215,23 +245,19 @@ pub(super) fn metadata(headers: &HeaderMap, scope: &str) -> Result<Metadata, Pro
         command_id: idempotency_key(headers)?
             .and_then(|key| CommandId::new(format!("{scope}{key}"))),
         expected: if_match(headers)?,
-        correlation: visible(headers, "x-correlation-id", 128)?.map(str::to_owned),
+        correlation: visible(headers, CORRELATION, 128)?.map(str::to_owned),
         causation: None,
         traceparent: traceparent(headers),
     })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    visible(headers, "idempotency-key", 255)
+    visible(headers, IDEMPOTENCY_KEY, 255)
 }
 
 /// A header of 1 to `longest` visible ASCII characters.
-fn visible<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-    longest: usize,
-) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
+fn visible(headers: &HeaderMap, name: HeaderName, longest: usize) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(&name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| {
         (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
@@ -271,7 +297,7 @@ pub(super) fn is_unchanged(headers: &HeaderMap, etag: &str) -> bool {
 
 /// A well-formed `traceparent`; a broken one is ignored, as W3C Trace Context asks.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
     let lengths: Vec<_> = value.split('-').map(str::len).collect();
     let is_hex =
         value.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b));

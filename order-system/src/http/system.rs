@@ -11,16 +11,15 @@ use catga::{Health, Member};
 use serde_json::{Map, Value, json};
 
 use super::{
-    App, OPENAPI,
-    json::{exact, time},
-    json_response,
+    App, OPENAPI, json_response,
     problem::Problem,
     request::Params,
+    write::{Time, exact},
 };
 use crate::domain::{order::Status, queries::GetStats};
 
-fn now() -> String {
-    time(catga::Clock::system().now())
+fn now() -> Time {
+    Time(catga::Clock::system().now())
 }
 
 pub(super) async fn info(
@@ -196,7 +195,7 @@ pub(super) async fn cluster(
             "node": app.node.id,
             "address": app.node.address,
             "version": env!("CARGO_PKG_VERSION"),
-            "startedAt": time(app.node.started_at),
+            "startedAt": Time(app.node.started_at),
             "lastSeen": now(),
             "leases": app.catga.leases(),
         })],
@@ -209,8 +208,8 @@ fn member_json(member: &Member) -> Value {
         "node": member.node,
         "address": member.address,
         "version": member.version,
-        "startedAt": time(member.started_at),
-        "lastSeen": time(member.last_seen),
+        "startedAt": Time(member.started_at),
+        "lastSeen": Time(member.last_seen),
         "leases": member.leases,
     })
 }
