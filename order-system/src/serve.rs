@@ -23,7 +23,7 @@ use crate::{
     backend::{self, Failure},
     cli::{Location, LogFormat, Persistence, Serve},
     effects::Mailer,
-    http::{self, App, Node},
+    http::{App, Node, Service},
     server,
 };
 
@@ -118,7 +118,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
             catga.hand_over().await;
         }
     };
-    let serving = server::serve(listener, http::router(app), stop.clone(), flags.drain_timeout);
+    let serving = server::serve(listener, Service::new(app), stop.clone(), flags.drain_timeout);
     tokio::join!(serving, handing_over);
     catga.shutdown().await;
     tracing::info!("stopped");

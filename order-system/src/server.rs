@@ -3,10 +3,17 @@
 //! `axum::serve` sets no timer, so that a client that sends half a header holds its connection for
 //! ever; this loop sets every limit.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
-    Router,
+    body::Body,
     http::{HeaderValue, Request, header::CONNECTION},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -15,12 +22,13 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tower_service::Service;
+
+use crate::http::Service;
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -35,24 +43,23 @@ const CONNECTIONS: usize = 10_000;
 /// sees that this node is not ready, and no request meets a connection that is just being closed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves `router` until `stop`, then waits up to `drain` for requests in flight.
+/// Serves `service` until `stop`, then waits up to `drain` for requests in flight.
 ///
 /// While it waits, connections are served too, one request more each: a load balancer that has not noticed yet
 /// is answered, and its probe is told 503 rather than turned away.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    service: Service,
     stop: CancellationToken,
     drain: Duration,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let server = Server { listener, router, places, stop: stop.clone() };
+    let served = Arc::new(Served { service, is_stopping: AtomicBool::new(false) });
+    let server = Server { listener, places, served };
     let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
     tokio::select! {
-        () = stop.cancelled() => {}
-        never = server.accept(&http, &connections) => match never {},
+        () = stop.cancelled() => server.served.is_stopping.store(true, Ordering::Relaxed),
+        never = server.accept(&connections) => match never {},
     }
     let end = Instant::now() + drain;
     let finished = async {
@@ -61,7 +68,7 @@ pub async fn serve(
     };
     let outcome = tokio::select! {
         outcome = finished => outcome,
-        never = server.accept(&http, &late) => match never {},
+        never = server.accept(&late) => match never {},
     };
     drop(server);
     if outcome.and(timeout_at(end, late.shutdown()).await).is_err() {
@@ -71,14 +78,20 @@ pub async fn serve(
 
 struct Server {
     listener: TcpListener,
-    router: Router,
     places: Arc<Semaphore>,
-    stop: CancellationToken,
+    served: Arc<Served>,
+}
+
+/// What all connections share.
+struct Served {
+    service: Service,
+    /// Asked for each answer, so it is no token, which has a lock.
+    is_stopping: AtomicBool,
 }
 
 impl Server {
     /// Takes connections until it is dropped.
-    async fn accept(&self, http: &http1::Builder, connections: &GracefulShutdown) -> Infallible {
+    async fn accept(&self, connections: &GracefulShutdown) -> Infallible {
         loop {
             let place = self.places.clone().acquire_owned().await.expect("never closed");
             let stream = match self.listener.accept().await {
@@ -90,24 +103,7 @@ impl Server {
                     continue;
                 }
             };
-            // Answers are small and written whole: waiting to fill a packet only adds latency.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY can't be set");
-            }
-            let (router, stop) = (self.router.clone(), Arc::new(self.stop.clone()));
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (answer, stop) = (router.clone().call(request), stop.clone());
-                async move {
-                    let mut response = answer.await?;
-                    if stop.is_cancelled() {
-                        let close = HeaderValue::from_static("close");
-                        response.headers_mut().insert(CONNECTION, close);
-                    }
-                    Ok::<_, Infallible>(response)
-                }
-            });
-            let connection =
-                connections.watch(http.serve_connection(TokioIo::new(stream), service));
+            let connection = self.served.clone().connection(stream, connections);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection ended badly");
@@ -115,5 +111,32 @@ impl Server {
                 drop(place);
             });
         }
+    }
+}
+
+impl Served {
+    fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        connections: &GracefulShutdown,
+    ) -> impl Future<Output = hyper::Result<()>> + use<> {
+        // Answers are small and written whole: waiting to fill a packet only adds latency.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY can't be set");
+        }
+        let service = service_fn(move |request: Request<Incoming>| {
+            let served = self.clone();
+            async move {
+                let mut response = served.service.answer(request.map(Body::new)).await;
+                if served.is_stopping.load(Ordering::Relaxed) {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+        connections.watch(http.serve_connection(TokioIo::new(stream), service))
     }
 }

@@ -6,31 +6,27 @@ mod json;
 mod orders;
 mod problem;
 mod request;
+mod routes;
 mod system;
 mod write;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-    time::Instant,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use catga::{Catga, Timestamp};
-use metrics::Histogram;
+use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_service::Service as _;
 
-use self::problem::Problem;
+use self::{problem::Problem, routes::Route};
 
 /// The OpenAPI 3.1 document of everything that is served.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -64,7 +60,7 @@ pub struct Node {
 }
 
 /// All routes.
-pub fn router(app: App) -> Router {
+fn router(app: App) -> Router {
     Router::new()
         .route("/", get(system::info))
         .route("/health", get(system::health))
@@ -91,11 +87,6 @@ pub fn router(app: App) -> Router {
             let detail = "this path does not take this method; the header Allow says which";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
-        // As one layer: each that is added by itself costs every request an allocation and a copy.
-        .layer((
-            CatchPanicLayer::custom(problem::panicked),
-            middleware::from_fn_with_state(Arc::new(Gate::new()), pass),
-        ))
         .with_state(Arc::new(app))
 }
 
@@ -103,92 +94,48 @@ pub fn router(app: App) -> Router {
 /// what a store can do.
 const IN_FLIGHT: usize = 512;
 
-/// What all requests go through.
-struct Gate {
-    timers: Timers,
+/// The routes, with what all requests go through. It is around the router and not a layer of it: a layer costs every
+/// request several allocations and copies.
+#[derive(Debug)]
+pub struct Service {
+    router: Router,
+    routes: Vec<Route>,
     places: Semaphore,
 }
 
-impl Gate {
-    fn new() -> Self {
-        Self { timers: Timers::default(), places: Semaphore::new(IN_FLIGHT) }
+impl Service {
+    /// Serves `app`.
+    pub fn new(app: App) -> Self {
+        let routes = routes::NAMES.into_iter().map(Route::new).collect();
+        Self { router: router(app), routes, places: Semaphore::new(IN_FLIGHT) }
     }
-}
 
-/// The histograms of requests. They are made as they are needed, and kept: to find one by its labels costs more than
-/// all else that a request needs here.
-#[derive(Default)]
-struct Timers {
-    by_route: RwLock<HashMap<Box<str>, Vec<Timer>>>,
-}
+    /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
+    /// types.
+    pub async fn answer(&self, request: Request) -> Response {
+        let start = Instant::now();
+        let route = routes::find(&self.routes, request.uri().path());
+        let method = request.method().clone();
+        let place = route.is_bounded.then(|| self.places.try_acquire());
+        let mut response = match &place {
+            Some(Err(_)) => Problem::overloaded().into_response(),
+            // The place is kept until there is an answer.
+            Some(Ok(_)) | None => self.handle(request).await,
+        };
+        drop(place);
+        route.record(&method, response.status(), start.elapsed());
+        let no_sniff = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
+        response
+    }
 
-/// That of one route's requests with this method and this answer.
-struct Timer {
-    method: &'static str,
-    status: StatusCode,
-    histogram: Histogram,
-}
-
-impl Timers {
-    fn get(&self, route: &str, method: &Method, status: StatusCode) -> Histogram {
-        let method = known(method);
-        if let Some(timers) =
-            self.by_route.read().unwrap_or_else(PoisonError::into_inner).get(route)
-            && let Some(timer) = timers.iter().find(|t| (t.method, t.status) == (method, status))
-        {
-            return timer.histogram.clone();
+    async fn handle(&self, request: Request) -> Response {
+        let answer = async { self.router.clone().call(request).await };
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(answer) => answer.unwrap_or_else(|never| match never {}),
+            Err(_) => Problem::internal().into_response(),
         }
-        let labels = [
-            ("method", method.to_owned()),
-            ("route", route.to_owned()),
-            ("status", status.as_u16().to_string()),
-        ];
-        let histogram = metrics::histogram!("http_request_seconds", &labels);
-        let timer = Timer { method, status, histogram: histogram.clone() };
-        let mut by_route = self.by_route.write().unwrap_or_else(PoisonError::into_inner);
-        by_route.entry(route.into()).or_default().push(timer);
-        histogram
     }
-}
-
-/// The method, if it is one that clients use: anything is well-formed as a method, and each label lives for ever.
-fn known(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
-}
-
-/// Whether requests to this route can pile up behind a slow store. Health, metrics and the cluster's state are asked for
-/// most when they do.
-fn is_bounded(route: &str) -> bool {
-    ["/orders", "/stats", "/dead-letters"].iter().any(|bounded| route.starts_with(bounded))
-}
-
-/// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
-/// types.
-async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let method = request.method().clone();
-    let place = is_bounded(route).then(|| gate.places.try_acquire());
-    let mut response = match &place {
-        Some(Err(_)) => Problem::overloaded().into_response(),
-        // The place is kept until there is an answer.
-        Some(Ok(_)) | None => next.run(request).await,
-    };
-    drop(place);
-    gate.timers.get(route, &method, response.status()).record(start.elapsed());
-    let no_sniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
-    response
 }
 
 /// How many bytes most answers fit in.
@@ -200,4 +147,29 @@ fn json_response(status: StatusCode, body: &impl serde::Serialize) -> Response {
     serde_json::to_writer(&mut bytes, body).expect("answers are plain structs");
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes)
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_keeps_no_place() {
+        let panics = || async {
+            if true {
+                panic!("a bug")
+            }
+        };
+        let router = Router::new().route("/stats", get(panics));
+        let routes = routes::NAMES.into_iter().map(Route::new).collect();
+        let service = Service { router, routes, places: Semaphore::new(1) };
+        for _ in 0..2 {
+            let request = Request::get("/stats").body(Body::empty()).unwrap();
+            let answer = service.answer(request).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        }
+    }
 }

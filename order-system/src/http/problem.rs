@@ -44,7 +44,8 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
     }
 
-    fn internal() -> Self {
+    /// The answer when a handler panicked, too: as any bug, it says nothing about the inside.
+    pub(super) fn internal() -> Self {
         let detail = "the request could not be handled; the log of the service says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
@@ -130,9 +131,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// The answer when a handler panicked: as any bug, it says nothing about the inside.
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::internal().into_response()
 }
