@@ -14,3 +14,4 @@ pub mod http;
 pub mod projections;
 pub mod serve;
 pub mod server;
+mod timer;

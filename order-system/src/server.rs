@@ -17,10 +17,7 @@ use axum::{
     http::{HeaderValue, Request, header::CONNECTION},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -28,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Service;
+use crate::{http::Service, timer::HeadTimer};
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -135,8 +132,9 @@ impl Served {
                 Ok::<_, Infallible>(response)
             }
         });
+        let timer = HeadTimer::new(HEAD_TIME);
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
-        connections.watch(http.serve_connection(TokioIo::new(stream), service))
+        http.timer(timer.clone()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+        timer.run(connections.watch(http.serve_connection(TokioIo::new(stream), service)))
     }
 }
