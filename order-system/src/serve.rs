@@ -1,6 +1,7 @@
 //! Running the service, from flags to exit code.
 
 use std::{
+    convert::Infallible,
     fmt::Write as _,
     io::{IsTerminal, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use catga::{Catga, Clock, ClusterSettings, DeliverySettings, StartError};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,6 +31,9 @@ use crate::{
 /// The upper bounds of the buckets of every histogram; all of them measure seconds.
 const SECONDS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// How often histograms are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs `task` to its end. The exit code is 0 when it went well; otherwise stderr says what did not.
 pub fn run(flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
@@ -105,7 +109,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
             persistence: flags.backends.persistence.name(),
             started_at: Clock::system().now(),
         }),
-        metrics,
+        metrics: metrics.clone(),
         draining: CancellationToken::new(),
     };
     banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
@@ -119,10 +123,24 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         }
     };
     let serving = server::serve(listener, Service::new(app), stop.clone(), flags.drain_timeout);
-    tokio::join!(serving, handing_over);
+    let serving = async { tokio::join!(serving, handing_over) };
+    tokio::select! {
+        _ = serving => {}
+        never = upkeep(&metrics) => match never {},
+    }
     catga.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Sums up what histograms were told, again and again: until then each of their values is kept, whether somebody asks
+/// for the metrics or not.
+async fn upkeep(metrics: &PrometheusHandle) -> Infallible {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 /// # Errors
