@@ -25,10 +25,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{http::Service, timer::HeadTimer};
+use crate::{
+    http::Service,
+    timer::{RequestTimer, TimedBody},
+};
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The largest request head, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -121,10 +127,13 @@ impl Served {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
+        let timer = RequestTimer::new(HEAD_TIME);
+        let body_timer = timer.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let served = self.clone();
+            let (served, timer) = (self.clone(), body_timer.clone());
             async move {
-                let mut response = served.service.answer(request.map(Body::new)).await;
+                let timed = |body| Body::new(TimedBody::new(body, timer, BODY_TIME));
+                let mut response = served.service.answer(request.map(timed)).await;
                 if served.is_stopping.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
@@ -132,7 +141,6 @@ impl Served {
                 Ok::<_, Infallible>(response)
             }
         });
-        let timer = HeadTimer::new(HEAD_TIME);
         let mut http = http1::Builder::new();
         http.timer(timer.clone()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
         timer.run(connections.watch(http.serve_connection(TokioIo::new(stream), service)))

@@ -1,7 +1,7 @@
-//! The timer of a connection's next request.
+//! The timer of a connection: for the head of its next request, and then for the body.
 //!
-//! A timer of the runtime that is made for each request and dropped when the request's head is there takes the lock
-//! of all timers twice a request. Here a connection has one, which looks again later when the request has come.
+//! A timer of the runtime that is made for a request and dropped when the request is there takes the lock of all timers
+//! twice. Here a connection has one, which looks again later when the request has come.
 
 use std::{
     future::poll_fn,
@@ -14,31 +14,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::rt::{Sleep, Timer};
+use axum::{BoxError, body::HttpBody};
+use bytes::Bytes;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    rt::{Sleep, Timer},
+};
 
-/// What hyper waits with for a request's head. Times are nanoseconds since the connection's begin.
+/// What a connection waits with for a part of a request. Times are nanoseconds since the connection's begin.
 #[derive(Debug, Clone)]
-pub(crate) struct HeadTimer {
+pub(crate) struct RequestTimer {
     begin: Instant,
-    /// How long a head may take.
+    /// How long a part may take at least.
     limit: Duration,
     shared: Arc<Times>,
 }
 
 #[derive(Debug, Default)]
 struct Times {
-    /// When the head that came last, or is awaited, has to be there.
+    /// When the part that came last, or is awaited, has to be there.
     due: AtomicU64,
     /// The time when the connection's timer fired last.
     fired: AtomicU64,
 }
 
-impl HeadTimer {
+impl RequestTimer {
     pub(crate) fn new(limit: Duration) -> Self {
         Self { begin: Instant::now(), limit, shared: Arc::default() }
     }
 
-    /// Runs `connection`, which hyper made with this timer, and wakes it when a head is overdue.
+    /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue.
     pub(crate) async fn run<T>(self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
         let mut timer = pin!(tokio::time::sleep(self.limit));
@@ -51,7 +56,7 @@ impl HeadTimer {
         .await
     }
 
-    /// Notes the time, and answers when to look again. No head is due earlier: what is set from now on is `limit` away.
+    /// Notes the time, and answers when to look again. Nothing is due earlier: what is set from now on is `limit` away.
     fn fire(&self) -> Duration {
         let now = self.begin.elapsed();
         let due = Duration::from_nanos(self.shared.due.load(Ordering::Relaxed));
@@ -60,7 +65,7 @@ impl HeadTimer {
     }
 }
 
-impl Timer for HeadTimer {
+impl Timer for RequestTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.sleep_until(Instant::now() + duration)
     }
@@ -68,7 +73,7 @@ impl Timer for HeadTimer {
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let due = nanos(deadline - self.begin);
         self.shared.due.store(due, Ordering::Relaxed);
-        Box::pin(Head { due, shared: self.shared.clone() })
+        Box::pin(Part { due, shared: self.shared.clone() })
     }
 }
 
@@ -76,13 +81,13 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A head that is awaited.
-struct Head {
+/// A part that is awaited.
+struct Part {
     due: u64,
     shared: Arc<Times>,
 }
 
-impl Future for Head {
+impl Future for Part {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
@@ -94,7 +99,52 @@ impl Future for Head {
     }
 }
 
-impl Sleep for Head {}
+impl Sleep for Part {}
+
+/// A request's body, which has to be there in time.
+pub(crate) struct TimedBody {
+    body: Incoming,
+    timer: RequestTimer,
+    limit: Duration,
+    /// Made when the body has to be waited for.
+    end: Option<Pin<Box<dyn Sleep>>>,
+}
+
+impl TimedBody {
+    pub(crate) fn new(body: Incoming, timer: RequestTimer, limit: Duration) -> Self {
+        Self { body, timer, limit, end: None }
+    }
+}
+
+/// The body did not arrive in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not arrive in time")]
+pub(crate) struct Late;
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { body, timer, limit, end } = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let end = end.get_or_insert_with(|| timer.sleep(*limit));
+        end.as_mut().poll(cx).map(|()| Some(Err(Late.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -103,18 +153,18 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(40);
 
     #[tokio::test]
-    async fn each_head_has_its_own_time() {
-        let timer = HeadTimer::new(LIMIT);
-        let heads = async {
+    async fn each_part_has_its_own_time() {
+        let timer = RequestTimer::new(LIMIT);
+        let parts = async {
             for _ in 0..3 {
                 let begin = Instant::now();
                 timer.sleep(LIMIT).await;
                 let waited = begin.elapsed();
                 assert!(waited >= LIMIT && waited < 50 * LIMIT, "{waited:?}");
-                // A head that came in time leaves nothing behind that makes the next one late or early.
+                // A part that came in time leaves nothing behind that makes the next one late or early.
                 drop(timer.sleep(LIMIT));
             }
         };
-        timer.clone().run(heads).await;
+        timer.clone().run(parts).await;
     }
 }

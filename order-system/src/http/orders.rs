@@ -33,7 +33,7 @@ type Body<T> = Result<Json<T>, Problem>;
 
 fn parse_id(id: Id) -> Result<String, Problem> {
     let Path(id) = id.map_err(|_| Problem::order_not_found())?;
-    order_id(&id)
+    order_id(id)
 }
 
 pub(super) async fn create(

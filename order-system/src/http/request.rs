@@ -1,7 +1,7 @@
 //! Reading requests: query parameters, headers and bodies, each with an error that names what was wrong.
 
 use std::{
-    collections::HashSet, convert::Infallible, fmt, marker::PhantomData, mem::take, time::Duration,
+    collections::HashSet, convert::Infallible, error::Error, fmt, marker::PhantomData, mem::take,
 };
 
 use axum::{
@@ -10,19 +10,17 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
 use catga::{CommandId, Consistency, Expected, Metadata, StreamId};
+use http_body_util::LengthLimitError;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::problem::Problem;
-use crate::domain::order::Order;
+use crate::{domain::order::Order, timer::Late};
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 1 << 20;
-
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The header that holds a log position.
 pub(super) const POSITION: HeaderName = HeaderName::from_static("x-catga-position");
@@ -124,9 +122,9 @@ pub(super) fn number(text: &str) -> Option<u64> {
 }
 
 /// `id` if an order can have it. Any other text is an order that does not exist, never an error.
-pub(super) fn order_id(id: &str) -> Result<String, Problem> {
-    match StreamId::new(<Order as catga::Aggregate>::NAME, id) {
-        Ok(_) => Ok(id.to_owned()),
+pub(super) fn order_id(id: String) -> Result<String, Problem> {
+    match StreamId::new(<Order as catga::Aggregate>::NAME, &id) {
+        Ok(_) => Ok(id),
         Err(_) => Err(Problem::order_not_found()),
     }
 }
@@ -209,17 +207,21 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> 
     if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
-        Err(_) => Err(Problem::bad_request("the body did not arrive in time")),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("the body ended early")),
-        Ok(Ok(bytes)) => Ok(bytes),
-    }
+    to_bytes(body, MAX_BODY).await.map_err(|error| {
+        if is::<LengthLimitError>(&error) {
+            too_large()
+        } else if is::<Late>(&error) {
+            Problem::bad_request("the body did not arrive in time")
+        } else {
+            Problem::bad_request("the body ended early")
+        }
+    })
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    use std::error::Error;
-    error.source().is_some_and(<dyn Error>::is::<http_body_util::LengthLimitError>)
+/// Whether `error` came of an `E`.
+fn is<E: Error + 'static>(error: &axum::Error) -> bool {
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.any(<dyn Error>::is::<E>)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -12,12 +12,12 @@ use metrics::Histogram;
 /// All of them; those that are asked for most come first, and what no route takes comes last.
 pub(super) const NAMES: [&str; 21] = [
     "/orders",
+    "/orders/{id}",
     "/orders/{id}/pay",
     "/orders/{id}/ship",
     "/orders/{id}/deliver",
     "/orders/{id}/cancel",
     "/orders/{id}/history",
-    "/orders/{id}",
     "/",
     "/health",
     "/health/live",
