@@ -126,7 +126,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
     let serving = async { tokio::join!(serving, handing_over) };
     tokio::select! {
         _ = serving => {}
-        never = upkeep(&metrics) => match never {},
+        never = upkeep(&metrics, UPKEEP) => match never {},
     }
     catga.shutdown().await;
     tracing::info!("stopped");
@@ -135,8 +135,8 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
 
 /// Sums up what histograms were told, again and again: until then each of their values is kept, whether somebody asks
 /// for the metrics or not.
-async fn upkeep(metrics: &PrometheusHandle) -> Infallible {
-    let mut ticks = tokio::time::interval(UPKEEP);
+async fn upkeep(metrics: &PrometheusHandle, every: Duration) -> Infallible {
+    let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
         metrics.run_upkeep();
@@ -257,4 +257,35 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory that this process has, in KiB.
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn histograms_that_nobody_asks_for_do_not_grow() {
+        let recorder = PrometheusBuilder::new().set_buckets(&SECONDS).unwrap().build_recorder();
+        let histogram = metrics::with_local_recorder(&recorder, || metrics::histogram!("test"));
+        let (handle, before) = (recorder.handle(), resident());
+        let requests = async {
+            for _ in 0..40 {
+                (0..100_000).for_each(|_| histogram.record(0.1));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = requests => {}
+            never = upkeep(&handle, Duration::from_millis(1)) => match never {},
+        }
+        let more = resident().saturating_sub(before);
+        assert!(more < 16 << 10, "4,000,000 values took {more} KiB");
+    }
 }

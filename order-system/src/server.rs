@@ -128,9 +128,10 @@ impl Served {
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
         let timer = RequestTimer::new(HEAD_TIME);
-        let body_timer = timer.clone();
+        // With a count of its own: that of all connections would go from one processor to the other with each request.
+        let (own, body_timer) = (Arc::new(self), timer.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (served, timer) = (self.clone(), body_timer.clone());
+            let (served, timer) = (own.clone(), body_timer.clone());
             async move {
                 let timed = |body| Body::new(TimedBody::new(body, timer, BODY_TIME));
                 let mut response = served.service.answer(request.map(timed)).await;

@@ -10,7 +10,14 @@ mod routes;
 mod system;
 mod write;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use axum::{
     Router,
@@ -22,7 +29,6 @@ use axum::{
 use catga::{Catga, Timestamp};
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
@@ -100,14 +106,14 @@ const IN_FLIGHT: usize = 512;
 pub struct Service {
     router: Router,
     routes: Vec<Route>,
-    places: Semaphore,
+    places: Places,
 }
 
 impl Service {
     /// Serves `app`.
     pub fn new(app: App) -> Self {
         let routes = routes::NAMES.into_iter().map(Route::new).collect();
-        Self { router: router(app), routes, places: Semaphore::new(IN_FLIGHT) }
+        Self { router: router(app), routes, places: Places::new(IN_FLIGHT) }
     }
 
     /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
@@ -116,11 +122,11 @@ impl Service {
         let start = Instant::now();
         let route = routes::find(&self.routes, request.uri().path());
         let method = request.method().clone();
-        let place = route.is_bounded.then(|| self.places.try_acquire());
+        let place = route.is_bounded.then(|| self.places.take());
         let mut response = match &place {
-            Some(Err(_)) => Problem::overloaded().into_response(),
+            Some(None) => Problem::overloaded().into_response(),
             // The place is kept until there is an answer.
-            Some(Ok(_)) | None => self.handle(request).await,
+            Some(Some(_)) | None => self.handle(request).await,
         };
         drop(place);
         route.record(&method, response.status(), start.elapsed());
@@ -135,6 +141,33 @@ impl Service {
             Ok(answer) => answer.unwrap_or_else(|never| match never {}),
             Err(_) => Problem::internal().into_response(),
         }
+    }
+}
+
+/// Places for requests. Nobody waits for one, so they are only counted: a semaphore locks its queue for each that is
+/// given back.
+#[derive(Debug)]
+struct Places {
+    free: AtomicUsize,
+}
+
+/// A place that is taken.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(free: usize) -> Self {
+        Self { free: free.into() }
+    }
+
+    fn take(&self) -> Option<Place<'_>> {
+        let less = |free: usize| free.checked_sub(1);
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok().map(|_| Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -164,12 +197,21 @@ mod tests {
         };
         let router = Router::new().route("/stats", get(panics));
         let routes = routes::NAMES.into_iter().map(Route::new).collect();
-        let service = Service { router, routes, places: Semaphore::new(1) };
+        let service = Service { router, routes, places: Places::new(1) };
         for _ in 0..2 {
             let request = Request::get("/stats").body(Body::empty()).unwrap();
             let answer = service.answer(request).await;
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(answer.headers()["content-type"], "application/problem+json");
         }
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let places = Places::new(2);
+        let (first, second) = (places.take(), places.take());
+        assert!(first.is_some() && second.is_some() && places.take().is_none());
+        drop(first);
+        assert!(places.take().is_some() && places.take().is_some());
     }
 }

@@ -1,10 +1,6 @@
 //! The names of the routes, by which requests are bounded, counted and timed.
 
-use std::{
-    fmt,
-    sync::{PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use axum::http::{Method, StatusCode};
 use metrics::Histogram;
@@ -49,9 +45,9 @@ pub(super) struct Route {
     /// Whether requests can pile up behind a slow store. Health, metrics and the cluster's state are asked for most when
     /// they do.
     pub(super) is_bounded: bool,
-    /// The histograms of its requests. They are made as they are needed, and kept: to find one by its labels costs more
-    /// than all else that a request needs here.
-    timers: RwLock<Vec<Timer>>,
+    /// The histograms of its requests. They are made as they are needed, from the first on, and kept: to find one by its
+    /// labels costs more than all else that a request needs here.
+    timers: [OnceLock<Timer>; 32],
 }
 
 /// That of the requests with this method and this answer.
@@ -65,7 +61,8 @@ impl Route {
     pub(super) fn new(name: &'static str) -> Self {
         let is_bounded =
             ["/orders", "/stats", "/dead-letters"].iter().any(|bounded| name.starts_with(bounded));
-        Self { name, around_id: name.split_once("{id}"), is_bounded, timers: RwLock::default() }
+        let timers = Default::default();
+        Self { name, around_id: name.split_once("{id}"), is_bounded, timers }
     }
 
     fn takes(&self, path: &str) -> bool {
@@ -81,21 +78,27 @@ impl Route {
     /// Counts a request, and how long it took.
     pub(super) fn record(&self, method: &Method, status: StatusCode, time: Duration) {
         let method = known(method);
-        let is_it = |timer: &&Timer| (timer.method, timer.status) == (method, status);
-        let timers = self.timers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(timer) = timers.iter().find(is_it) {
-            return timer.histogram.record(time);
+        let new = || Timer::new(self.name, method, status);
+        let timer = self
+            .timers
+            .iter()
+            .map(|timer| timer.get_or_init(new))
+            .find(|timer| (timer.method, timer.status) == (method, status));
+        match timer {
+            Some(timer) => timer.histogram.record(time),
+            None => new().histogram.record(time),
         }
-        drop(timers);
+    }
+}
+
+impl Timer {
+    fn new(route: &str, method: &'static str, status: StatusCode) -> Self {
         let labels = [
             ("method", method.to_owned()),
-            ("route", self.name.to_owned()),
+            ("route", route.to_owned()),
             ("status", status.as_u16().to_string()),
         ];
-        let histogram = metrics::histogram!("http_request_seconds", &labels);
-        histogram.record(time);
-        let timer = Timer { method, status, histogram };
-        self.timers.write().unwrap_or_else(PoisonError::into_inner).push(timer);
+        Self { method, status, histogram: metrics::histogram!("http_request_seconds", &labels) }
     }
 }
 
