@@ -1,6 +1,12 @@
 //! The NATS store keeps the promises, on the server that Debian has and on the newest.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use catga::{
@@ -207,6 +213,77 @@ async fn p5_a_large_log_is_read_in_order_by_readers_that_stop_and_go_on() {
         assert_eq!(seen[0], seen[2]);
         assert_eq!(ends[0], reader.head().await.unwrap());
         assert!(seen[0].windows(2).all(|w| w[0].token + 1 == w[1].token), "no message is missing");
+    }
+}
+
+/// While a node writes alone it is sent nothing back, and another node's commits come all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_who_writes_alone_is_not_followed_by_a_consumer_until_others_write() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let (store, other) = (Arc::new(connect(&server).await), connect(&server).await);
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let log = async_nats::jetstream::new(client).get_stream("catga").await.unwrap();
+        let is_writing = Arc::new(AtomicBool::new(true));
+        let writing: Vec<_> = (0..16)
+            .map(|writer| {
+                let (store, is_writing) = (store.clone(), is_writing.clone());
+                tokio::spawn(async move {
+                    for i in 0.. {
+                        if !is_writing.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let stream = stream(&format!("{writer}-{i}"));
+                        append(&store, &stream, 0, 0, i % 3 + 1).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let reading = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let (mut after, mut sequences) = (0, Vec::new());
+                while sequences.last() != Some(&u64::MAX) {
+                    store.wait(after).await.unwrap();
+                    for record in store.read_log(after, 1000).await.unwrap() {
+                        let commit = record.commit().unwrap();
+                        let is_last = commit.stream == "test/last";
+                        after = record.position + commit.events.len() as u64 - 1;
+                        sequences.push(record.token);
+                        if is_last {
+                            sequences.push(u64::MAX);
+                        }
+                    }
+                }
+                sequences.pop();
+                sequences
+            }
+        });
+        let mut delay = Duration::ZERO;
+        for i in 0..8 {
+            // Only the other node has a consumer.
+            eventually(|| async {
+                match log.get_info().await.unwrap().state.consumer_count {
+                    1 => Ok(()),
+                    consumers => Err(format!("{version:?}: {consumers} consumers")),
+                }
+            })
+            .await;
+            let appended = append(&other, &stream(&format!("other-{i}")), 0, 0, 1).await.unwrap();
+            let begin = Instant::now();
+            timeout(Duration::from_secs(5), store.wait(appended.position - 1))
+                .await
+                .unwrap()
+                .unwrap();
+            delay += begin.elapsed();
+        }
+        is_writing.store(false, Ordering::Relaxed);
+        join_all(writing).await.into_iter().for_each(Result::unwrap);
+        // Once a second the end is looked at anyway.
+        assert!(delay < Duration::from_secs(2), "{version:?}: told of 8 commits after {delay:?}");
+        append(&other, &stream("last"), 0, 0, 1).await.unwrap();
+        let sequences = timeout(Duration::from_secs(5), reading).await.unwrap().unwrap();
+        assert!(sequences.iter().copied().eq(1..=sequences.len() as u64), "each once, in order");
     }
 }
 

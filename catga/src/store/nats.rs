@@ -8,6 +8,7 @@
 //!
 //! The keyed values are a key-value bucket of the same name.
 
+mod follow;
 mod group;
 mod head;
 mod keyed;
@@ -15,6 +16,7 @@ mod log;
 mod message;
 mod options;
 mod places;
+mod recent;
 mod server;
 mod topic;
 mod transport;
@@ -26,7 +28,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    group::Group,
+    group::{Counted, Group},
     keyed::Values,
     log::Log,
     message::{Place, Stored, last_position},
@@ -138,6 +140,7 @@ impl NatsStore {
             payload: frame.clone(),
             after: After::OnSubject(places.sequence()),
         };
+        let _counted = Counted::new(&self.log.appending);
         let published = match &self.group {
             Some(group) => group.publish(message).await,
             None => self.topic.publish(message).await,
@@ -146,8 +149,8 @@ impl NatsStore {
             Ok(sequence) => {
                 let place = Place { sequence, first: version + 1 };
                 self.places.keep(stream, places.with(place, events as u64));
-                self.log.saw(sequence, &frame);
                 let position = last_position(sequence) + 1 - events as u64;
+                self.log.appended(Record { position, token: sequence, frame });
                 Ok(Appended { position, token: sequence })
             }
             Err(NotPublished::Conflict) => {

@@ -265,8 +265,8 @@ impl Topic {
         }
     }
 
-    /// All messages from `sequence` on, as they come. The consumer is the server's to forget.
-    pub(super) async fn follow(&self, sequence: u64) -> Result<Ordered, StoreError> {
+    /// All messages from `sequence` on, as they come, and the name of the consumer that brings them.
+    pub(super) async fn follow(&self, sequence: u64) -> Result<(String, Ordered), StoreError> {
         let config = OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
             max_expires: Duration::from_secs(30),
@@ -274,7 +274,16 @@ impl Topic {
         };
         let consumer = self.ask(self.stream.create_consumer(config)).await?;
         let consumer = consumer.map_err(|error| unavailable("JetStream", error))?;
-        consumer.messages().await.map_err(|error| unavailable("JetStream", error))
+        let name = consumer.cached_info().name.clone();
+        let messages =
+            consumer.messages().await.map_err(|error| unavailable("JetStream", error))?;
+        Ok((name, messages))
+    }
+
+    /// Deletes a consumer. One that can't be deleted now is forgotten by the server half a minute later.
+    pub(super) async fn forget(&self, consumer: &str) {
+        let deleted = self.ask(self.stream.delete_consumer(consumer)).await;
+        tracing::debug!(is_deleted = matches!(deleted, Ok(Ok(_))), "a consumer is not needed");
     }
 
     /// The answer to `request`.

@@ -1,0 +1,141 @@
+//! Following the log, so that its head and its end are known without asking.
+//!
+//! What other nodes append comes through a consumer. It brings this node's own commits too, which costs the server and
+//! the client as much as appending them did. So while all that comes is its own, the answers to its appends are enough:
+//! they say the sequence of each. When they leave a gap, or none is under way, there is a consumer again.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{interval, sleep};
+
+use super::{
+    log::{Cursor, Log, locked},
+    message::{last_position, sequence_after},
+};
+use crate::{StoreError, retry::Backoff};
+
+/// How often the end of the log is looked at, beside what comes by itself.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// After so many commits it is seen whether they were all ours.
+const ALONE: u64 = 512;
+
+/// How long answers may leave a gap, or not be waited for by anybody, before there is a consumer again: up to twice as much
+/// later we are told of another node's commit.
+const MOMENT: Duration = Duration::from_millis(2);
+
+impl Log {
+    /// Follows the log for as long as the store is open, over every outage of the server.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let mut backoff = new_backoff();
+        loop {
+            let Err(error) = self.follow_connected(&mut backoff).await;
+            tracing::debug!(%error, "NATS is followed anew");
+            // What follows is not next to what is kept.
+            locked(&self.recent).begin(0);
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    async fn follow_connected(&self, backoff: &mut Backoff) -> Result<Infallible, StoreError> {
+        let lost = self.topic.lost();
+        self.check_last().await?;
+        locked(&self.recent).begin(sequence_after(self.head.position()));
+        tokio::select! {
+            // The client would make the consumer anew by itself, on whatever is there then.
+            error = lost => Err(error),
+            stopped = self.look() => stopped,
+            stopped = self.follow_end(backoff) => stopped,
+        }
+    }
+
+    /// After an outage others may have filled the places of commits that were lost.
+    async fn check_last(&self) -> Result<(), StoreError> {
+        let Some(last) = locked(&self.recent).last().cloned() else { return Ok(()) };
+        let is_there = match self.topic.get(last.token).await {
+            Ok(message) => message.payload == last.frame,
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(_) => false,
+        };
+        if !is_there {
+            self.head.lose(last_position(last.token - 1));
+        }
+        Ok(())
+    }
+
+    /// Looks again and again whether the server still has what was seen, and whether what it has was followed.
+    async fn look(&self) -> Result<Infallible, StoreError> {
+        let mut look = interval(LOOK);
+        let mut missing = None;
+        loop {
+            look.tick().await;
+            // What was seen before the server is asked can't be more than it has, if it lost nothing.
+            let seen = self.head.position();
+            let end = self.topic.end().await?;
+            if last_position(end) < seen {
+                self.head.lose(last_position(end));
+            }
+            self.head.rise_to(last_position(end));
+            // The client finds out late that a server which was away has forgotten the consumer.
+            let next = locked(&self.recent).next();
+            let is_behind = (next <= end).then_some(next);
+            if is_behind.is_some() && is_behind == missing {
+                return Err(StoreError::unavailable("the consumer stands still"));
+            }
+            missing = is_behind;
+        }
+    }
+
+    async fn follow_end(&self, backoff: &mut Backoff) -> Result<Infallible, StoreError> {
+        loop {
+            self.follow_all(backoff).await?;
+            self.follow_ours().await;
+        }
+    }
+
+    /// Takes in what everybody appends, until it is only us.
+    async fn follow_all(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
+        let next = locked(&self.recent).next();
+        let mut cursor = Cursor::new(&self.topic, next).await?;
+        loop {
+            let ours = locked(&self.recent).ours();
+            for _ in 0..ALONE {
+                let record = cursor.next().await?.record();
+                let known = locked(&self.recent).put(record);
+                self.head.rise_to(last_position(known));
+                *backoff = new_backoff();
+            }
+            // Some that came were not answered yet.
+            if locked(&self.recent).ours() - ours >= ALONE - ALONE / 8 {
+                cursor.close(&self.topic).await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Leaves it to the answers to our appends to say what is in the log, for as long as there are any. When they leave a
+    /// gap for a moment, another node's commit is in it.
+    async fn follow_ours(&self) {
+        let mut known = 0;
+        loop {
+            let (next, has_gap) = {
+                let recent = locked(&self.recent);
+                (recent.next(), recent.has_gap())
+            };
+            let is_quiet = self.appending.load(Ordering::Relaxed) == 0;
+            if next == known && (has_gap || is_quiet) {
+                return;
+            }
+            known = next;
+            sleep(MOMENT).await;
+        }
+    }
+}
+
+fn new_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(250))
+}

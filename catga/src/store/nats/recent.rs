@@ -1,0 +1,153 @@
+//! The end of the log in memory: what is read of it, and what this node appended, as soon as that is answered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::Record;
+
+/// How many bytes are kept.
+const BYTES: usize = 8 << 20;
+
+/// The last commits, without gaps.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// The sequence of the first record, 0 while nobody follows the log.
+    first: u64,
+    records: VecDeque<Record>,
+    /// Commits of ours behind a gap. Most are there for a moment, as answers overtake each other; but another node's
+    /// commit may be what is missing.
+    early: BTreeMap<u64, Record>,
+    bytes: usize,
+    /// How many commits were ours, since the store was opened.
+    ours: u64,
+    /// The last commit that was seen, also when nobody follows.
+    last: Option<Record>,
+}
+
+impl Recent {
+    /// Forgets what is kept, and begins anew with the record at `first`; 0 when nobody follows.
+    pub(super) fn begin(&mut self, first: u64) {
+        let (ours, last) = (self.ours, self.last.take());
+        *self = Self { first, ours, last, ..Self::default() };
+    }
+
+    /// Takes in a record. Answers up to which sequence the log is known then.
+    pub(super) fn put(&mut self, record: Record) -> u64 {
+        let (sequence, next) = (record.token, self.next());
+        if self.last.as_ref().is_none_or(|last| last.token < sequence) {
+            self.last = Some(record.clone());
+        }
+        if self.first == 0 {
+            return sequence;
+        }
+        if sequence >= next {
+            self.bytes += record.frame.len();
+            if sequence > next {
+                self.early.insert(sequence, record);
+            } else {
+                self.records.push_back(record);
+                while let Some(record) = self.early.remove(&self.next()) {
+                    self.records.push_back(record);
+                }
+            }
+            self.shrink();
+        }
+        self.next() - 1
+    }
+
+    /// As [`put`](Self::put), for a commit of this node.
+    pub(super) fn put_ours(&mut self, record: Record) -> u64 {
+        self.ours += 1;
+        self.put(record)
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > BYTES {
+            if let Some(oldest) = self.records.pop_front() {
+                self.bytes -= oldest.frame.len();
+                self.first += 1;
+            } else {
+                // Who follows reads them.
+                self.early.clear();
+                self.bytes = 0;
+            }
+        }
+    }
+
+    /// The sequence of the next record, from which on nothing is known.
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// Whether a commit is missing before one of ours.
+    pub(super) fn has_gap(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    pub(super) fn ours(&self) -> u64 {
+        self.ours
+    }
+
+    pub(super) fn last(&self) -> Option<&Record> {
+        self.last.as_ref()
+    }
+
+    /// The records from the sequence `first` on; none when that is not kept.
+    pub(super) fn read(&self, first: u64, limit: usize) -> Vec<Record> {
+        let Some(skip) = first.checked_sub(self.first).and_then(|n| usize::try_from(n).ok()) else {
+            return Vec::new();
+        };
+        self.records.iter().skip(skip).take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn record(sequence: u64) -> Record {
+        Record { position: sequence, token: sequence, frame: Bytes::from_static(&[7; 100]) }
+    }
+
+    fn kept(recent: &Recent, first: u64) -> Vec<u64> {
+        recent.read(first, 100).into_iter().map(|record| record.token).collect()
+    }
+
+    #[test]
+    fn p5_what_is_kept_has_no_gap_and_no_repeat() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.put_ours(record(2)), 2, "nobody follows: it is the last that is known");
+        assert!(kept(&recent, 1).is_empty() && kept(&recent, 2).is_empty());
+        recent.begin(3);
+        assert_eq!((recent.put_ours(record(3)), recent.has_gap()), (3, false));
+        // Answers overtake each other, and another node's commit is 5.
+        assert_eq!((recent.put_ours(record(6)), recent.has_gap()), (3, true));
+        assert_eq!((recent.put_ours(record(4)), recent.has_gap()), (4, true));
+        assert_eq!(kept(&recent, 3), [3, 4]);
+        // The consumer brings all from 4 on.
+        assert_eq!((recent.put(record(4)), recent.has_gap()), (4, true));
+        assert_eq!((recent.put(record(5)), recent.has_gap()), (6, false));
+        assert_eq!(recent.put(record(6)), 6);
+        assert_eq!(kept(&recent, 3), [3, 4, 5, 6]);
+        assert_eq!(kept(&recent, 6), [6]);
+        assert!(kept(&recent, 2).is_empty() && kept(&recent, 7).is_empty());
+        assert_eq!((recent.ours(), recent.last().map(|last| last.token)), (4, Some(6)));
+        recent.begin(9);
+        assert!(kept(&recent, 3).is_empty() && kept(&recent, 9).is_empty());
+        assert_eq!((recent.ours(), recent.last().map(|last| last.token)), (4, Some(6)));
+    }
+
+    #[test]
+    fn little_is_kept_also_behind_a_gap() {
+        let mut recent = Recent::default();
+        recent.begin(1);
+        let large = Bytes::from(vec![7; BYTES / 4]);
+        for sequence in (1..=6).chain(8..=20) {
+            recent.put_ours(Record { frame: large.clone(), ..record(sequence) });
+            assert!(recent.bytes <= BYTES);
+        }
+        assert!(kept(&recent, 6).is_empty(), "what is behind the gap took its place");
+        assert_eq!(recent.put(Record { frame: large.clone(), ..record(7) }), recent.next() - 1);
+    }
+}
