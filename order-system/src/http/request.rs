@@ -220,8 +220,14 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> 
 
 /// Whether `error` came of an `E`.
 fn is<E: Error + 'static>(error: &axum::Error) -> bool {
-    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.any(<dyn Error>::is::<E>)
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

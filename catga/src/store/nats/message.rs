@@ -64,7 +64,8 @@ impl Stored {
         frame: Bytes,
     ) -> Result<Self, StoreError> {
         let number = |name: &HeaderName| headers?.get(name.clone())?.as_str().parse::<u64>().ok();
-        let earlier = headers.and_then(|headers| headers.get(EARLIER.clone())).map_or("", |v| v.as_str());
+        let earlier =
+            headers.and_then(|headers| headers.get(EARLIER.clone())).map_or("", |v| v.as_str());
         let stored = || {
             let place = Place { sequence, first: number(&FIRST)? };
             let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
