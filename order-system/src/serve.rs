@@ -112,9 +112,10 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         metrics: metrics.clone(),
         draining: CancellationToken::new(),
     };
-    banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
     let stop = app.draining.clone();
+    // Whoever reads that it listens may send a signal at once.
     spawn_signals(stop.clone())?;
+    banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
     let handing_over = async {
         stop.cancelled().await;
         // The others can have the work at once. A node alone goes on with it for as long as orders come in.
