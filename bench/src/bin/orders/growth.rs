@@ -5,8 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catga::{Catga, Error, EventStore, FileStore, Keyed, MemoryKeyed, MemoryStore};
+use catga::{
+    Catga, Error, EventStore, FileStore, Keyed, MemoryKeyed, MemoryStore, NatsOptions, NatsStore,
+    RedisOptions, RedisStore,
+};
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_full, rounds};
+use catga_tests::{
+    nats::{NatsServer, Version},
+    redis::RedisServer,
+};
 use futures_util::{StreamExt, stream};
 use order_system::domain::queries::{GetOrder, GetStats, ListOrders, Moment};
 use tempfile::TempDir;
@@ -27,24 +34,55 @@ struct Shop {
     orders: u64,
     /// How many clients append at once.
     clients: usize,
+    /// How often a round asks for the same.
+    times: u64,
 }
+
+/// Where nothing is further away than the disk, and where a server is asked each time.
+const TIMES: u64 = 5000;
+const TIMES_SERVER: u64 = 500;
 
 pub(super) async fn measure() -> Outcome<()> {
     let many = if is_full() { 10_000_000 } else { 1_000_000 };
-    let about =
-        format!("nanoseconds each, in process; the value with {many} orders, the limit with {FEW}");
+    // A server, its clients and their read models have the memory of one machine.
+    let many_on_server = many / 10;
+    let about = format!(
+        "nanoseconds each, in process; the value with {many} orders, {many_on_server} on Redis and NATS, \
+         the limit with {FEW}"
+    );
     let mut table = Table::new("growth", &about);
     let in_memory = async |orders| {
         let keyed = Arc::new(MemoryKeyed::new());
-        Shop::open(Arc::new(MemoryStore::default()), keyed, orders, 1).await
+        Shop::open(Arc::new(MemoryStore::default()), keyed, orders, 1, TIMES).await
     };
     compare(&mut table, "memory", [in_memory(FEW).await, in_memory(many).await]).await?;
+
     let (few, large) = (TempDir::new()?, TempDir::new()?);
     let on_disk = async |directory: &TempDir, orders| {
         let store = Arc::new(FileStore::open(directory.path().join("log"))?);
-        Ok::<_, Box<dyn std::error::Error>>(Shop::open(store.clone(), store, orders, 256).await)
+        Outcome::Ok(Shop::open(store.clone(), store, orders, 256, TIMES).await)
     };
-    compare(&mut table, "file", [on_disk(&few, FEW).await?, on_disk(&large, many).await?]).await
+    let shops = [on_disk(&few, FEW).await?, on_disk(&large, many).await?];
+    compare(&mut table, "file", shops).await?;
+
+    let servers = [RedisServer::start().await, RedisServer::start().await];
+    let on_redis = async |server: &RedisServer, orders| {
+        let store = Arc::new(RedisStore::connect(RedisOptions::new(server.address())).await?);
+        Outcome::Ok(Shop::open(store.clone(), store, orders, 64, TIMES_SERVER).await)
+    };
+    let [few, large] = &servers;
+    let shops = [on_redis(few, FEW).await?, on_redis(large, many_on_server).await?];
+    compare(&mut table, "Redis", shops).await?;
+
+    let servers =
+        [NatsServer::start(Version::Newest).await, NatsServer::start(Version::Newest).await];
+    let on_nats = async |server: &NatsServer, orders| {
+        let store = Arc::new(NatsStore::connect(NatsOptions::new(server.url())).await?);
+        Outcome::Ok(Shop::open(store.clone(), store, orders, 64, TIMES_SERVER).await)
+    };
+    let [few, large] = &servers;
+    let shops = [on_nats(few, FEW).await?, on_nats(large, many_on_server).await?];
+    compare(&mut table, "NATS", shops).await
 }
 
 impl Shop {
@@ -53,12 +91,13 @@ impl Shop {
         keyed: Arc<dyn Keyed>,
         orders: u64,
         clients: usize,
+        times: u64,
     ) -> Self {
         let catga = order_system(store, keyed, CACHE_BYTES).await;
         make(&catga, 0..orders, 1).await;
         let stats = catga.query(GetStats).await.expect("it can be read");
         assert_eq!(stats.by_status.iter().sum::<u64>(), orders);
-        Self { catga, orders, clients }
+        Self { catga, orders, clients, times }
     }
 
     async fn append(&mut self) -> Result<f64, Error> {
@@ -89,21 +128,21 @@ impl Shop {
     }
 
     async fn page(&self) -> Result<f64, Error> {
-        let begin = Instant::now();
-        for _ in 0..200 {
+        let (begin, times) = (Instant::now(), self.times / 25);
+        for _ in 0..times {
             let query = ListOrders { status: None, customer_id: None, before: None, limit: 100 };
             let page = self.catga.query(query).await?;
             assert_eq!((page.orders.len(), page.total), (100, self.orders));
         }
-        Ok(nanoseconds(begin.elapsed(), 200))
+        Ok(nanoseconds(begin.elapsed(), times))
     }
 
     async fn stats(&self) -> Result<f64, Error> {
         let begin = Instant::now();
-        for _ in 0..5000 {
+        for _ in 0..self.times {
             self.catga.query(GetStats).await?;
         }
-        Ok(nanoseconds(begin.elapsed(), 5000))
+        Ok(nanoseconds(begin.elapsed(), self.times))
     }
 }
 
@@ -112,11 +151,11 @@ async fn compare(table: &mut Table, store: &str, [mut few, mut many]: [Shop; 2])
     for _ in 0..rounds(7) {
         rows[0].push(many.append().await?, few.append().await?);
         // The same ten orders, and ones that are too far apart to be in the cache.
-        rows[1].push(
-            many.load(20_000, many.orders / 10).await?,
-            few.load(20_000, few.orders / 10).await?,
-        );
-        rows[2].push(many.load(5000, 7919).await?, few.load(5000, 7919).await?);
+        let times = 4 * few.times;
+        let cached = async |shop: &Shop| shop.load(times, shop.orders / 10).await;
+        rows[1].push(cached(&many).await?, cached(&few).await?);
+        let loaded = async |shop: &Shop| shop.load(shop.times, 7919).await;
+        rows[2].push(loaded(&many).await?, loaded(&few).await?);
         rows[3].push(many.page().await?, few.page().await?);
         rows[4].push(many.stats().await?, few.stats().await?);
     }
