@@ -278,6 +278,9 @@ async fn wake_up(store: &Arc<dyn EventStore>) {
     store.wait(head).await.expect("who waits for what is there already is not held up");
 }
 
+/// How large a value must be allowed to be: snapshots of read models come in parts of this size.
+const LARGE_VALUE: usize = 512 << 10;
+
 /// Everything a keyed store promises. `keyed` must be empty.
 ///
 /// # Panics
@@ -303,6 +306,11 @@ pub async fn keyed(keyed: Arc<dyn Keyed>) {
     assert_eq!(keyed.get("k").await.expect("get"), None);
     let again = keyed.put("k", value("3"), 0, None).await.expect("put").expect("the key is free");
     assert!(again > second, "a revision never comes back");
+
+    let large: Bytes = (0..LARGE_VALUE).map(|i| u8::try_from(i % 251).expect("small")).collect();
+    keyed.put("large/0", large.clone(), 0, None).await.expect("put").expect("the key is free");
+    let entry = keyed.get("large/0").await.expect("get").expect("there is a value");
+    assert!(entry.value == large, "a large value comes back as it was");
 
     let tasks = (0..16).map(|_| {
         let keyed = keyed.clone();
