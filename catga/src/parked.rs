@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Append, Appended, Commit, Consistency, DecodeError, Error, Event, EventFrame, EventId,
-    Position, Projection, Recorded, StreamId, Timestamp, Version, cluster::Held,
+    Position, Projection, Recorded, Snapshots, StreamId, Timestamp, Version, cluster::Held,
     context::new_event_id, error::StopReason, repository::append_once, runtime::Runtime,
     transport::partition,
 };
@@ -77,7 +77,7 @@ pub(crate) enum ParkingEvent {
 }
 
 /// An event that a handler gave up on. The later events of its stream wait behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// `{handler}.{event id}`.
     pub id: String,
@@ -104,7 +104,7 @@ pub struct DeadLetter {
 }
 
 /// What is being done about a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeadLetterStatus {
     /// Nothing: it waits for somebody.
     Parked,
@@ -122,7 +122,7 @@ impl DeadLetter {
 }
 
 /// All letters, by handler and stream: a handler has at most one for a stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Letters {
     by_stream: BTreeMap<(String, StreamId), DeadLetter>,
 }
@@ -132,6 +132,8 @@ pub(crate) struct Letters {
 impl Projection for Letters {
     type Event = ParkingEvent;
     const NAME: &'static str = "catga-dead-letters";
+    /// As often as the program's own projections.
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(10_000));
 
     fn apply(&mut self, recorded: &Recorded<ParkingEvent>) {
         match &recorded.event {

@@ -5,6 +5,8 @@
 //! [`ReadModel`] first asks the store for its head and waits until the tail is there, so that it
 //! sees everything that was answered before it was sent (P6).
 
+mod snapshot;
+
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
@@ -14,9 +16,11 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use self::snapshot::End;
+pub(crate) use self::snapshot::ModelSnapshots;
 use crate::{
     Commit, Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position,
-    Record, Recorded, Setup, Stop, StoreError,
+    Record, Recorded, Setup, Snapshots, Stop, StoreError,
     delivery::{Fed, Offers},
     retry::Backoff,
 };
@@ -51,6 +55,11 @@ pub trait Projection: Default + Send + Sync + 'static {
 
     /// Its name, in the catalogue, metrics and health.
     const NAME: &'static str;
+
+    /// When snapshots are taken, so that a start reads only what came after the last one: `Some(Snapshots::every(100_000))`
+    /// for one every 100,000 events, in the background, and one at a stop. The read models of a program are one snapshot
+    /// together, and there is none unless each of them has snapshots. By default a start reads the whole log.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
 
     /// Takes in the next event. It has no effect but on itself.
     fn apply(&mut self, event: &Recorded<Self::Event>);
@@ -101,12 +110,44 @@ impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
 /// A read of a page of the log.
 type Reading = AbortOnDropHandle<Result<Vec<Record>, StoreError>>;
 
+/// Replaces a projection's state by one that was decoded.
+type Install = Box<dyn FnOnce() + Send>;
+
 /// A projection as the tail sees it.
 pub(crate) trait Fold: Send + Sync {
+    fn name(&self) -> &'static str;
+
     fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError>;
+
+    /// After how many events a snapshot is taken; `None` when there are none.
+    fn snapshot_every(&self) -> Option<u64>;
+
+    /// The state, encoded, behind what is in `bytes`; `None` when it can't be.
+    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>>;
+
+    /// The state in `bytes`, to be installed; `None` when there is none.
+    fn decode(&self, bytes: &[u8]) -> Option<Install>;
 }
 
 impl<P: Projection> Fold for ReadModel<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn snapshot_every(&self) -> Option<u64> {
+        P::SNAPSHOTS.map(|snapshots| snapshots.every)
+    }
+
+    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        (P::SNAPSHOTS?.encode)(&self.read(), bytes).ok()
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Option<Install> {
+        let new = (P::SNAPSHOTS?.decode)(bytes).ok()?;
+        let state = self.state.clone();
+        Some(Box::new(move || *state.write().unwrap_or_else(PoisonError::into_inner) = new))
+    }
+
     fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (record, commit) in page {
@@ -153,6 +194,11 @@ impl Tail {
 
     pub(crate) fn progress(&self) -> Progress {
         self.progress.borrow().clone()
+    }
+
+    /// The read models begin with a snapshot.
+    pub(crate) fn begin(&self, position: Position) {
+        self.progress.send_modify(|p| p.position = position);
     }
 
     /// Waits until the read models hold everything up to `position`.
@@ -203,6 +249,7 @@ impl Tail {
         &self,
         store: &Arc<dyn EventStore>,
         folds: &[Box<dyn Fold>],
+        snapshots: &mut ModelSnapshots,
         is_known: impl Fn(&str) -> bool,
         offers: Option<Offers>,
         shutdown: CancellationToken,
@@ -219,8 +266,11 @@ impl Tail {
                 }),
             };
             match step {
-                Ok(position) => {
-                    self.progress.send_modify(|p| p.position = position.max(p.position));
+                Ok(end) => {
+                    self.progress.send_modify(|p| p.position = end.position.max(p.position));
+                    // While there is more to read it is better read first.
+                    let is_at_end = ahead.is_none();
+                    snapshots.taken_in(end, is_at_end).await;
                     backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
                     // Other tasks get their turn while a long log is replayed.
                     tokio::task::yield_now().await;
@@ -242,23 +292,20 @@ impl Tail {
     }
 }
 
-/// Offers a page, with the position after which it begins, and applies it to every fold. Answers the position of its
-/// last event.
+/// Offers a page, with the position after which it begins, and applies it to every fold. Answers where it ends.
 fn apply(
     folds: &[Box<dyn Fold>],
     is_known: impl Fn(&str) -> bool,
     page: &[Record],
     offers: Option<(&Offers, Position)>,
-) -> Result<Position, DecodeError> {
-    let mut position = 0;
+) -> Result<End, DecodeError> {
     let commits = page.iter().map(|record| Ok((record, record.commit()?)));
     let commits: Vec<_> = commits.collect::<Result<_, DecodeError>>()?;
     if let Some((offers, after)) = offers {
         offers.push(after, commits.iter().map(|(record, commit)| Fed::of(record, commit)));
     }
     for (record, commit) in &commits {
-        for (i, frame) in (0..).zip(&commit.events) {
-            position = record.position + i;
+        for (position, frame) in (record.position..).zip(&commit.events) {
             if !is_known(frame.name) {
                 let (name, version) = (frame.name.to_owned(), frame.schema);
                 return Err(DecodeError::UnknownType { name, version, position });
@@ -268,5 +315,6 @@ fn apply(
     for fold in folds {
         fold.apply(&commits)?;
     }
-    Ok(position)
+    let (record, commit) = commits.last().expect("a page has commits");
+    Ok(End { position: record.position + commit.events.len() as u64 - 1, commit: commit.id() })
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{EventId, Keyed, StoreError, StreamId, Version};
+use crate::{EventId, Keyed, StoreError, StreamId, Version, codec};
 
 /// How many snapshots are written at once. One that finds no place is left out; the next one is not far.
 const WRITERS: usize = 4;
@@ -24,22 +24,31 @@ const WRITERS: usize = 4;
 /// The format of what is stored.
 const FORMAT: u8 = 1;
 
-/// When snapshots of an aggregate are taken, and how they are encoded:
-/// [`Aggregate::SNAPSHOTS`](crate::Aggregate::SNAPSHOTS).
+/// When snapshots of an aggregate or a projection are taken, and how they are encoded:
+/// [`Aggregate::SNAPSHOTS`](crate::Aggregate::SNAPSHOTS), [`Projection::SNAPSHOTS`](crate::Projection::SNAPSHOTS).
 pub struct Snapshots<A> {
     pub(crate) every: u64,
-    encode: fn(&A) -> postcard::Result<Vec<u8>>,
-    decode: fn(&[u8]) -> postcard::Result<A>,
+    /// Behind what is in the vector.
+    pub(crate) encode: fn(&A, Vec<u8>) -> postcard::Result<Vec<u8>>,
+    pub(crate) decode: fn(&[u8]) -> postcard::Result<A>,
 }
 
 impl<A: Serialize + DeserializeOwned> Snapshots<A> {
-    /// A snapshot after every `events` events, and after a load that had to read more than some dozen commits behind the
-    /// last one. Streams of up to 64 events are read with one call and have none. With more than some dozen events between
-    /// snapshots, the first load by a node that knows nothing of the stream takes more calls, on NATS many more.
+    /// A snapshot after every `events` events.
+    ///
+    /// Of an aggregate also after a load that had to read more than some dozen commits behind the last one. Streams of up
+    /// to 64 events are read with one call and have none. With more than some dozen events between snapshots, the first
+    /// load by a node that knows nothing of the stream takes more calls, on NATS many more.
+    ///
+    /// Of large read models after more events, so that no more than some dozen bytes are written for each; and at a stop.
     pub const fn every(events: u64) -> Self {
         assert!(events > 0, "a snapshot every 0 events makes no sense");
-        Self { every: events, encode: postcard::to_stdvec::<A>, decode: decode::<A> }
+        Self { every: events, encode: encode::<A>, decode: decode::<A> }
     }
+}
+
+fn encode<A: Serialize>(state: &A, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    codec::append(state, bytes)
 }
 
 fn decode<A: DeserializeOwned>(bytes: &[u8]) -> postcard::Result<A> {
@@ -121,7 +130,7 @@ impl SnapshotStore {
         state: &A,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let place = self.writers.clone().try_acquire_owned().ok()?;
-        let state = (snapshots.encode)(state)
+        let state = (snapshots.encode)(state, Vec::new())
             .inspect_err(|error| tracing::error!(%stream, %error, "an aggregate can't be encoded"))
             .ok()?;
         let (keyed, stream, commands) = (self.keyed.clone(), stream.clone(), commands.clone());
@@ -151,7 +160,7 @@ fn key(stream: &StreamId) -> String {
 
 /// Tells this build of the program from others, by the length and the CRC-32 of its file; `None` when that can't
 /// be read.
-async fn build() -> Option<u64> {
+pub(crate) async fn build() -> Option<u64> {
     static BUILD: OnceLock<Option<u64>> = OnceLock::new();
     if let Some(build) = BUILD.get() {
         return *build;

@@ -195,6 +195,13 @@ impl Feed {
 pub(crate) struct Offers(Arc<Feed>);
 
 impl Offers {
+    /// The tail begins after `after`, with a snapshot. Who is behind reads for himself.
+    pub(crate) fn begin(&self, after: Position) {
+        self.0.recent().push(after, &[]);
+        self.0.offered.store(after + 1, Ordering::Release);
+        self.0.risen.iter().for_each(Notify::notify_waiters);
+    }
+
     /// Takes in what the tail has read after `after`.
     pub(crate) fn push(&self, after: Position, page: impl Iterator<Item = Fed>) {
         let page: Vec<_> = page.map(Arc::new).collect();
@@ -384,6 +391,27 @@ mod tests {
         drop(offers);
         commits(&store, 13).await;
         assert_eq!(next(12).await, (vec![13], 3));
+    }
+
+    #[tokio::test]
+    async fn who_is_behind_where_the_tail_begins_reads_for_himself() {
+        let store = Arc::new(MemoryStore::default());
+        let records = commits(&store, 9).await;
+        let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
+        let feed = Arc::new(Feed::new(log.clone()));
+        let next = async |after| {
+            let page = feed.next(partition_of("test/a"), after).await.unwrap();
+            page.commits.iter().map(|fed| fed.last.position).collect::<Vec<_>>()
+        };
+        let offers = feed.offers(0);
+        // Who waits already is told.
+        let (page, ()) = tokio::join!(next(0), async { offers.begin(6) });
+        assert_eq!(page, (1..=9).collect::<Vec<_>>());
+        assert_eq!(next(4).await, [5, 6, 7, 8, 9]);
+        let read = log.1.load(Ordering::SeqCst);
+        offers.push(6, records.into_iter().skip(6).map(|record| Fed::new(record).unwrap()));
+        assert_eq!(next(6).await, [7, 8, 9]);
+        assert_eq!(log.1.load(Ordering::SeqCst), read);
     }
 
     #[test]

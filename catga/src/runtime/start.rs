@@ -10,7 +10,7 @@ use crate::{
     cluster::{Leases, Membership, Share},
     delivery::{EventHandler, Feed, Runner, WorkState},
     pipeline::Timers,
-    projection::{Fold, Tail},
+    projection::{Fold, ModelSnapshots, Tail},
     relay::Relay,
     setup::Parts,
     snapshot::SnapshotStore,
@@ -76,10 +76,22 @@ impl Runtime {
         let is_topic = self.transport.is_none() && !self.shares.is_empty();
         let offers = is_topic.then(|| self.feed.offers(0));
         self.tasks.spawn(async move {
-            let types = &runtime.parts.event_types;
-            let is_known = |name: &str| types.contains(name);
-            let stop = runtime.stop_tail.clone();
-            runtime.tail.run(&runtime.store, &folds, is_known, offers, stop).await;
+            let Self { store, keyed, tail, parts, .. } = &*runtime;
+            let (stop, folds) = (runtime.stop_tail.clone(), Arc::from(folds));
+            let mut snapshots =
+                ModelSnapshots::new(store.clone(), keyed.clone(), Arc::clone(&folds));
+            let restored = stop.run_until_cancelled(snapshots.restore()).await;
+            let Some(position) = restored else { return };
+            tail.begin(position);
+            if let Some(offers) = &offers {
+                offers.begin(position);
+            }
+            let is_known = |name: &str| parts.event_types.contains(name);
+            tail.run(store, &folds, &mut snapshots, is_known, offers, stop).await;
+            // What a tail that stopped for good has half taken in is no snapshot.
+            if tail.progress().stopped.is_none() {
+                snapshots.finish().await;
+            }
         });
     }
 

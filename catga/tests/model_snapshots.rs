@@ -1,0 +1,522 @@
+//! Snapshots of the read models shorten a start, and whatever happens to them changes no answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use catga::{
+    Append, AppendError, Appended, BoxFuture, Consistency, DeliverySettings, Durability,
+    DurabilityReport, Entry, EventStore, Keyed, MemoryKeyed, MemoryStore, Position, Record,
+    StoreError, StreamId, Version, prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "Counted", version = 1)]
+struct Counted {
+    by: u64,
+}
+
+#[derive(Debug, Clone, Event)]
+enum TallyEvent {
+    Counted(Counted),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tally;
+
+impl Aggregate for Tally {
+    type Event = TallyEvent;
+    const NAME: &'static str = "tally";
+
+    fn apply(&mut self, _: &TallyEvent) {}
+}
+
+#[derive(Debug, Clone, Serialize, Command)]
+#[command(name = "tally.count", output = ())]
+struct Count {
+    #[key]
+    tally: String,
+    by: u64,
+}
+
+#[command_handler]
+fn count(count: Count, tally: &mut Root<Tally>) -> Result<(), catga::Error> {
+    tally.record(Counted { by: count.by });
+    Ok(())
+}
+
+/// So much that it takes several parts.
+const LARGE: usize = 1_200_000;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Sums {
+    by_tally: BTreeMap<String, (u64, Position)>,
+    ballast: String,
+}
+
+/// The sum of each tally.
+#[projection]
+impl Projection for Sums {
+    type Event = Counted;
+    const NAME: &'static str = "sums";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(1000));
+
+    fn apply(&mut self, counted: &Recorded<Counted>) {
+        let (sum, last) = self.by_tally.entry(counted.stream.key().to_owned()).or_default();
+        // Not the same when events are missed, repeated or out of order.
+        *sum = sum.wrapping_mul(31).wrapping_add(counted.by);
+        *last = counted.position;
+        if counted.by == 0 {
+            self.ballast = "x".repeat(LARGE);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Query)]
+#[query(name = "tally.sums", output = Sums)]
+struct GetSums;
+
+#[query_handler]
+fn sums(_: GetSums, sums: &ReadModel<Sums>) -> Result<Sums, catga::Error> {
+    Ok(sums.read().clone())
+}
+
+/// What the event handler has got, by stream.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<BTreeMap<String, Vec<Version>>>>);
+
+impl Resource for Seen {}
+
+/// What no handler takes.
+const POISON: u64 = 666_666;
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is poison")]
+struct Poisoned;
+
+#[event_handler(name = "watch")]
+fn watch(counted: Recorded<Counted>, seen: &Seen) -> Result<(), Poisoned> {
+    if counted.by == POISON {
+        return Err(Poisoned);
+    }
+    let mut seen = seen.0.lock().unwrap();
+    seen.entry(counted.stream.key().to_owned()).or_default().push(counted.version);
+    Ok(())
+}
+
+/// A log that survives a restart, and counts the commits that were read from it.
+#[derive(Default)]
+struct Log {
+    log: MemoryStore,
+    read: AtomicUsize,
+}
+
+impl EventStore for Log {
+    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        self.log.append(append)
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        self.log.read_stream(stream, from, limit)
+    }
+
+    fn read_log(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(async move {
+            let records = self.log.read_log(after, limit).await?;
+            self.read.fetch_add(records.len(), Relaxed);
+            Ok(records)
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.log.head()
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.log.wait(after)
+    }
+
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        Box::pin(async { Ok(Durability::PowerLoss.into()) })
+    }
+}
+
+const SNAPSHOT: &str = "read-models/";
+const MANIFEST: &str = "read-models/manifest";
+
+/// Values that one can count, and that fail on demand.
+struct Values {
+    values: MemoryKeyed,
+    keys: Mutex<BTreeSet<String>>,
+    /// How many writes of a snapshot succeed yet.
+    writes: AtomicUsize,
+    /// Whether those that do not succeed take for ever.
+    hangs: AtomicBool,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        let (values, keys, hangs) = Default::default();
+        Self { values, keys, writes: AtomicUsize::new(usize::MAX), hangs }
+    }
+}
+
+impl Values {
+    /// The keys that have a value.
+    async fn present(&self) -> Vec<String> {
+        let keys = self.keys.lock().unwrap().clone();
+        let mut present = Vec::new();
+        for key in keys {
+            if self.values.get(&key).await.unwrap().is_some() {
+                present.push(key);
+            }
+        }
+        present
+    }
+
+    async fn parts(&self) -> Vec<String> {
+        let mut present = self.present().await;
+        present
+            .retain(|key| key.starts_with("read-models/0/") || key.starts_with("read-models/1/"));
+        present
+    }
+
+    async fn replace(&self, key: &str, change: impl Fn(&mut Vec<u8>)) {
+        let entry = self.values.get(key).await.unwrap().unwrap();
+        let mut value = entry.value.to_vec();
+        change(&mut value);
+        self.values.put(key, value.into(), entry.revision, None).await.unwrap().unwrap();
+    }
+
+    async fn delete(&self, key: &str) {
+        let entry = self.values.get(key).await.unwrap().unwrap();
+        assert!(self.values.delete(key, entry.revision).await.unwrap());
+    }
+}
+
+impl Keyed for Values {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        self.values.get(key)
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move {
+            assert!(value.len() <= 512 << 10, "it is too large for some stores");
+            let left = |left: usize| left.checked_sub(1);
+            if key.starts_with(SNAPSHOT)
+                && self.writes.fetch_update(Relaxed, Relaxed, left).is_err()
+            {
+                if self.hangs.load(Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+                return Err(StoreError::unavailable("no more writes"));
+            }
+            self.keys.lock().unwrap().insert(key.to_owned());
+            self.values.put(key, value, expected, ttl).await
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        key: &'a str,
+        expected: u64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.values.delete(key, expected)
+    }
+}
+
+#[derive(Clone, Default)]
+struct World {
+    log: Arc<Log>,
+    values: Arc<Values>,
+    seen: Seen,
+}
+
+impl World {
+    async fn start(&self) -> Catga {
+        let once = DeliverySettings { attempts: 1, ..DeliverySettings::default() };
+        let builder = Catga::builder().store(self.log.clone()).keyed(self.values.clone());
+        let builder = builder.delivery(once);
+        builder.resource(self.seen.clone()).start().await.unwrap()
+    }
+
+    /// A program runs while `events` events are made, and stops.
+    async fn run(&self, events: u64) {
+        let catga = self.start().await;
+        count_up(&catga, events).await;
+        catga.shutdown().await;
+    }
+
+    /// What a program shows that has just started, and how many commits the start read.
+    async fn restart(&self) -> (Sums, usize) {
+        let before = self.log.read.load(Relaxed);
+        let catga = self.start().await;
+        let sums = catga.query(GetSums).await.unwrap();
+        let read = self.log.read.load(Relaxed) - before;
+        catga.shutdown().await;
+        (sums, read)
+    }
+
+    /// What a program shows that reads the whole log.
+    async fn replayed(&self) -> Sums {
+        let (values, seen) = Default::default();
+        Self { log: self.log.clone(), values, seen }.restart().await.0
+    }
+
+    /// That a start uses the snapshot, and shows what a replay does.
+    async fn check_restart(&self) {
+        let (sums, read) = self.restart().await;
+        assert_eq!(sums, self.replayed().await);
+        assert!(read <= FEW, "{read} commits were read");
+    }
+}
+
+/// What a start reads of the log that is in the snapshot.
+const FEW: usize = 150;
+
+async fn count_up(catga: &Catga, events: u64) {
+    for n in 0..events {
+        let by = n * 7 % 1009 + 1;
+        catga.send(Count { tally: format!("t{}", n % 13), by }).await.unwrap();
+    }
+}
+
+async fn grow(catga: &Catga) {
+    catga.send(Count { tally: "t0".to_owned(), by: 0 }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_reads_only_what_came_after_the_snapshot() {
+    let world = World::default();
+    world.run(5000).await;
+    world.check_restart().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_killed_has_left_snapshots() {
+    let world = World::default();
+    let catga = world.start().await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while world.values.get(MANIFEST).await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "none is written");
+        count_up(&catga, 300).await;
+    }
+    // The event handlers are done, so that only the read models read. The rest never stops.
+    catga.hand_over().await;
+    std::mem::forget(catga);
+    let (sums, read) = world.restart().await;
+    assert_eq!(sums, world.replayed().await);
+    let head = world.log.head().await.unwrap();
+    assert!((read as u64) < head, "{read} of {head} commits were read");
+}
+
+#[tokio::test]
+async fn restarts_at_any_time_change_nothing() {
+    let world = World::default();
+    let mut random = 42_u64;
+    for _ in 0..12 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        world.run(random >> 54).await;
+        assert_eq!(world.restart().await.0, world.replayed().await);
+    }
+    let seen = world.seen.0.lock().unwrap().clone();
+    for (tally, versions) in seen {
+        assert!(versions.is_sorted_by(|a, b| a + 1 == *b), "{tally}: {versions:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_lost_damaged_or_foreign_costs_a_replay_and_is_replaced() {
+    let world = World::default();
+    let catga = world.start().await;
+    grow(&catga).await;
+    count_up(&catga, 3000).await;
+    catga.shutdown().await;
+    let check = async |what: &str| {
+        let head = world.log.head().await.unwrap();
+        let (sums, read) = world.restart().await;
+        assert_eq!(sums, world.replayed().await, "{what}");
+        assert!(read as u64 >= head, "{what}: it can't have been used");
+        world.check_restart().await;
+    };
+    world.check_restart().await;
+    assert!(world.values.parts().await.len() > 2);
+    for at in 0..4 {
+        // The format, and the build that wrote it.
+        world.values.replace(MANIFEST, |bytes| bytes[at] ^= 1).await;
+        check("a foreign manifest").await;
+    }
+    world.values.replace(MANIFEST, Vec::clear).await;
+    check("an empty manifest").await;
+    world.values.delete(MANIFEST).await;
+    check("no manifest").await;
+    world.values.delete(&world.values.parts().await[1]).await;
+    check("a part is lost").await;
+    world.values.replace(&world.values.parts().await[1], |bytes| bytes[0] ^= 1).await;
+    check("a part is another one").await;
+}
+
+#[tokio::test]
+async fn p2_a_snapshot_of_a_log_that_lost_its_end_is_not_used() {
+    let world = World::default();
+    world.run(2000).await;
+    for left in [0, 1500, 1999] {
+        let rewound = World { values: world.values.clone(), ..World::default() };
+        for record in world.log.read_log(0, 2000).await.unwrap().iter().take(left) {
+            let commit = record.commit().unwrap();
+            let append = Append {
+                stream: &commit.stream_id().unwrap(),
+                version: commit.first_version - 1,
+                token: commit.first_version - 1,
+                events: 1,
+                frame: record.frame.clone(),
+            };
+            rewound.log.append(append).await.unwrap();
+        }
+        // The checkpoints are of the log as it was, and the handlers say so; the read models need not.
+        let catga = rewound.start().await;
+        count_up(&catga, 700).await;
+        let sums = catga.query(GetSums).await.unwrap();
+        assert_eq!(sums, rewound.replayed().await, "with {left} left");
+        std::mem::forget(catga);
+    }
+}
+
+#[tokio::test]
+async fn p7_a_handler_that_is_behind_the_snapshot_gets_every_event() {
+    let world = World::default();
+    world.run(3000).await;
+    for key in world.values.present().await {
+        if !key.starts_with(SNAPSHOT) {
+            world.values.delete(&key).await;
+        }
+    }
+    world.seen.0.lock().unwrap().clear();
+    let catga = world.start().await;
+    count_up(&catga, 100).await;
+    let all = async {
+        while world.seen.0.lock().unwrap().values().map(Vec::len).sum::<usize>() < 3100 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), all).await.expect("each event comes");
+    catga.shutdown().await;
+    for (tally, versions) in world.seen.0.lock().unwrap().iter() {
+        assert!(versions.iter().copied().eq(1..=versions.len() as u64), "{tally}: {versions:?}");
+    }
+}
+
+#[tokio::test]
+async fn p8_dead_letters_are_in_the_snapshot() {
+    let world = World::default();
+    let catga = world.start().await;
+    catga.send(Count { tally: "bad".to_owned(), by: POISON }).await.unwrap();
+    let parked = async {
+        loop {
+            let letters = catga.dead_letters(Consistency::Latest).await.unwrap();
+            if !letters.is_empty() {
+                return letters;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let letters = timeout(Duration::from_secs(30), parked).await.expect("it is parked");
+    count_up(&catga, 3000).await;
+    catga.shutdown().await;
+    world.check_restart().await;
+    let catga = world.start().await;
+    assert_eq!(catga.dead_letters(Consistency::Latest).await.unwrap(), letters);
+    catga.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nodes_that_write_at_once_one_leaves_a_snapshot() {
+    let world = World::default();
+    let nodes = [world.start().await, world.start().await, world.start().await];
+    grow(&nodes[0]).await;
+    let count = |node: &Catga| {
+        let node = node.clone();
+        tokio::spawn(async move { count_up(&node, 3000).await })
+    };
+    for counting in nodes.iter().map(count).collect::<Vec<_>>() {
+        counting.await.unwrap();
+    }
+    for node in &nodes {
+        node.query(GetSums).await.unwrap();
+    }
+    let [a, b, c] = &nodes;
+    tokio::join!(a.shutdown(), b.shutdown(), c.shutdown());
+    // One that was paused may have overwritten parts of the last one: then the first start replays.
+    assert_eq!(world.restart().await.0, world.replayed().await);
+    let before = world.values.get(MANIFEST).await.unwrap();
+    assert!(before.is_some());
+    assert_eq!(world.restart().await.0, world.replayed().await);
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_cleared_away() {
+    let world = World::default();
+    for writes in [0, 1, 2, 3, 4, usize::MAX] {
+        let catga = world.start().await;
+        grow(&catga).await;
+        world.values.writes.store(writes, Relaxed);
+        count_up(&catga, 2500).await;
+        catga.shutdown().await;
+        // Nobody else waits for the one that crashed.
+        if world.values.present().await.contains(&"read-models/writer".to_owned()) {
+            world.values.delete("read-models/writer").await;
+        }
+        world.values.writes.store(usize::MAX, Relaxed);
+        assert_eq!(world.restart().await.0, world.replayed().await, "after {writes} writes");
+    }
+    world.check_restart().await;
+    let parts = world.values.parts().await;
+    let place = &parts[0][..SNAPSHOT.len() + 2];
+    assert!(parts.len() == 3 && parts.iter().all(|part| part.starts_with(place)), "{parts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_takes_for_ever_keeps_nothing_up() {
+    let world = World::default();
+    world.values.hangs.store(true, Relaxed);
+    world.values.writes.store(1, Relaxed);
+    let catga = world.start().await;
+    count_up(&catga, 5000).await;
+    assert_eq!(catga.query(GetSums).await.unwrap(), world.replayed().await);
+    let begin = Instant::now();
+    catga.shutdown().await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_with_the_process_has_none() {
+    let (values, seen) = (Arc::new(Values::default()), Seen::default());
+    let builder = Catga::builder().store(Arc::new(MemoryStore::new())).keyed(values.clone());
+    let catga = builder.resource(seen).start().await.unwrap();
+    count_up(&catga, 3000).await;
+    catga.shutdown().await;
+    assert!(values.present().await.iter().all(|key| !key.starts_with(SNAPSHOT)));
+}
