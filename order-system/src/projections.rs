@@ -6,6 +6,7 @@ use catga::{MAX_KEY, prelude::*};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
 use crate::domain::{
@@ -46,18 +47,26 @@ struct Row {
 impl Projection for Orders {
     type Event = OrderEvent;
     const NAME: &'static str = "orders";
+    /// To take in as many takes a tenth of a second.
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100_000));
 
     fn apply(&mut self, recorded: &Recorded<OrderEvent>) {
-        let place = self.place(recorded.stream.key());
+        self.take_in(recorded.stream.key(), recorded.version, &recorded.event);
+    }
+}
+
+impl Orders {
+    fn take_in(&mut self, id: &str, version: u64, event: &OrderEvent) {
+        let place = self.place(id);
         let row = &mut self.rows[place as usize];
-        row.push(&recorded.event, &mut self.buffer);
-        row.version = recorded.version;
-        let status = recorded.event.status();
+        row.push(event, &mut self.buffer);
+        row.version = version;
+        let status = event.status();
         if let Some(before) = row.status.replace(status) {
             self.by_status[before as usize].remove(place);
         }
         self.by_status[status as usize].insert(place);
-        match &recorded.event {
+        match event {
             OrderEvent::Created(created) => {
                 self.revenue += i128::from(created.total.units());
                 self.by_customer.entry_ref(&*created.customer_id).or_default().insert(place);
@@ -68,9 +77,7 @@ impl Projection for Orders {
             _ => {}
         }
     }
-}
 
-impl Orders {
     /// The place of the order with this id, the next one if it is new.
     fn place(&mut self, id: &str) -> u32 {
         let mut buffer = [0; LONGEST_ID];
@@ -84,6 +91,20 @@ impl Orders {
         rows.push(Row { bytes: id.into(), version: 0, status: None });
         places.insert_unique(hash, place, |&place| hasher.hash_one(rows[place as usize].parts().0));
         place
+    }
+
+    /// Makes what is known of an order from its row alone.
+    fn index(&mut self, place: u32) {
+        let Self { rows, places, hasher, .. } = self;
+        let hash = |&place: &u32| hasher.hash_one(rows[place as usize].parts().0);
+        places.insert_unique(hash(&place), place, hash);
+        let Order { customer_id, status, total, .. } = self.view(place).order;
+        let Some(status) = status else { return };
+        self.by_status[status as usize].insert(place);
+        self.by_customer.entry_ref(&*customer_id).or_default().insert(place);
+        if status != Status::Cancelled {
+            self.revenue += i128::from(total.units());
+        }
     }
 
     fn view(&self, place: u32) -> OrderView {
@@ -130,6 +151,47 @@ impl Orders {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats { by_status: std::array::from_fn(|i| self.by_status[i].len()), revenue: self.revenue }
+    }
+}
+
+/// A snapshot has the rows. All else is made of them.
+impl Serialize for Orders {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.rows.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Orders {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rows = Vec::<Row>::deserialize(deserializer)?;
+        let places = HashTable::with_capacity(rows.len());
+        let mut orders = Self { rows, places, ..Self::default() };
+        for place in 0..u32::try_from(orders.rows.len()).map_err(D::Error::custom)? {
+            orders.index(place);
+        }
+        Ok(orders)
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (Raw(&self.bytes), self.version, self.status).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (bytes, version, status) = <(&[u8], u64, _)>::deserialize(deserializer)?;
+        Ok(Self { bytes: bytes.into(), version, status })
+    }
+}
+
+/// Bytes that are written at once, and not one by one.
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -185,5 +247,85 @@ fn decode_id(id: &[u8]) -> String {
         Some((&UUID, uuid)) => Uuid::from_slice(uuid).expect("it has 16 bytes").to_string(),
         Some((_, text)) => str::from_utf8(text).expect("it was text").to_owned(),
         None => unreachable!("an id has a first byte"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{events::*, money::Money, order::Item};
+
+    const ORDERS: u64 = 60;
+
+    fn id(order: u64) -> String {
+        if order.is_multiple_of(2) {
+            Uuid::from_u128(order.into()).to_string()
+        } else {
+            format!("o{order}")
+        }
+    }
+
+    fn event(order: u64, version: u64) -> OrderEvent {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        match (version, order % 4) {
+            (1, _) => {
+                let price = Money::parse("1.5").unwrap();
+                let (product_id, name) = (format!("p{order}"), "Füller".to_owned());
+                let items = vec![Item { product_id, name, quantity: 1, price }];
+                let customer_id = format!("c{}", order % 7);
+                OrderCreated { customer_id, items, total: price, created_at: at }.into()
+            }
+            (2, 0) => OrderCancelled { reason: None, cancelled_at: at }.into(),
+            (2, _) => OrderPaid { payment_method: "card".to_owned(), paid_at: at }.into(),
+            (3, 1) => OrderCancelled { reason: Some("late".to_owned()), cancelled_at: at }.into(),
+            (3, _) => OrderShipped { tracking_number: id(order), shipped_at: at }.into(),
+            _ => OrderDelivered { delivered_at: at }.into(),
+        }
+    }
+
+    fn apply(orders: &mut Orders, order: u64, version: u64) {
+        orders.take_in(&id(order), version, &event(order, version));
+    }
+
+    /// All that one can ask.
+    fn answers(orders: &Orders) -> impl PartialEq + std::fmt::Debug + use<> {
+        let page = |status, customer_id| {
+            let page = orders.page(&ListOrders { status, customer_id, before: None, limit: 1000 });
+            (page.orders, page.total, page.next)
+        };
+        let mut pages = vec![page(None, None)];
+        pages.extend(Status::ALL.map(|status| page(Some(status), None)));
+        pages.extend((0..8).map(|customer| page(None, Some(format!("c{customer}")))));
+        (pages, orders.stats())
+    }
+
+    #[test]
+    fn a_snapshot_shows_the_same_and_goes_on_in_the_same_way() {
+        let last = |order: u64| match order % 4 {
+            0 => 2,
+            1 => 3,
+            _ => 4,
+        };
+        let mut orders = Orders::default();
+        for version in 1..=4 {
+            for order in (0..ORDERS).filter(|&order| version <= last(order)) {
+                apply(&mut orders, order, version);
+                if order % 9 == version {
+                    let bytes = postcard::to_stdvec(&orders).unwrap();
+                    let restored: Orders = postcard::from_bytes(&bytes).unwrap();
+                    assert_eq!(answers(&restored), answers(&orders));
+                    orders = restored;
+                }
+            }
+        }
+        let pages = answers(&orders);
+        let mut replayed = Orders::default();
+        for order in 0..ORDERS {
+            apply(&mut replayed, order, 1);
+        }
+        for order in 0..ORDERS {
+            (2..=last(order)).for_each(|version| apply(&mut replayed, order, version));
+        }
+        assert_eq!(answers(&replayed), pages);
     }
 }
