@@ -22,7 +22,10 @@ use catga_tests::{
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{process::Child, time::sleep};
+use tokio::{
+    process::{Child, Command},
+    time::sleep,
+};
 
 use super::{LIFE, Outcome, make, order_system};
 
@@ -37,36 +40,67 @@ pub(super) async fn measure() -> Outcome<()> {
 
     let directory = TempDir::new()?;
     let data = directory.path().join("log");
-    let store = Arc::new(FileStore::open(&data)?);
+    let open = || FileStore::open(&data).map(Arc::new);
+    let store = open()?;
     fill(store.clone(), store, orders).await;
     let flags = ["--persistence", "file", "--data-dir", data.to_str().ok_or("a path")?];
-    let mut both = Rounds::new();
-    for _ in 0..rounds(5) {
-        let limit = bare_files(&data)?;
-        both.push(ready_rate(&flags, orders).await?, events(orders) / limit);
-    }
-    table.row("file, over reading its bytes (≥ 1 M/s)", Unit::PerSecond, &both, Reach::Shown);
+    let of = Starts { flags: &flags, orders };
+    let [whole, rest] = of.measure(async || bare_files(&data), async || Ok(open()?)).await?;
+    table.row("file, over reading its bytes (≥ 1 M/s)", Unit::PerSecond, &whole, Reach::Shown);
+    table.row("the same with a snapshot, over without", Unit::PerSecond, &rest, Reach::Shown);
 
     let redis = RedisServer::start().await;
     let store = Arc::new(RedisStore::connect(RedisOptions::new(redis.address())).await?);
-    fill(store.clone(), store, orders).await;
-    let (address, mut both) = (redis.address(), Rounds::new());
-    for _ in 0..rounds(5) {
-        let limit = events(orders) / bare_redis(&redis, orders).await?;
-        let flags = ["--persistence", "redis", "--redis", &address];
-        both.push(ready_rate(&flags, orders).await?, limit);
-    }
-    table.row("Redis, over a bare scan", Unit::PerSecond, &both, Reach::AtLeast(0.8));
+    fill(store.clone(), store.clone(), orders).await;
+    let address = redis.address();
+    let of = Starts { flags: &["--persistence", "redis", "--redis", &address], orders };
+    let bare = async || bare_redis(&redis, orders).await;
+    let [whole, rest] = of.measure(bare, async || Ok(store.clone())).await?;
+    table.row("Redis, over a bare scan", Unit::PerSecond, &whole, Reach::AtLeast(0.8));
+    table.row("the same with a snapshot, over without", Unit::PerSecond, &rest, Reach::Shown);
 
     let nats = NatsServer::start(Version::Newest).await;
     let store = Arc::new(NatsStore::connect(NatsOptions::new(nats.url())).await?);
-    fill(store.clone(), store, orders).await;
-    let (url, mut both) = (nats.url(), Rounds::new());
-    for _ in 0..rounds(5) {
-        let limit = events(orders) / bare_nats(&nats, orders).await?;
-        both.push(ready_rate(&["--persistence", "nats", "--nats", &url], orders).await?, limit);
+    fill(store.clone(), store.clone(), orders).await;
+    let url = nats.url();
+    let of = Starts { flags: &["--persistence", "nats", "--nats", &url], orders };
+    let bare = async || bare_nats(&nats, orders).await;
+    let [whole, rest] = of.measure(bare, async || Ok(store.clone())).await?;
+    table.row("NATS, over a bare consumer", Unit::PerSecond, &whole, Reach::AtLeast(0.8));
+    table.row("the same with a snapshot, over without", Unit::PerSecond, &rest, Reach::Shown);
+    Ok(())
+}
+
+/// Starts of order-system on a log.
+struct Starts<'a> {
+    flags: &'a [&'a str],
+    orders: u64,
+}
+
+impl Starts<'_> {
+    /// Those that read the whole log, over reading it bare; and those from a snapshot, over those.
+    async fn measure<K: Keyed>(
+        &self,
+        bare: impl AsyncFn() -> Outcome<f64>,
+        keyed: impl AsyncFn() -> Outcome<Arc<K>>,
+    ) -> Outcome<[Rounds; 2]> {
+        let [mut whole, mut rest] = [Rounds::new(), Rounds::new()];
+        for _ in 0..rounds(5) {
+            let limit = events(self.orders) / bare().await?;
+            forget_snapshot(&*keyed().await?).await?;
+            let without = ready_rate(self.flags, self.orders).await?;
+            whole.push(without, limit);
+            rest.push(ready_rate(self.flags, self.orders).await?, without);
+        }
+        Ok([whole, rest])
     }
-    table.row("NATS, over a bare consumer", Unit::PerSecond, &both, Reach::AtLeast(0.8));
+}
+
+async fn forget_snapshot(keyed: &impl Keyed) -> Outcome<()> {
+    const MANIFEST: &str = "read-models/manifest";
+    if let Some(entry) = keyed.get(MANIFEST).await? {
+        keyed.delete(MANIFEST, entry.revision).await?;
+    }
     Ok(())
 }
 
@@ -108,7 +142,7 @@ async fn on_nothing(table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-/// How many events a second order-system takes in until it is ready, and knows all orders.
+/// How many events a second order-system takes in until it is ready, and knows all orders. It leaves a snapshot.
 async fn ready_rate(flags: &[&str], orders: u64) -> Outcome<f64> {
     let (mut child, address, seconds) = start(flags).await?;
     let stats = std::sync::Mutex::new(Value::Null);
@@ -118,8 +152,9 @@ async fn ready_rate(flags: &[&str], orders: u64) -> Outcome<f64> {
     .await?;
     let stats = stats.into_inner()?;
     assert_eq!(stats["byStatus"]["Delivered"], orders, "{stats}");
-    // The next one needs the lock of the files.
-    child.kill().await?;
+    let id = child.id().ok_or("it runs")?.to_string();
+    Command::new("kill").args(["-TERM", &id]).status().await?;
+    assert!(child.wait().await?.success(), "a clean stop");
     Ok(events(orders) / seconds)
 }
 
