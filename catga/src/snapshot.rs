@@ -47,8 +47,9 @@ impl<A: Serialize + DeserializeOwned> Snapshots<A> {
     }
 }
 
-fn encode<A: Serialize>(state: &A, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
-    codec::append(state, bytes)
+fn encode<A: Serialize>(state: &A, mut bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    codec::append(state, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn decode<A: DeserializeOwned>(bytes: &[u8]) -> postcard::Result<A> {
