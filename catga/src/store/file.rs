@@ -1,11 +1,14 @@
 //! The log in a directory of the local file system: the durable store for one machine.
 //!
-//! One thread writes. It takes all appends that wait, writes them with one call and syncs once for all of them
-//! (group commit), and only then answers them and lets readers see them. So an acknowledged commit survives
-//! a power cut as far as the disk keeps what it says it has synced.
+//! Whoever appends checks the version and encodes the commit (`pending`), and one thread writes (`writer`). It takes
+//! all that waits, writes it with one call and syncs once for all of it (group commit), and only then answers and
+//! lets readers see it. So an acknowledged commit survives a power cut as far as the disk keeps what it says it has
+//! synced.
 
+mod ahead;
 mod disk;
 mod keyed;
+mod pending;
 mod reader;
 mod recovery;
 mod segment;
@@ -23,16 +26,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, sync::oneshot, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 pub use self::recovery::FileError;
 use self::{
     disk::{Disk, OsDisk},
     keyed::KeyedFiles,
+    pending::Pending,
     reader::Reader,
     recovery::Address,
     segment::MAX_FRAME,
-    writer::{Request, Writer},
+    writer::Writer,
 };
 use super::{
     Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, Keyed,
@@ -43,9 +47,6 @@ use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// How large a segment of the log is.
 const SEGMENT_BYTES: usize = 16 << 20;
-
-/// How many appends may wait for the writer; more wait for their turn to wait.
-const QUEUE: usize = 4096;
 
 /// An [`EventStore`] and [`Keyed`] store in a directory.
 ///
@@ -59,8 +60,7 @@ pub struct FileStore {
     index: Arc<Index<Address>>,
     reader: Arc<Reader>,
     keyed: Arc<KeyedFiles>,
-    /// To the writer; `None` once the store is being dropped.
-    requests: Option<mpsc::Sender<Request>>,
+    pending: Arc<Pending>,
     writer: Option<JoinHandle<()>>,
     /// The file system that the directory is on, as the system calls it.
     file_system: String,
@@ -137,16 +137,16 @@ impl FileStore {
         let found = recovery::read(&*log)?;
         let writer = Writer::open(log, found, segment_bytes)?;
         let (index, reader) = (writer.index.clone(), writer.reader.clone());
-        let (requests, queue) = mpsc::channel(QUEUE);
+        let pending = writer.pending.clone();
         let writer = thread::Builder::new()
             .name("catga-log".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || writer.run())
             .map_err(FileError::io("the writer can't be started"))?;
         Ok(Self {
             index,
             reader,
             keyed: Arc::new(KeyedFiles::new(keyed)),
-            requests: Some(requests),
+            pending,
             writer: Some(writer),
             file_system: "unknown".to_owned(),
             _lock: None,
@@ -161,18 +161,8 @@ impl FileStore {
                 format!("a commit of {size} bytes is too large: at most {MAX_FRAME} are allowed");
             return Err(AppendError::Refused(StoreError::too_large(what)));
         }
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
-            stream: append.stream.clone(),
-            version: append.version,
-            events: append.events,
-            frame: append.frame,
-            reply,
-        };
-        let gone = || StoreError::unavailable("the writer of the log has ended");
-        let requests = self.requests.as_ref().expect("there until the store is dropped");
-        requests.send(request).await.map_err(|_| AppendError::Refused(gone()))?;
-        answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(gone())))
+        let answer = self.pending.hand_in(&append).await?;
+        answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(pending::gone())))
     }
 
     async fn read(&self, entries: Vec<index::Entry<Address>>) -> Result<Vec<Record>, StoreError> {
@@ -307,8 +297,8 @@ impl Keyed for FileStore {
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        // The writer ends when nobody can send to it, and closes the log.
-        self.requests = None;
+        // The writer ends when it has written what waits, and closes the log.
+        self.pending.close();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }

@@ -1,50 +1,33 @@
-//! The one thread that writes the log: it takes all appends that wait, writes them with one call, syncs once,
-//! and answers them (group commit).
+//! The one thread that writes the log: it takes the group that waits, writes it with one call, syncs once, and
+//! answers all of it (group commit).
 
 use std::{
-    collections::HashMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use foldhash::fast::RandomState;
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
+    ahead::Ahead,
     disk::{Disk, DiskFile, write_whole},
+    pending::{Group, Pending, Place},
     reader::{Reader, Written},
     recovery::{Address, CLOSED, Closed, FileError, Found, Last, file_name, fill},
-    segment::{HEADER, Header, Record, small},
+    segment::{HEADER, Header},
 };
-use crate::{AppendError, Appended, StoreError, StreamId, Version, store::index::Index};
-
-/// The most commits that are synced at once.
-const BATCH: usize = 512;
-
-/// The most bytes of commits that are synced at once; one commit may be larger.
-const BATCH_BYTES: usize = 4 << 20;
+use crate::store::index::Index;
 
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// An append that waits.
-pub(super) struct Request {
-    pub(super) stream: StreamId,
-    pub(super) version: Version,
-    pub(super) events: usize,
-    pub(super) frame: Bytes,
-    pub(super) reply: oneshot::Sender<Result<Appended, AppendError>>,
-}
 
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     pub(super) reader: Arc<Reader>,
     pub(super) index: Arc<Index<Address>>,
-    /// How large a segment is, unless one batch needs more.
-    segment_bytes: usize,
+    pub(super) pending: Arc<Pending>,
+    ahead: Ahead,
     /// The segment that is written.
     header: Header,
     file: Arc<dyn DiskFile>,
@@ -53,6 +36,13 @@ pub(super) struct Writer {
     /// Nothing more goes into the segment.
     is_full: bool,
     trouble: Option<Trouble>,
+}
+
+/// Why a group was not written.
+struct Failure {
+    why: String,
+    /// Whether it may be on the disk all the same.
+    is_in_doubt: bool,
 }
 
 /// Why nothing can be written now.
@@ -99,11 +89,14 @@ impl Writer {
             disk.open(&name)
         };
         let file = file.map_err(failed())?;
+        let index = Arc::new(found.index);
+        let place = Place { segment: header, offset: end };
         let mut writer = Self {
             reader: Arc::new(Reader::new(disk.clone(), header.log)),
+            ahead: Ahead::new(disk.clone(), segment_bytes),
             disk,
-            index: Arc::new(found.index),
-            segment_bytes,
+            pending: Arc::new(Pending::new(index.clone(), place, segment_bytes)),
+            index,
             header,
             file,
             end,
@@ -119,18 +112,12 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Writes what comes, until nobody is left to send anything.
-    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
-            let mut bytes = first.frame.len();
-            let mut batch = vec![first];
-            while batch.len() < BATCH && bytes < BATCH_BYTES {
-                let Ok(next) = requests.try_recv() else { break };
-                bytes += next.frame.len();
-                batch.push(next);
-            }
-            self.write(batch);
+    /// Writes what comes, until nothing more does.
+    pub(super) fn run(mut self) {
+        while let Some(group) = self.pending.next() {
+            self.write(group);
         }
+        self.ahead.discard();
         if self.trouble.is_none()
             && let Err(error) = Closed::write(&*self.disk, self.header.log, self.index.head())
         {
@@ -138,78 +125,53 @@ impl Writer {
         }
     }
 
-    pub(super) fn write(&mut self, batch: Vec<Request>) {
-        let batch = self.without_conflicts(batch);
-        if batch.is_empty() {
-            return;
-        }
-        let mut position = self.index.head() + 1;
-        let mut bytes = Vec::new();
-        let mut offsets = Vec::with_capacity(batch.len());
-        for request in &batch {
-            offsets.push(bytes.len());
-            let record = Record { synced: self.end, position, frame: &request.frame };
-            record.encode(&self.header.log, &mut bytes);
-            position += request.events as u64;
-        }
-        match self.make_ready(bytes.len()) {
-            Ok(true) => {}
-            // The records say what was synced of the segment, and this is another one now.
-            Ok(false) => return self.write(batch),
-            Err(why) => return refuse(batch, &why),
-        }
-        match self.file.write_at(&bytes, self.end as u64).and_then(|()| self.file.sync()) {
-            Ok(()) => self.publish(batch, &offsets, bytes),
-            Err(error) => {
-                let why = self.fail(&error, true);
-                for request in batch {
-                    answer(request, Err(AppendError::Unknown(StoreError::unavailable(&why))));
-                }
+    /// Writes a group, and tells those who wait for it.
+    pub(super) fn write(&mut self, group: Group) {
+        match self.keep(&group) {
+            Ok(()) => self.publish(group),
+            Err(Failure { why, is_in_doubt }) => {
+                // The next segment may be there although its making failed: nothing can follow in this one.
+                let offset = if self.is_full { self.header.size } else { self.end as u64 };
+                let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+                let place = Place { segment: self.header, offset };
+                self.pending.fail(group, place, &why, is_in_doubt);
             }
         }
     }
 
-    /// Answers the appends whose stream is at another version, or will be after this batch.
-    fn without_conflicts(&self, batch: Vec<Request>) -> Vec<Request> {
-        let mut versions = HashMap::with_capacity_and_hasher(batch.len(), RandomState::default());
-        let mut rest = Vec::with_capacity(batch.len());
-        for request in batch {
-            let version = versions
-                .entry(request.stream.clone())
-                .or_insert_with(|| self.index.version(&request.stream));
-            if *version == request.version {
-                *version += request.events as u64;
-                rest.push(request);
-            } else {
-                let actual = *version;
-                answer(request, Err(AppendError::Conflict { actual }));
-            }
+    /// Returns once the group survives a power cut.
+    fn keep(&mut self, group: &Group) -> Result<(), Failure> {
+        if group.bytes.is_empty() {
+            return Ok(());
         }
-        rest
+        self.make_ready(&group.place.segment).map_err(|why| Failure { why, is_in_doubt: false })?;
+        let written = self.file.write_at(&group.bytes, self.end as u64);
+        written.and_then(|()| self.file.sync()).map_err(|error| {
+            let why = self.fail(&error, true);
+            Failure { why, is_in_doubt: true }
+        })
     }
 
     /// Makes the synced commits visible, and answers them.
-    fn publish(&mut self, batch: Vec<Request>, offsets: &[usize], bytes: Vec<u8>) {
-        let segment = small(usize::try_from(self.header.number).unwrap_or(usize::MAX));
-        let start = self.end;
-        self.end += bytes.len();
-        self.reader.remember(Written { segment, offset: start, bytes: bytes.into() });
-        for (request, offset) in batch.into_iter().zip(offsets) {
-            let address = Address {
-                segment,
-                offset: small(start + offset),
-                length: small(request.frame.len()),
-            };
-            let position = self
-                .index
-                .push(&request.stream, request.version, request.events, || address)
-                .expect("this thread alone adds to the index, and it checked the version");
-            answer(request, Ok(Appended { position, token: 0 }));
+    fn publish(&mut self, mut group: Group) {
+        if !group.bytes.is_empty() {
+            self.end = group.end();
+            let bytes = std::mem::take(&mut group.bytes).into();
+            let segment = group.commits[0].address.segment;
+            self.reader.remember(Written { segment, offset: group.place.offset, bytes });
         }
+        for commit in &mut group.commits {
+            self.index
+                .push(&commit.stream, commit.version, commit.events, || commit.address)
+                .expect("this thread alone adds to the index, and the version was checked");
+            commit.acknowledge();
+        }
+        self.pending.settle(group);
+        self.ahead.begin(&self.header, self.end);
     }
 
-    /// Makes sure that `bytes` more can be written. Answers whether the segment is still the same.
-    fn make_ready(&mut self, bytes: usize) -> Result<bool, String> {
+    /// Makes sure that `segment` can be written.
+    fn make_ready(&mut self, segment: &Header) -> Result<(), String> {
         if let Some(trouble) = &self.trouble {
             if trouble.since.elapsed() < PAUSE {
                 return Err(trouble.why.clone());
@@ -218,28 +180,14 @@ impl Writer {
                 self.renew().map_err(|error| self.fail(&error, true))?;
             }
         }
-        self.is_full |= (self.end + bytes) as u64 > self.header.size;
-        let is_same_segment = !self.is_full;
-        if self.is_full {
-            self.begin_segment(bytes).map_err(|error| self.fail(&error, false))?;
+        if segment.number != self.header.number {
+            self.is_full = true;
+            self.file = self.ahead.segment(segment).map_err(|error| self.fail(&error, false))?;
+            (self.header, self.end, self.is_full) = (*segment, HEADER, false);
         }
         if self.trouble.take().is_some() {
             tracing::info!("the log can be written again");
         }
-        Ok(is_same_segment)
-    }
-
-    /// When this fails the next segment may be there all the same, so that nothing can follow in this one.
-    fn begin_segment(&mut self, bytes: usize) -> io::Result<()> {
-        let header = Header {
-            number: self.header.number + 1,
-            position: self.index.head() + 1,
-            size: self.segment_bytes.max(HEADER + bytes) as u64,
-            ..self.header
-        };
-        self.file =
-            write_whole(&*self.disk, &file_name(header.number), |file| fill(file, &header, None))?;
-        (self.header, self.end, self.is_full) = (header, HEADER, false);
         Ok(())
     }
 
@@ -270,13 +218,8 @@ impl Writer {
     }
 }
 
-fn refuse(batch: Vec<Request>, why: &str) {
-    for request in batch {
-        answer(request, Err(AppendError::Refused(StoreError::unavailable(why))));
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.pending.abandon();
     }
-}
-
-fn answer(request: Request, outcome: Result<Appended, AppendError>) {
-    // Whoever asked may have given up; the outcome stands.
-    let _ = request.reply.send(outcome);
 }

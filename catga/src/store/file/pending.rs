@@ -1,0 +1,295 @@
+//! What is appended and not synced yet.
+//!
+//! Whoever appends checks the version, gives the commit its place and encodes it, under one lock. So a group fills
+//! while the one before it is on its way to the disk, and the thread that writes has little else to do. A commit
+//! counts as there for those that are handed in after it, and for nobody else before it is synced.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use foldhash::fast::RandomState;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    recovery::Address,
+    segment::{HEADER, Header, RECORD, Record, small},
+};
+use crate::{
+    Append, AppendError, Appended, Position, StoreError, StreamId, Version, store::index::Index,
+};
+
+/// How many appends may wait to be synced; more wait for their turn to wait.
+const ROOM: usize = 4096;
+
+/// The most commits that are synced at once.
+const GROUP: usize = 512;
+
+/// The most bytes of commits that are synced at once; one commit may be larger.
+const GROUP_BYTES: usize = 4 << 20;
+
+type Outcome = Result<Appended, AppendError>;
+
+/// The commits that wait, in the groups that they will be synced in.
+pub(super) struct Pending {
+    index: Arc<Index<Address>>,
+    room: Semaphore,
+    state: Mutex<State>,
+    /// Told when there is a group, and when no more come.
+    filled: Condvar,
+}
+
+struct State {
+    /// The last one may take more.
+    groups: VecDeque<Group>,
+    /// The versions of the streams that have commits which are not published yet, these included.
+    versions: HashMap<StreamId, Version, RandomState>,
+    /// Where the next record goes.
+    place: Place,
+    /// Of the next event.
+    position: Position,
+    /// How large a segment is, unless one commit needs more.
+    segment_bytes: usize,
+    is_closed: bool,
+}
+
+/// A place in the log. Behind the last byte of a segment begins the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) segment: Header,
+    pub(super) offset: usize,
+}
+
+/// Commits that are written with one call, and synced once.
+pub(super) struct Group {
+    pub(super) place: Place,
+    /// The encoded records.
+    pub(super) bytes: Vec<u8>,
+    pub(super) commits: Vec<Commit>,
+    /// Appends that conflict with a commit which is not published, in this group or one before it. They are told
+    /// when it is, as the version that they are told must be there.
+    conflicts: Vec<(Version, oneshot::Sender<Outcome>)>,
+}
+
+/// A commit that waits.
+pub(super) struct Commit {
+    pub(super) stream: StreamId,
+    pub(super) version: Version,
+    pub(super) events: usize,
+    pub(super) address: Address,
+    position: Position,
+    /// Taken when it is answered.
+    reply: Option<oneshot::Sender<Outcome>>,
+}
+
+impl Pending {
+    pub(super) fn new(index: Arc<Index<Address>>, place: Place, segment_bytes: usize) -> Self {
+        let state = State {
+            groups: VecDeque::new(),
+            versions: HashMap::default(),
+            place,
+            position: index.head() + 1,
+            segment_bytes,
+            is_closed: false,
+        };
+        Self { index, room: Semaphore::new(ROOM), state: Mutex::new(state), filled: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a commit as soon as there is room for it. What it answers tells how that ended.
+    pub(super) async fn hand_in(
+        &self,
+        append: &Append<'_>,
+    ) -> Result<oneshot::Receiver<Outcome>, AppendError> {
+        let room = self.room.acquire().await.map_err(|_| AppendError::Refused(gone()))?;
+        let answer = self.add(append)?;
+        room.forget();
+        Ok(answer)
+    }
+
+    pub(super) fn add(
+        &self,
+        append: &Append<'_>,
+    ) -> Result<oneshot::Receiver<Outcome>, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(AppendError::Refused(gone()));
+        }
+        let pending = state.versions.get(append.stream).copied();
+        let actual = pending.unwrap_or_else(|| self.index.version(append.stream));
+        let is_first = state.groups.is_empty();
+        if actual == append.version {
+            state.add(append, reply);
+        } else if pending.is_some() {
+            state.group(0).conflicts.push((actual, reply));
+        } else {
+            return Err(AppendError::Conflict { actual });
+        }
+        drop(state);
+        if is_first {
+            self.filled.notify_one();
+        }
+        Ok(answer)
+    }
+
+    /// The next group, as soon as it has something in it; `None` when no more come.
+    pub(super) fn next(&self) -> Option<Group> {
+        let is_waiting = |state: &mut State| state.groups.is_empty() && !state.is_closed;
+        let state = self.filled.wait_while(self.lock(), is_waiting);
+        state.unwrap_or_else(PoisonError::into_inner).groups.pop_front()
+    }
+
+    /// After what is in `group` was published.
+    pub(super) fn settle(&self, group: Group) {
+        let mut state = self.lock();
+        for commit in &group.commits {
+            let end = commit.version + commit.events as u64;
+            if state.versions.get(&commit.stream) == Some(&end) {
+                state.versions.remove(&commit.stream);
+            }
+        }
+        drop(state);
+        self.room.add_permits(group.len());
+        for (actual, reply) in group.conflicts {
+            answer(reply, Err(AppendError::Conflict { actual }));
+        }
+    }
+
+    /// After `group` was not written, or only perhaps (`is_in_doubt`). What waits behind it rests on it, so it is
+    /// refused, and what comes next goes to `place`.
+    pub(super) fn fail(&self, group: Group, place: Place, why: &str, is_in_doubt: bool) {
+        let mut state = self.lock();
+        let behind = std::mem::take(&mut state.groups);
+        state.versions.clear();
+        state.place = place;
+        state.position = self.index.head() + 1;
+        drop(state);
+        let refused = || AppendError::Refused(StoreError::unavailable(why));
+        let in_doubt = || AppendError::Unknown(StoreError::unavailable(why));
+        self.refuse(group, if is_in_doubt { &in_doubt } else { &refused });
+        for group in behind {
+            self.refuse(group, &refused);
+        }
+    }
+
+    fn refuse(&self, mut group: Group, error: &dyn Fn() -> AppendError) {
+        self.room.add_permits(group.len());
+        for commit in &mut group.commits {
+            commit.answer(Err(error()));
+        }
+        for (_, reply) in group.conflicts {
+            answer(reply, Err(error()));
+        }
+    }
+
+    /// Takes no more. What waits is still given out.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.room.close();
+        self.filled.notify_one();
+    }
+
+    /// When nobody writes any more: takes no more, and leaves what waits without an answer.
+    pub(super) fn abandon(&self) {
+        self.close();
+        self.lock().groups.clear();
+    }
+}
+
+impl State {
+    fn add(&mut self, append: &Append<'_>, reply: oneshot::Sender<Outcome>) {
+        let frame = &append.frame[..];
+        let position = self.position;
+        let group = self.group(RECORD + frame.len());
+        let Place { segment, offset } = group.place;
+        let address = Address {
+            segment: small(usize::try_from(segment.number).unwrap_or(usize::MAX)),
+            offset: small(group.end()),
+            length: small(frame.len()),
+        };
+        // It is written after all before the group was synced.
+        Record { synced: offset, position, frame }.encode(&segment.log, &mut group.bytes);
+        let (stream, version, events) = (append.stream.clone(), append.version, append.events);
+        let end = group.end();
+        group.commits.push(Commit {
+            stream: stream.clone(),
+            version,
+            events,
+            address,
+            position,
+            reply: Some(reply),
+        });
+        self.place = Place { segment, offset: end };
+        self.position += events as u64;
+        self.versions.insert(stream, version + events as u64);
+    }
+
+    /// The group that takes `bytes` more.
+    fn group(&mut self, bytes: usize) -> &mut Group {
+        if !self.groups.back().is_some_and(|last| last.takes(bytes)) {
+            let Place { segment, offset } = self.place;
+            if (offset + bytes) as u64 > segment.size {
+                let segment = Header {
+                    number: segment.number + 1,
+                    position: self.position,
+                    size: self.segment_bytes.max(HEADER + bytes) as u64,
+                    ..segment
+                };
+                self.place = Place { segment, offset: HEADER };
+            }
+            self.groups.push_back(Group {
+                place: self.place,
+                bytes: Vec::new(),
+                commits: Vec::new(),
+                conflicts: Vec::new(),
+            });
+        }
+        self.groups.back_mut().expect("there is one that takes it")
+    }
+}
+
+impl Group {
+    /// Behind its last byte, in the segment.
+    pub(super) fn end(&self) -> usize {
+        self.place.offset + self.bytes.len()
+    }
+
+    fn takes(&self, bytes: usize) -> bool {
+        let has_room = (self.end() + bytes) as u64 <= self.place.segment.size;
+        let is_full = self.commits.len() >= GROUP || self.bytes.len() + bytes > GROUP_BYTES;
+        has_room && (self.bytes.is_empty() || !is_full)
+    }
+
+    /// How many appends wait for it.
+    fn len(&self) -> usize {
+        self.commits.len() + self.conflicts.len()
+    }
+}
+
+impl Commit {
+    /// Tells who waits that the commit is there.
+    pub(super) fn acknowledge(&mut self) {
+        let position = self.position;
+        self.answer(Ok(Appended { position, token: 0 }));
+    }
+
+    fn answer(&mut self, outcome: Outcome) {
+        if let Some(reply) = self.reply.take() {
+            answer(reply, outcome);
+        }
+    }
+}
+
+fn answer(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+    // Whoever asked may have given up; the outcome stands.
+    let _ = reply.send(outcome);
+}
+
+pub(super) fn gone() -> StoreError {
+    StoreError::unavailable("the writer of the log has ended")
+}
