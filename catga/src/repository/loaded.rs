@@ -43,13 +43,13 @@ impl<A: Aggregate> Loaded<A> {
         let store = runtime.store();
         let mut loaded = Self::new(stream.clone());
         if let Some(snapshots) = &A::SNAPSHOTS {
-            // Most have no snapshot, so it is asked for beside the first commits; a long stream may be slow to read
-            // from its begin, so whichever is there first decides.
+            // Most have no snapshot, so it is asked for beside the first commits, unless these are at hand; a long
+            // stream may be slow to read from its begin, so whichever is there first decides.
             let snapshot = pin!(runtime.snapshots.read(&stream, snapshots));
-            let (snapshot, page) = match select(snapshot, store.read_stream(&stream, 1, FEW)).await
+            let (snapshot, page) = match select(store.read_stream(&stream, 1, FEW), snapshot).await
             {
-                Either::Left((snapshot, page)) => (snapshot, page),
-                Either::Right((page, snapshot)) => {
+                Either::Right((snapshot, page)) => (snapshot, page),
+                Either::Left((page, snapshot)) => {
                     let page = page?;
                     let snapshot = if page.len() < FEW { None } else { snapshot.await };
                     let page: BoxFuture<'_, _> = Box::pin(ready(Ok(page)));

@@ -169,6 +169,9 @@ impl FileStore {
         if let Some(records) = self.reader.recent(&entries) {
             return Ok(records);
         }
+        if let Some(records) = self.reader.at_hand(&entries)? {
+            return Ok(records);
+        }
         let reader = self.reader.clone();
         blocking(move || reader.read(&entries)).await
     }

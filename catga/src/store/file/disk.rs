@@ -39,6 +39,10 @@ pub(super) trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// Fills `buffer` from `offset` on; an error when the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Fills `buffer` from `offset` on if the bytes are in memory, so that nobody waits for the disk. Answers whether
+    /// it did.
+    fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool;
+
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
@@ -140,6 +144,19 @@ impl DiskFile for File {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buffer, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let length = buffer.len();
+        let buffer = &mut [io::IoSliceMut::new(buffer)];
+        preadv2(self, buffer, offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == length)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_now(&self, _: &mut [u8], _: u64) -> bool {
+        false
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

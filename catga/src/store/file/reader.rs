@@ -26,6 +26,9 @@ const RECENT_BYTES: usize = 8 << 20;
 /// The most bytes that are read with one call.
 const SPAN: u64 = 1 << 20;
 
+/// The most commits that are read without going to a thread that may block: to check more takes longer than that.
+const FEW: usize = 64;
+
 pub(super) struct Reader {
     disk: Arc<dyn Disk>,
     log: Uuid,
@@ -90,30 +93,50 @@ impl Reader {
         entries.iter().map(|e| Some(record(e, frame(&e.value)?))).collect()
     }
 
-    /// The commits of `entries`, from the disk. Those that lie side by side are read with one call.
+    /// The commits of `entries`, if they are few and nobody has to wait for the disk.
+    pub(super) fn at_hand(
+        &self,
+        entries: &[Entry<Address>],
+    ) -> Result<Option<Vec<Record>>, StoreError> {
+        if entries.len() > FEW {
+            return Ok(None);
+        }
+        self.records(entries, |segment, start, buffer| {
+            Ok(self.files.get(&segment).is_some_and(|file| file.read_now(buffer, start)))
+        })
+    }
+
+    /// The commits of `entries`, from the disk.
     pub(super) fn read(&self, entries: &[Entry<Address>]) -> Result<Vec<Record>, StoreError> {
+        let records = self.records(entries, |segment, start, buffer| {
+            let open = || self.disk.open(&file_name(segment.into()));
+            self.files.get_or_insert_with(&segment, open)?.read_at(buffer, start)?;
+            Ok(true)
+        });
+        records.map(|records| records.expect("all were read"))
+    }
+
+    /// The commits of `entries`, if all of them can be read. Those that lie side by side are read with one call.
+    fn records(
+        &self,
+        entries: &[Entry<Address>],
+        read: impl Fn(u32, u64, &mut [u8]) -> io::Result<bool>,
+    ) -> Result<Option<Vec<Record>>, StoreError> {
         let mut records = Vec::with_capacity(entries.len());
         let mut rest = entries;
         while let Some(first) = rest.first() {
             let start = u64::from(first.value.offset);
-            let mut end = first.value.end();
-            let length = 1 + rest[1..]
-                .iter()
-                .take_while(|next| {
-                    let is_next = next.value.segment == first.value.segment
-                        && u64::from(next.value.offset) == end
-                        && next.value.end() - start <= SPAN;
-                    if is_next {
-                        end = next.value.end();
-                    }
-                    is_next
-                })
-                .count();
+            let (length, end) = span(rest);
             let (span, others) = rest.split_at(length);
-            let bytes = self.bytes(first.value.segment, start, end).map_err(|error| {
+            let mut bytes = vec![0; usize::try_from(end - start).expect("less than a segment")];
+            let is_read = read(first.value.segment, start, &mut bytes).map_err(|error| {
                 tracing::error!(segment = first.value.segment, at = start, %error, "the log can't be read");
                 StoreError::unavailable(format!("the log can't be read: {error}"))
             })?;
+            if !is_read {
+                return Ok(None);
+            }
+            let bytes = Bytes::from(bytes);
             for entry in span {
                 let from =
                     usize::try_from(u64::from(entry.value.offset) - start).unwrap_or(usize::MAX);
@@ -126,17 +149,24 @@ impl Reader {
             }
             rest = others;
         }
-        Ok(records)
+        Ok(Some(records))
     }
+}
 
-    fn bytes(&self, segment: u32, start: u64, end: u64) -> io::Result<Bytes> {
-        let file = self
-            .files
-            .get_or_insert_with(&segment, || self.disk.open(&file_name(segment.into())))?;
-        let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        file.read_at(&mut bytes, start)?;
-        Ok(bytes.into())
-    }
+/// How many of the first `entries` lie side by side, and where the last of them ends.
+fn span(entries: &[Entry<Address>]) -> (usize, u64) {
+    let start = u64::from(entries[0].value.offset);
+    let mut end = entries[0].value.end();
+    let following = entries[1..].iter().take_while(|next| {
+        let is_next = next.value.segment == entries[0].value.segment
+            && u64::from(next.value.offset) == end
+            && next.value.end() - start <= SPAN;
+        if is_next {
+            end = next.value.end();
+        }
+        is_next
+    });
+    (1 + following.count(), end)
 }
 
 fn record(entry: &Entry<Address>, frame: Bytes) -> Record {

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -525,6 +525,41 @@ async fn what_was_written_long_ago_is_read_from_the_disk_and_checked() {
     disk.damage("00000001.log", |bytes| bytes[200] ^= 1);
     let error = store.read_log(0, usize::MAX).await.unwrap_err();
     assert!(!error.is_unavailable() && !error.to_string().contains(".log"), "{error}");
+}
+
+/// No hop to a thread that may block, for what is in the system's memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_system_has_in_memory_is_read_at_once_and_checked() {
+    let (disk, _) = closed_log().await;
+    let store = open(&disk).unwrap();
+    let stream = stream(2);
+    let read = || store.read_stream(&stream, 3, 2);
+    let first = read().await.unwrap();
+    disk.cache();
+    assert_eq!(read().now_or_never().expect("it is at hand").unwrap(), first);
+    for name in ["00000001.log", "00000002.log", "00000003.log"] {
+        disk.damage(name, |bytes| bytes[60..].fill(1));
+    }
+    let error = read().now_or_never().expect("it is at hand").unwrap_err();
+    assert!(!error.is_unavailable(), "{error}");
+}
+
+/// A file in the page cache is one that was just written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_in_the_page_cache_is_read_without_waiting() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let can_tell = matches!(file_system(directory.path()).as_str(), "btrfs" | "ext4" | "xfs");
+    let disk = OsDisk::at(directory.path()).unwrap();
+    let file = disk.create("file").unwrap();
+    file.write_at(b"content", 0).unwrap();
+    let mut bytes = [0; 4];
+    if file.read_now(&mut bytes, 3) {
+        assert_eq!(&bytes, b"tent");
+    } else {
+        assert!(!can_tell, "it is in memory");
+    }
+    assert!(!file.read_now(&mut bytes, 4), "the file ends before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,8 @@ struct State {
     /// The power is off from this one on.
     limit: usize,
     fault: Fault,
+    /// Whether the files are in the system's memory.
+    is_cached: bool,
 }
 
 #[derive(Clone, Default)]
@@ -66,6 +68,7 @@ impl SimDisk {
             operations: 0,
             limit: usize::MAX,
             fault: Fault::None,
+            is_cached: false,
         })))
     }
 
@@ -80,6 +83,11 @@ impl SimDisk {
 
     pub(super) fn fail(&self, fault: Fault) {
         self.state().fault = fault;
+    }
+
+    /// From now on all files are in the system's memory.
+    pub(super) fn cache(&self) {
+        self.state().is_cached = true;
     }
 
     /// The disk as it is after a power cut now.
@@ -248,6 +256,11 @@ impl DiskFile for SimFile {
         let bytes = state.files[self.inode].bytes.get(offset..offset + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let is_cached = self.disk.state().is_cached;
+        is_cached && self.read_at(buffer, offset).is_ok()
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
