@@ -74,10 +74,19 @@ pub(super) fn write_whole(
 
 /// All of a file.
 pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
-    let file = disk.open(name)?;
-    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
-    file.read_at(&mut bytes, 0)?;
+    let mut bytes = Vec::new();
+    read_into(disk, name, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Makes `bytes` all of a file. Their memory is kept, as it takes longer to get new memory than to read.
+pub(super) fn read_into(disk: &dyn Disk, name: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let file = disk.open(name)?;
+    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    if bytes.len() != length {
+        *bytes = vec![0; length];
+    }
+    file.read_at(bytes, 0)
 }
 
 /// A directory of the operating system.

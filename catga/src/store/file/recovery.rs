@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    disk::{Disk, DiskFile, read_whole},
+    disk::{Disk, DiskFile, read_into, read_whole},
     segment::{self, BadHeader, HEADER, Header, RECORD, Record, small},
 };
-use crate::{Commit, Position, StreamId, Version, store::index::Index};
+use crate::{Commit, Position, StreamId, Timestamp, Version, store::index::Index};
 
 /// The file that is there exactly when the log was closed and not opened again.
 pub(super) const CLOSED: &str = "closed";
@@ -95,7 +95,7 @@ impl Closed {
     }
 
     fn read(disk: &dyn Disk) -> Result<Self, FileError> {
-        let bytes = whole(disk, CLOSED)?;
+        let bytes = read_whole(disk, CLOSED).map_err(unreadable(CLOSED))?;
         unsealed(&bytes)
             .and_then(|bytes| postcard::from_bytes(bytes).ok())
             .ok_or_else(|| FileError::damaged(CLOSED, 0, "it is not what was written"))
@@ -144,6 +144,7 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Found, FileError> {
         .filter_map(|name| Some((name.strip_suffix(".log")?.parse().ok()?, name)))
         .collect();
     let mut found = Found { index: Index::new(), last: None, is_closed: false };
+    let mut bytes = Vec::new();
     for (expected, (number, name)) in (1..).zip(numbers) {
         if number != expected {
             let missing = file_name(expected);
@@ -153,7 +154,8 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Found, FileError> {
                 format!("it is missing, and {name} is there"),
             ));
         }
-        found.read_segment(disk, name, number)?;
+        read_into(disk, name, &mut bytes).map_err(unreadable(name))?;
+        found.read_segment(name, number, &bytes)?;
     }
     if names.iter().any(|name| name == CLOSED) {
         found.check_closed(Closed::read(disk)?)?;
@@ -161,14 +163,13 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Found, FileError> {
     Ok(found)
 }
 
-fn whole(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileError> {
-    read_whole(disk, name).map_err(FileError::io(format!("{name} can't be read")))
+fn unreadable(name: &str) -> impl FnOnce(io::Error) -> FileError {
+    FileError::io(format!("{name} can't be read"))
 }
 
 impl Found {
-    fn read_segment(&mut self, disk: &dyn Disk, name: &str, number: u64) -> Result<(), FileError> {
-        let bytes = whole(disk, name)?;
-        let header = Header::decode(&bytes).map_err(|bad| match bad {
+    fn read_segment(&mut self, name: &str, number: u64, bytes: &[u8]) -> Result<(), FileError> {
+        let header = Header::decode(bytes).map_err(|bad| match bad {
             BadHeader::Format(format) => FileError::Format { file: name.to_owned(), format },
             BadHeader::Damaged => FileError::damaged(name, 0, "its header is not what was written"),
         })?;
@@ -197,9 +198,9 @@ impl Found {
         } else if header.position != next {
             return Err(FileError::damaged(name, 0, "the log does not begin at position 1"));
         }
-        let end = self.read_records(name, &header, &bytes)?;
+        let end = self.read_records(name, &header, bytes)?;
         let torn = bytes[end..].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        if torn > 0 && segment::is_damage(&header.log, &bytes, end, self.index.head() + 1) {
+        if torn > 0 && segment::is_damage(&header.log, bytes, end, self.index.head() + 1) {
             let what = "what was written here and synced is not sound, but later records are";
             return Err(FileError::damaged(name, end, what));
         }
@@ -264,8 +265,31 @@ impl Found {
     }
 }
 
+/// The begin of a [`Commit`] of format 1, which takes a third of the time to decode: texts that the index does not need
+/// are not looked at, and of the events there is their number.
+#[derive(Deserialize)]
+struct Begin<'a> {
+    stream: &'a str,
+    first_version: Version,
+    _time: Timestamp,
+    _node: &'a [u8],
+    #[serde(borrow)]
+    _command: Option<(&'a [u8], u64, &'a [u8])>,
+    _correlation: Option<&'a [u8]>,
+    _causation: Option<Uuid>,
+    _traceparent: Option<&'a [u8]>,
+    events: usize,
+}
+
 /// What the index needs to know of a frame: stream, the version before, and how many events.
 fn parts(frame: &[u8]) -> Result<(StreamId, Version, usize), String> {
+    // The checksum was right, so what comes behind the begin is what was written.
+    let begin = frame.strip_prefix(&[1]).and_then(|rest| postcard::from_bytes::<Begin>(rest).ok());
+    if let Some(Begin { stream, first_version: first @ 1.., events: events @ 1.., .. }) = begin
+        && let Ok(stream) = stream.parse()
+    {
+        return Ok((stream, first - 1, events));
+    }
     let commit = Commit::decode(frame).map_err(|error| error.to_string())?;
     let stream = commit.stream_id().map_err(|error| error.to_string())?;
     Ok((stream, commit.first_version - 1, commit.events.len()))
@@ -301,4 +325,35 @@ pub(super) fn fill(
         offset += length;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CommandRecord, EventFrame};
+
+    #[test]
+    fn the_begin_of_a_commit_tells_what_all_of_it_does() {
+        let event =
+            EventFrame { id: Uuid::max(), name: "Tested", schema: 300, payload: b"payload" };
+        let all = Commit {
+            stream: "test/a",
+            first_version: 700,
+            time: Timestamp::from_micros(-5),
+            node: "node",
+            command: Some(CommandRecord { id: "id", fingerprint: u64::MAX, reply: b"reply" }),
+            correlation: Some("correlation"),
+            causation: Some(Uuid::max()),
+            traceparent: Some("traceparent"),
+            events: vec![event; 200],
+        };
+        let none = Commit { command: None, correlation: None, causation: None, ..all.clone() };
+        for commit in [all, Commit { traceparent: None, ..none }] {
+            let frame = commit.encode();
+            assert_eq!(parts(&frame).unwrap(), (commit.stream_id().unwrap(), 699, 200));
+            let begin: Begin<'_> = postcard::from_bytes(&frame[1..]).unwrap();
+            assert_eq!((begin.stream, begin.first_version, begin.events), ("test/a", 700, 200));
+            assert!(parts(&frame[..10]).is_err() && parts(&[&[2], &frame[1..]].concat()).is_err());
+        }
+    }
 }
