@@ -148,9 +148,10 @@ impl ModelSnapshots {
     }
 
     async fn try_restore(&mut self) -> Result<Option<End>, Error> {
-        let Some(build) = build().await else { return Ok(None) };
         loop {
             let Some(entry) = self.keyed.get(MANIFEST).await? else { return Ok(None) };
+            // All of the program's file is read for it, so not before there is something to compare it with.
+            let Some(build) = build().await else { return Ok(None) };
             let manifest = Manifest::decode(&entry.value).filter(|m| m.build == build);
             // Parts are missing when the next snapshot was written meanwhile; else they are lost.
             let is_same = std::mem::replace(&mut self.refused, entry.revision) == entry.revision;
