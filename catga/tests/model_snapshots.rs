@@ -59,6 +59,8 @@ const LARGE: usize = 1_200_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Sums {
     by_tally: BTreeMap<String, (u64, Position)>,
+    /// How many events a handler takes.
+    events: usize,
     ballast: String,
 }
 
@@ -74,6 +76,7 @@ impl Projection for Sums {
         // Not the same when events are missed, repeated or out of order.
         *sum = sum.wrapping_mul(31).wrapping_add(counted.by);
         *last = counted.position;
+        self.events += usize::from(counted.by != POISON);
         if counted.by == 0 {
             self.ballast = "x".repeat(LARGE);
         }
@@ -267,7 +270,22 @@ impl World {
     async fn run(&self, events: u64) {
         let catga = self.start().await;
         count_up(&catga, events).await;
+        self.settle(&catga).await;
         catga.shutdown().await;
+    }
+
+    /// Waits until the read models and the event handler have all there is.
+    async fn settle(&self, catga: &Catga) {
+        self.wait_for_seen(catga.query(GetSums).await.unwrap().events).await;
+    }
+
+    async fn wait_for_seen(&self, events: usize) {
+        let seen = || self.seen.0.lock().unwrap().values().map(Vec::len).sum::<usize>();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while seen() < events {
+            assert!(Instant::now() < deadline, "{} of {events} events came", seen());
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// What a program shows that has just started, and how many commits the start read.
@@ -325,6 +343,7 @@ async fn a_program_that_is_killed_has_left_snapshots() {
         count_up(&catga, 300).await;
     }
     // The event handlers are done, so that only the read models read. The rest never stops.
+    world.settle(&catga).await;
     catga.hand_over().await;
     std::mem::forget(catga);
     let (sums, read) = world.restart().await;
@@ -354,6 +373,7 @@ async fn what_is_lost_damaged_or_foreign_costs_a_replay_and_is_replaced() {
     let catga = world.start().await;
     grow(&catga).await;
     count_up(&catga, 3000).await;
+    world.settle(&catga).await;
     catga.shutdown().await;
     let check = async |what: &str| {
         let head = world.log.head().await.unwrap();
@@ -416,13 +436,10 @@ async fn p7_a_handler_that_is_behind_the_snapshot_gets_every_event() {
     }
     world.seen.0.lock().unwrap().clear();
     let catga = world.start().await;
+    // Also while the tail has nothing to offer.
+    world.wait_for_seen(3000).await;
     count_up(&catga, 100).await;
-    let all = async {
-        while world.seen.0.lock().unwrap().values().map(Vec::len).sum::<usize>() < 3100 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), all).await.expect("each event comes");
+    world.wait_for_seen(3100).await;
     catga.shutdown().await;
     for (tally, versions) in world.seen.0.lock().unwrap().iter() {
         assert!(versions.iter().copied().eq(1..=versions.len() as u64), "{tally}: {versions:?}");
@@ -445,6 +462,7 @@ async fn p8_dead_letters_are_in_the_snapshot() {
     };
     let letters = timeout(Duration::from_secs(30), parked).await.expect("it is parked");
     count_up(&catga, 3000).await;
+    world.settle(&catga).await;
     catga.shutdown().await;
     world.check_restart().await;
     let catga = world.start().await;
@@ -484,6 +502,7 @@ async fn what_a_crash_leaves_is_cleared_away() {
         grow(&catga).await;
         world.values.writes.store(writes, Relaxed);
         count_up(&catga, 2500).await;
+        world.settle(&catga).await;
         catga.shutdown().await;
         // Nobody else waits for the one that crashed.
         if world.values.present().await.contains(&"read-models/writer".to_owned()) {
@@ -517,6 +536,7 @@ async fn a_log_that_is_gone_with_the_process_has_none() {
     let builder = Catga::builder().store(Arc::new(MemoryStore::new())).keyed(values.clone());
     let catga = builder.resource(seen).start().await.unwrap();
     count_up(&catga, 3000).await;
+    catga.query(GetSums).await.unwrap();
     catga.shutdown().await;
     assert!(values.present().await.iter().all(|key| !key.starts_with(SNAPSHOT)));
 }
