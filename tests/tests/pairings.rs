@@ -82,6 +82,13 @@ async fn run(servers: &Servers, transport: &str, persistence: &str, nodes: usize
     for _ in 0..nodes {
         running.push(Server::start(&flags).await);
     }
+    for server in &running {
+        eventually(async || {
+            let ready = server.get("/health/ready").send().await.unwrap();
+            if ready.status() == 200 { Ok(()) } else { Err(ready.text().await.unwrap()) }
+        })
+        .await;
+    }
     let outcome = quick_test(&running[0], &running[1 % nodes]).await;
     if let Err(steps) = &outcome {
         panic!("{mode}: transport {transport}, persistence {persistence}:\n{steps}");
