@@ -46,7 +46,7 @@ struct State {
     /// The power is off from this one on.
     limit: usize,
     fault: Fault,
-    /// Whether the files are in the system's memory.
+    /// Whether the files are in the system's memory, and nowhere else.
     is_cached: bool,
 }
 
@@ -85,7 +85,7 @@ impl SimDisk {
         self.state().fault = fault;
     }
 
-    /// From now on all files are in the system's memory.
+    /// From now on all files are in the system's memory, and to wait for the disk is in vain.
     pub(super) fn cache(&self) {
         self.state().is_cached = true;
     }
@@ -152,6 +152,13 @@ impl SimDisk {
 }
 
 impl Inode {
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        let bytes = self.bytes.get(offset..offset + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
     fn torn(&self, random: &mut Random) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         for (offset, written) in &self.writes {
@@ -252,15 +259,15 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
-        let offset = usize::try_from(offset).unwrap();
-        let bytes = state.files[self.inode].bytes.get(offset..offset + buffer.len());
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        if state.is_cached {
+            return Err(io::Error::other("the disk is away"));
+        }
+        state.files[self.inode].read(buffer, offset)
     }
 
     fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
-        let is_cached = self.disk.state().is_cached;
-        is_cached && self.read_at(buffer, offset).is_ok()
+        let state = self.disk.state();
+        state.is_cached && state.files[self.inode].read(buffer, offset).is_ok()
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
