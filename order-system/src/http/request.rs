@@ -220,14 +220,8 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> 
 
 /// Whether `error` came of an `E`.
 fn is<E: Error + 'static>(error: &axum::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.any(<dyn Error>::is::<E>)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
