@@ -6,6 +6,7 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -92,13 +93,17 @@ impl Log {
 
     async fn follow_end(&self, backoff: &mut Backoff) -> Result<Infallible, StoreError> {
         loop {
-            self.follow_all(backoff).await?;
-            self.follow_ours().await;
+            let cursor = self.follow_all(backoff).await?;
+            tokio::select! {
+                () = self.follow_ours() => {}
+                // Nobody waits for it: a user may not be allowed to delete consumers.
+                () = async { cursor.close(&self.topic).await; pending().await } => {}
+            }
         }
     }
 
-    /// Takes in what everybody appends, until it is only us.
-    async fn follow_all(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
+    /// Takes in what everybody appends, until it is only us. Answers the consumer that is not needed then.
+    async fn follow_all(&self, backoff: &mut Backoff) -> Result<Cursor, StoreError> {
         let next = locked(&self.recent).next();
         let mut cursor = Cursor::new(&self.topic, next).await?;
         loop {
@@ -111,8 +116,7 @@ impl Log {
             }
             // Some that came were not answered yet.
             if locked(&self.recent).ours() - ours >= ALONE - ALONE / 8 {
-                cursor.close(&self.topic).await;
-                return Ok(());
+                return Ok(cursor);
             }
         }
     }

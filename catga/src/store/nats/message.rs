@@ -1,6 +1,6 @@
 //! A commit as a JetStream message, and where it is in the log.
 
-use async_nats::{HeaderMap, HeaderName, jetstream::message::StreamMessage};
+use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
 use crate::{MAX_EVENTS, Position, Record, StoreError, Version};
@@ -11,10 +11,10 @@ const POSITIONS: u64 = 1024;
 
 const _: () = assert!(MAX_EVENTS < 1024, "each event of a commit has a position");
 
-static FIRST: HeaderName = HeaderName::from_static("Catga-First-Version");
-static EVENTS: HeaderName = HeaderName::from_static("Catga-Events");
-static EARLIER: HeaderName = HeaderName::from_static("Catga-Earlier");
-static POSITION: HeaderName = HeaderName::from_static("Catga-Position");
+const FIRST: &str = "Catga-First-Version";
+const EVENTS: &str = "Catga-Events";
+const EARLIER: &str = "Catga-Earlier";
+const POSITION: &str = "Catga-Position";
 
 /// The position of the last event of the message with `sequence`; that of the log's end, if it is the last.
 pub(super) fn last_position(sequence: u64) -> Position {
@@ -63,14 +63,13 @@ impl Stored {
         headers: Option<&HeaderMap>,
         frame: Bytes,
     ) -> Result<Self, StoreError> {
-        let number = |name: &HeaderName| headers?.get(name.clone())?.as_str().parse::<u64>().ok();
-        let earlier =
-            headers.and_then(|headers| headers.get(EARLIER.clone())).map_or("", |v| v.as_str());
+        let number = |name| headers?.get(name)?.as_str().parse::<u64>().ok();
+        let earlier = headers.and_then(|headers| headers.get(EARLIER)).map_or("", |v| v.as_str());
         let stored = || {
-            let place = Place { sequence, first: number(&FIRST)? };
+            let place = Place { sequence, first: number(FIRST)? };
             let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
-            let events = number(&EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
-            let (earlier, position) = (listed.collect::<Option<_>>()?, number(&POSITION));
+            let events = number(EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
+            let (earlier, position) = (listed.collect::<Option<_>>()?, number(POSITION));
             Some(Self { place, events, earlier, position, frame })
         };
         stored().ok_or_else(|| {
@@ -95,16 +94,16 @@ fn parse(text: &str) -> Option<Place> {
 /// The headers of a commit of `events` events from version `first` on, after the commits at `earlier`.
 pub(super) fn headers(first: Version, events: usize, earlier: &[Place]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(FIRST.clone(), first.to_string());
-    headers.insert(EVENTS.clone(), events.to_string());
+    headers.insert(FIRST, first.to_string());
+    headers.insert(EVENTS, events.to_string());
     if !earlier.is_empty() {
         let earlier = earlier.iter().map(|place| format!("{}:{}", place.sequence, place.first));
-        headers.insert(EARLIER.clone(), earlier.collect::<Vec<_>>().join(","));
+        headers.insert(EARLIER, earlier.collect::<Vec<_>>().join(","));
     }
     headers
 }
 
 /// Adds the position of the commit's first event in the log that it is a copy of.
 pub(super) fn set_position(headers: &mut HeaderMap, position: Position) {
-    headers.insert(POSITION.clone(), position.to_string());
+    headers.insert(POSITION, position.to_string());
 }

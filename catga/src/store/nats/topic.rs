@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    Client, HeaderMap, RequestError, RequestErrorKind,
+    Client, HeaderMap,
     connection::State,
     header,
     jetstream::{
@@ -12,13 +12,14 @@ use async_nats::{
             DeliverPolicy,
             pull::{Ordered, OrderedConfig},
         },
-        context::GetStreamErrorKind,
+        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::StreamMessage,
+        publish::PublishAck,
+        response::Response,
         stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
     },
 };
 use bytes::Bytes;
-use serde::Deserialize;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -27,10 +28,6 @@ use crate::StoreError;
 
 /// The server's other way to say "wrong last sequence", which the client does not know.
 const WRONG_LAST_SEQUENCE_CONSTANT: ErrorCode = ErrorCode(10164);
-
-/// Errors that say that another message is the last one.
-const WRONG_LAST_SEQUENCE: [ErrorCode; 2] =
-    [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT];
 
 /// Errors that say that nothing was stored, and that trying again may help.
 const REFUSALS: [ErrorCode; 3] = [
@@ -168,11 +165,16 @@ impl Topic {
         self.check().map_err(NotPublished::Refused)?;
         let lost = self.lost();
         let Message { subject, headers, payload, .. } = self.expecting(message)?;
-        let answer = tokio::select! {
-            answer = self.client.request_with_headers(subject, headers, payload) => answer,
-            error = lost => return Err(NotPublished::Unknown(error)),
+        let publish = async {
+            let ack = self.context.publish_with_headers(subject, headers, payload).await;
+            Ok(ack.map_err(not_published)?.await.map_err(not_published)?.sequence)
         };
-        sequence_of(&answer.map_err(not_asked)?)
+        tokio::select! {
+            // First: an answer from before the connection was lost may be about a log that the server lost since.
+            biased;
+            error = lost => Err(NotPublished::Unknown(error)),
+            published = publish => published,
+        }
     }
 
     /// Publishes all messages or none, in this order, as one atomic batch, which the server syncs once. Each subject is
@@ -203,8 +205,9 @@ impl Topic {
             first_of_batch(&answer, count)
         };
         tokio::select! {
-            published = publish => published,
+            biased;
             error = lost => Err(NotPublished::Unknown(error)),
+            published = publish => published,
         }
     }
 
@@ -329,43 +332,26 @@ fn is_missing(error: &GetStreamErrorKind) -> bool {
     matches!(error, GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn not_asked(error: RequestError) -> NotPublished {
+fn not_published(error: PublishError) -> NotPublished {
+    let code = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(jetstream::Error::error_code);
     match error.kind() {
+        PublishErrorKind::WrongLastSequence => NotPublished::Conflict,
+        PublishErrorKind::Other if code == Some(WRONG_LAST_SEQUENCE_CONSTANT) => {
+            NotPublished::Conflict
+        }
         // Nobody listens on the subject: no stream took the message.
-        RequestErrorKind::NoResponders => NotPublished::Refused(unavailable("JetStream", error)),
-        RequestErrorKind::MaxPayloadExceeded => {
+        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxAckPending => {
+            NotPublished::Refused(unavailable("JetStream", error))
+        }
+        PublishErrorKind::MaxPayloadExceeded => {
             NotPublished::Refused(StoreError::too_large("the commit is too large for NATS"))
         }
-        _ => in_doubt(error),
-    }
-}
-
-/// What the server answers to a message, or to the last one of a batch. The client's own type for it is slower to read,
-/// as it is either of two.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(rename = "seq")]
-    sequence: Option<u64>,
-    /// How many messages a batch had.
-    count: Option<u64>,
-    error: Option<jetstream::Error>,
-}
-
-/// The sequence that the server's answer gives a message.
-fn sequence_of(answer: &async_nats::Message) -> Result<u64, NotPublished> {
-    match serde_json::from_slice(&answer.payload).map_err(in_doubt)? {
-        Answer { error: Some(error), .. } => Err(match error.error_code() {
-            code if WRONG_LAST_SEQUENCE.contains(&code) => NotPublished::Conflict,
-            code if REFUSALS.contains(&code) => {
-                NotPublished::Refused(unavailable("JetStream", error))
-            }
-            _ => in_doubt(error),
-        }),
-        Answer { sequence: Some(sequence), .. } => Ok(sequence),
-        Answer { .. } => {
-            let what = "JetStream did not say where it stored a commit";
-            Err(NotPublished::Unknown(StoreError::unavailable(what)))
+        PublishErrorKind::Other if code.is_some_and(|code| REFUSALS.contains(&code)) => {
+            NotPublished::Refused(unavailable("JetStream", error))
         }
+        _ => NotPublished::Unknown(unavailable("JetStream", error)),
     }
 }
 
@@ -376,17 +362,17 @@ fn in_doubt(error: impl std::error::Error) -> NotPublished {
 /// The sequence of the first message of a batch, from the server's answer to its `messages`-th and last.
 fn first_of_batch(answer: &async_nats::Message, messages: u64) -> Result<u64, NotPublished> {
     match serde_json::from_slice(&answer.payload).map_err(in_doubt)? {
-        Answer { error: Some(error), .. } if NOT_TOGETHER.contains(&error.error_code()) => {
-            Err(NotPublished::Conflict)
+        Response::Ok(PublishAck { sequence, batch_size: Some(size), .. }) if size == messages => {
+            Ok(sequence + 1 - size)
         }
-        Answer { error: Some(error), .. } => Err(in_doubt(error)),
-        Answer { sequence: Some(sequence), count: Some(count), .. } if count == messages => {
-            Ok(sequence + 1 - count)
-        }
-        Answer { .. } => {
+        Response::Ok(_) => {
             let what = "JetStream took a batch for something else";
             Err(NotPublished::Unknown(StoreError::unavailable(what)))
         }
+        Response::Err { error } if NOT_TOGETHER.contains(&error.error_code()) => {
+            Err(NotPublished::Conflict)
+        }
+        Response::Err { error } => Err(in_doubt(error)),
     }
 }
 
