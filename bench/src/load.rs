@@ -105,10 +105,10 @@ pub async fn flood(
     request: &[u8],
     time: Duration,
 ) -> io::Result<Load> {
+    // Those who connect are not served yet, and are not waited for either.
+    let clients = try_join_all((0..connections).map(|_| Client::connect(address))).await?;
     let begin = Instant::now();
-    let clients = (0..connections).map(|connection| async move {
-        let mut client = Client::connect(address).await?;
-        let mut turn = connection;
+    let clients = clients.into_iter().enumerate().map(|(mut turn, mut client)| async move {
         while begin.elapsed() < time {
             if client.ask(request).await?.0 == 503 {
                 turn = turn * 31 + 7;

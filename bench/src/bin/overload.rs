@@ -38,10 +38,12 @@ async fn main() -> Outcome<()> {
         let much = load::flood(address, 5 * IN_FLIGHT, &request, TIME).await?;
         assert_eq!(much.count(201), much.latencies.len(), "{:?}", much.statuses);
         orders.push(catga_bench::float(much.latencies.len()));
-        rates.push(much.rate, best.rate);
+        peaks.push(memory(&service)? - before);
+        // The machine drifts, and the log grows: the limit is taken before and after.
+        let again = load::flood(address, 256, &request, TIME).await?;
+        rates.push(much.rate, f64::midpoint(best.rate, again.rate));
         refused += much.refusals.len();
         refusals.extend(much.refusals.iter().map(|time| time.as_secs_f64() * 1e3));
-        peaks.push(memory(&service)? - before);
     }
     let what = "2,560 clients, over 256";
     table.row(what, Unit::PerSecond, &rates, Reach::AtLeast(0.9));
