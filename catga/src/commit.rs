@@ -149,6 +149,23 @@ impl<'a> Commit<'a> {
         }
     }
 
+    /// The stream of the commit in `frame`, the version before it, and how many events it has. What comes behind that is
+    /// not looked at; `None` when the begin is not that of a commit.
+    pub(crate) fn begin(frame: &[u8]) -> Option<(StreamId, Version, usize)> {
+        let mut frame = FrameReader(frame.strip_prefix(&[FORMAT])?);
+        let (stream, first) = (frame.text()?.parse().ok()?, frame.number()?);
+        let (_time, _node) = (frame.number()?, frame.bytes()?);
+        let _command = frame.option(|command| {
+            let (_id, _fingerprint) = (command.bytes()?, command.number()?);
+            command.bytes()
+        })?;
+        let _correlation = frame.option(FrameReader::bytes)?;
+        let _causation = frame.option(FrameReader::bytes)?;
+        let _traceparent = frame.option(FrameReader::bytes)?;
+        let events = usize::try_from(frame.number()?).ok().filter(|&events| events > 0)?;
+        Some((stream, first.checked_sub(1)?, events))
+    }
+
     fn read(frame: &mut FrameReader<'a>) -> Option<Self> {
         Some(Self {
             stream: frame.text()?,

@@ -10,7 +10,7 @@ use super::{
     disk::{Disk, DiskFile, read_into, read_whole},
     segment::{self, BadHeader, HEADER, Header, RECORD, Record, small},
 };
-use crate::{Commit, Position, StreamId, Version, frame::FrameReader, store::index::Index};
+use crate::{Commit, Position, StreamId, Version, store::index::Index};
 
 /// The file that is there exactly when the log was closed and not opened again.
 pub(super) const CLOSED: &str = "closed";
@@ -265,25 +265,10 @@ impl Found {
     }
 }
 
-/// As [`parts`], from the begin of a frame of format 1: the checksum was right, so what comes behind is what was written.
-fn begin(frame: &[u8]) -> Option<(StreamId, Version, usize)> {
-    let mut frame = FrameReader(frame.strip_prefix(&[1])?);
-    let (stream, first) = (frame.text()?.parse().ok()?, frame.number()?);
-    let (_time, _node) = (frame.number()?, frame.bytes()?);
-    let _command = frame.option(|command| {
-        let (_id, _fingerprint) = (command.bytes()?, command.number()?);
-        command.bytes()
-    })?;
-    for _correlation_causation_traceparent in 0..3 {
-        frame.option(FrameReader::bytes)?;
-    }
-    let events = usize::try_from(frame.number()?).ok().filter(|&events| events > 0)?;
-    Some((stream, first.checked_sub(1)?, events))
-}
-
 /// What the index needs to know of a frame: stream, the version before, and how many events.
 fn parts(frame: &[u8]) -> Result<(StreamId, Version, usize), String> {
-    if let Some(parts) = begin(frame) {
+    // The checksum was right, so what comes behind the begin is what was written.
+    if let Some(parts) = Commit::begin(frame) {
         return Ok(parts);
     }
     let commit = Commit::decode(frame).map_err(|error| error.to_string())?;
@@ -346,7 +331,7 @@ mod tests {
         let none = Commit { command: None, correlation: None, causation: None, ..all.clone() };
         for commit in [all, Commit { traceparent: None, ..none }] {
             let frame = commit.encode();
-            assert_eq!(begin(&frame), Some((commit.stream_id().unwrap(), 699, 200)));
+            assert_eq!(Commit::begin(&frame), Some((commit.stream_id().unwrap(), 699, 200)));
             assert!(parts(&frame[..10]).is_err() && parts(&[&[2], &frame[1..]].concat()).is_err());
         }
     }
