@@ -154,6 +154,24 @@ impl<'a> Commit<'a> {
     pub(crate) fn begin(frame: &[u8]) -> Option<(StreamId, Version, usize)> {
         let mut frame = FrameReader(frame.strip_prefix(&[FORMAT])?);
         let (stream, first) = (frame.text()?.parse().ok()?, frame.number()?);
+        let events = Self::skip_to_events(&mut frame).filter(|&events| events > 0)?;
+        Some((stream, first.checked_sub(1)?, events))
+    }
+
+    /// The names of the events in `frame`, which was decoded before.
+    pub(crate) fn event_names(frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut frame = FrameReader(frame.get(1..).unwrap_or_default());
+        let (_stream, _first) = (frame.bytes(), frame.number());
+        let events = Self::skip_to_events(&mut frame).unwrap_or(0);
+        (0..events).map_while(move |_| {
+            let (_id, name) = (frame.bytes()?, frame.bytes()?);
+            let (_schema, _payload) = (frame.number()?, frame.bytes()?);
+            Some(name)
+        })
+    }
+
+    /// Goes from behind the first version to the first event. Answers how many events there are.
+    fn skip_to_events(frame: &mut FrameReader<'_>) -> Option<usize> {
         let (_time, _node) = (frame.number()?, frame.bytes()?);
         let _command = frame.option(|command| {
             let (_id, _fingerprint) = (command.bytes()?, command.number()?);
@@ -162,8 +180,7 @@ impl<'a> Commit<'a> {
         let _correlation = frame.option(FrameReader::bytes)?;
         let _causation = frame.option(FrameReader::bytes)?;
         let _traceparent = frame.option(FrameReader::bytes)?;
-        let events = usize::try_from(frame.number()?).ok().filter(|&events| events > 0)?;
-        Some((stream, first.checked_sub(1)?, events))
+        usize::try_from(frame.number()?).ok()
     }
 
     fn read(frame: &mut FrameReader<'a>) -> Option<Self> {
@@ -334,6 +351,8 @@ mod tests {
             let command = CommandRecord { id: &id, fingerprint, reply: &reply };
             let commit = commit(&payload, Some(command));
             let frame = commit.encode();
+            let names: Vec<_> = Commit::event_names(&frame).collect();
+            prop_assert_eq!(names, [b"OrderPaid"]);
             prop_assert_eq!(Commit::decode(&frame), Ok(commit));
         }
 

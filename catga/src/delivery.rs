@@ -9,6 +9,7 @@
 mod claim;
 mod feed;
 mod lanes;
+mod recent;
 mod runner;
 mod task;
 
@@ -17,7 +18,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -26,12 +27,13 @@ use futures_util::FutureExt;
 
 pub(crate) use self::{
     claim::{Checkpoint, Claim},
-    feed::{Fed, Feed, Offers},
+    feed::{Feed, Offers},
+    recent::Fed,
     runner::Runner,
 };
 use crate::{
-    BoxFuture, Call, Context, Delivered, Error, ErrorKind, Event, EventType, Kind, Metadata,
-    Origin, Position, Record, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
+    BoxFuture, Call, Context, DecodeError, Delivered, Error, ErrorKind, Event, EventType, Kind,
+    Metadata, Position, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
     runtime::Runtime,
 };
 
@@ -42,14 +44,14 @@ pub(crate) trait EventHandler: Send + Sync {
     /// The event types it gets.
     fn types(&self) -> &'static [EventType];
 
-    /// Runs it once on the event with index `index` in the commit `record`.
-    fn handle<'a>(
-        &'a self,
-        runtime: &'a Runtime,
-        record: &'a Record,
+    /// Runs it once on the event with index `index` in the commit `fed`.
+    fn handle(
+        self: Arc<Self>,
+        runtime: Arc<Runtime>,
+        fed: Arc<Fed>,
         index: usize,
         attempt: u32,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'static, Result<(), Error>>;
 }
 
 /// The generated function around an annotated one.
@@ -71,26 +73,18 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
         P::Event::TYPES
     }
 
-    fn handle<'a>(
-        &'a self,
-        runtime: &'a Runtime,
-        record: &'a Record,
+    fn handle(
+        self: Arc<Self>,
+        runtime: Arc<Runtime>,
+        fed: Arc<Fed>,
         index: usize,
         attempt: u32,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
-            let commit = record.commit().map_err(crate::DecodeError::from)?;
-            let event = Recorded::<P::Event>::of_event(record, &commit, index)?;
-            let Some(mut event) = event else { return Ok(()) };
-            event.attempt = attempt;
-            let origin = Origin::from(&commit);
-            let metadata = Metadata {
-                correlation: origin.correlation,
-                causation: Some(event.id),
-                traceparent: origin.traceparent,
-                ..Metadata::default()
+            let Some((event, metadata)) = event_of::<P::Event>(&fed, index, attempt)? else {
+                return Ok(());
             };
-            let cx = Context::new(runtime, &metadata);
+            let cx = Context::new(&runtime, &metadata);
             let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
             let handler = pin!(async {
                 match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
@@ -98,9 +92,29 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
                     Ok(outcome) => outcome.map_err(Stop::into_error),
                 }
             });
-            pipeline::run(runtime, &call, runtime.delivery.timeout, handler).await
+            pipeline::run(&runtime, &call, runtime.delivery.timeout, handler).await
         })
     }
+}
+
+/// An event for a handler, if it is of type `E`, and what travels with it.
+fn event_of<E: Event>(
+    fed: &Fed,
+    index: usize,
+    attempt: u32,
+) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
+    let commit = fed.record.commit()?;
+    let event = Recorded::of_event(&fed.record, &commit, &fed.stream, index)?;
+    Ok(event.map(|mut event| {
+        event.attempt = attempt;
+        let metadata = Metadata {
+            correlation: commit.correlation.map(str::to_owned),
+            causation: Some(event.id),
+            traceparent: commit.traceparent.map(str::to_owned),
+            ..Metadata::default()
+        };
+        (event, metadata)
+    }))
 }
 
 impl Stop {

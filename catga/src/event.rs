@@ -174,22 +174,25 @@ impl<E: Event> Recorded<E> {
     /// # Errors
     /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
     pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
-        Self::of_commit(record, &record.commit()?).collect()
+        let commit = record.commit()?;
+        Self::of_commit(record, &commit, &commit.stream_id()?).collect()
     }
 
     /// As [`read`](Self::read), one by one, of a record whose commit is decoded already.
     pub(crate) fn of_commit(
         record: &Record,
         commit: &Commit<'_>,
+        stream: &StreamId,
     ) -> impl Iterator<Item = Result<Self, DecodeError>> {
         let events = 0..commit.events.len();
-        events.filter_map(move |index| Self::of_event(record, commit, index).transpose())
+        events.filter_map(move |index| Self::of_event(record, commit, stream, index).transpose())
     }
 
     /// The event with index `index`, if it is of type `E`.
     pub(crate) fn of_event(
         record: &Record,
         commit: &Commit<'_>,
+        stream: &StreamId,
         index: usize,
     ) -> Result<Option<Self>, DecodeError> {
         let frame = &commit.events[index];
@@ -199,7 +202,7 @@ impl<E: Event> Recorded<E> {
         Ok(Some(Self {
             event,
             id: frame.id,
-            stream: commit.stream_id()?,
+            stream: stream.clone(),
             version: commit.first_version + index as u64,
             position: record.position + index as u64,
             time: commit.time,

@@ -117,7 +117,7 @@ type Install = Box<dyn FnOnce() + Send>;
 pub(crate) trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
 
-    fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError>;
+    fn apply(&self, page: &[(Fed, Commit<'_>)]) -> Result<(), DecodeError>;
 
     /// After how many events a snapshot is taken; `None` when there are none.
     fn snapshot_every(&self) -> Option<u64>;
@@ -148,10 +148,10 @@ impl<P: Projection> Fold for ReadModel<P> {
         Some(Box::new(move || *state.write().unwrap_or_else(PoisonError::into_inner) = new))
     }
 
-    fn apply(&self, page: &[(&Record, Commit<'_>)]) -> Result<(), DecodeError> {
+    fn apply(&self, page: &[(Fed, Commit<'_>)]) -> Result<(), DecodeError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for (record, commit) in page {
-            for event in Recorded::<P::Event>::of_commit(record, commit) {
+        for (fed, commit) in page {
+            for event in Recorded::<P::Event>::of_commit(&fed.record, commit, &fed.stream) {
                 state.apply(&event?);
             }
         }
@@ -194,6 +194,11 @@ impl Tail {
 
     pub(crate) fn progress(&self) -> Progress {
         self.progress.borrow().clone()
+    }
+
+    /// Every event up to here is in every read model.
+    pub(crate) fn position(&self) -> Position {
+        self.progress.borrow().position
     }
 
     /// The read models begin with a snapshot.
@@ -257,7 +262,7 @@ impl Tail {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut ahead = None;
         while !shutdown.is_cancelled() {
-            let after = self.progress.borrow().position;
+            let after = self.position();
             let step = tokio::select! {
                 () = shutdown.cancelled() => return,
                 page = self.next_page(store, after, &mut ahead) => page.map_err(Error::from).and_then(|page| {
@@ -299,13 +304,16 @@ fn apply(
     page: &[Record],
     offers: Option<(&Offers, Position)>,
 ) -> Result<End, DecodeError> {
-    let commits = page.iter().map(|record| Ok((record, record.commit()?)));
+    let commits = page.iter().map(|record| {
+        let commit = record.commit()?;
+        Ok((Fed::of(record, &commit)?, commit))
+    });
     let commits: Vec<_> = commits.collect::<Result<_, DecodeError>>()?;
     if let Some((offers, after)) = offers {
-        offers.push(after, commits.iter().map(|(record, commit)| Fed::of(record, commit)));
+        offers.push(after, commits.iter().map(|(fed, _)| fed.clone()));
     }
-    for (record, commit) in &commits {
-        for (position, frame) in (record.position..).zip(&commit.events) {
+    for (fed, commit) in &commits {
+        for (position, frame) in (fed.record.position..).zip(&commit.events) {
             if !is_known(frame.name) {
                 let (name, version) = (frame.name.to_owned(), frame.schema);
                 return Err(DecodeError::UnknownType { name, version, position });
@@ -315,6 +323,6 @@ fn apply(
     for fold in folds {
         fold.apply(&commits)?;
     }
-    let (record, commit) = commits.last().expect("a page has commits");
-    Ok(End { position: record.position + commit.events.len() as u64 - 1, commit: commit.id() })
+    let (fed, commit) = commits.last().expect("a page has commits");
+    Ok(End { position: fed.last.position, commit: commit.id() })
 }

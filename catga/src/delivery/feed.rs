@@ -1,7 +1,6 @@
 //! The end of the topic in memory: all runners of a node read it, and the transport is asked once.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,60 +9,19 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
-    time::{Instant, interval_at, timeout},
+    sync::{Notify, mpsc},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Checkpoint;
-use crate::{
-    Commit, DecodeError, Error, PARTITIONS, Position, Record, Transport, transport::partition_of,
+use super::{
+    Checkpoint,
+    recent::{Fed, PAGE, Page, Recent, Sight},
 };
-
-/// How many commits are read at once.
-const PAGE: usize = 1024;
+use crate::{DecodeError, Error, PARTITIONS, Position, Transport};
 
 /// How long a runner is left alone while only other partitions have something.
 const IDLE: Duration = Duration::from_millis(500);
-
-/// How many bytes of commits are kept.
-const RECENT_BYTES: usize = 8 << 20;
-
-/// A commit with what every runner wants to know of it.
-#[derive(Debug)]
-pub(crate) struct Fed {
-    pub(super) record: Record,
-    pub(super) partition: u16,
-    /// Its last event.
-    pub(super) last: Checkpoint,
-}
-
-impl Fed {
-    pub(super) fn new(record: Record) -> Result<Self, DecodeError> {
-        let commit = record.commit()?;
-        Ok(Self::of(&record, &commit))
-    }
-
-    /// About how many bytes it takes: of a short commit, more than its frame.
-    fn bytes(&self) -> usize {
-        self.record.frame.len() + size_of::<Self>()
-    }
-
-    /// What is known of a record whose commit is decoded already.
-    pub(crate) fn of(record: &Record, commit: &Commit<'_>) -> Self {
-        let at = commit.events.len() - 1;
-        let last =
-            Checkpoint { position: record.position + at as u64, event: commit.events[at].id };
-        Self { record: record.clone(), partition: partition_of(commit.stream), last }
-    }
-}
-
-/// What a runner is given: the commits of its partition up to some place in the topic.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub(super) commits: Vec<Arc<Fed>>,
-    /// The last event of the topic that was looked at, of whichever partition.
-    pub(super) end: Checkpoint,
-}
 
 /// Reads the topic for all runners.
 ///
@@ -79,24 +37,6 @@ pub(crate) struct Feed {
     ahead: tokio::sync::Mutex<()>,
     /// Told that `recent` has more of a partition.
     risen: [Notify; PARTITIONS as usize],
-}
-
-/// Consecutive commits.
-#[derive(Default)]
-struct Recent {
-    /// Where they begin: right after this position.
-    start: Position,
-    commits: VecDeque<Arc<Fed>>,
-    bytes: usize,
-}
-
-/// What [`Recent`] has for a runner.
-enum Sight {
-    Page(Page),
-    /// What the runner wants was here, or never was.
-    Behind,
-    /// Nothing more has been read.
-    End,
 }
 
 impl Feed {
@@ -117,9 +57,13 @@ impl Feed {
     }
 
     /// The next commits of `partition` after `after`, as soon as there are any. When others went by meanwhile, a page
-    /// without any comes after [`IDLE`], so that the checkpoint moves on.
-    pub(super) async fn next(&self, partition: u16, after: Position) -> Result<Page, Error> {
-        let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+    /// without any comes with the next tick of `idle`, so that the checkpoint moves on.
+    async fn next(
+        &self,
+        partition: u16,
+        after: Position,
+        idle: &mut Interval,
+    ) -> Result<Page, Error> {
         let (mut is_due, mut passed) = (false, None::<Checkpoint>);
         loop {
             let from = passed.map_or(after, |passed| passed.position);
@@ -181,13 +125,50 @@ impl Feed {
 
     fn take_in(&self, after: Position, page: &[Arc<Fed>]) {
         self.recent().push(after, page);
-        for risen in page.iter().map(|fed| fed.partition).collect::<BTreeSet<_>>() {
-            self.risen[usize::from(risen)].notify_waiters();
-        }
+        let mut has_risen = [false; PARTITIONS as usize];
+        page.iter().for_each(|fed| has_risen[usize::from(fed.partition)] = true);
+        let risen = self.risen.iter().zip(has_risen).filter(|(_, has_risen)| *has_risen);
+        risen.for_each(|(risen, _)| risen.notify_waiters());
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A runner's place in the topic.
+///
+/// It reads in a task of its own: whatever else the runner has to do meanwhile neither ends a read nor keeps those
+/// waiting who want the same. It is one page ahead of the runner, at most.
+pub(crate) struct Reader {
+    pages: mpsc::Receiver<Result<Page, Error>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Reader {
+    /// The commits of `partition` after `after`.
+    pub(super) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
+        let (sender, pages) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+            idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                let page = feed.next(partition, after, &mut idle).await;
+                let end = page.as_ref().map(|page| page.end.position).ok();
+                let (Ok(()), Some(end)) = (sender.send(page).await, end) else { return };
+                after = end;
+            }
+        });
+        Self { pages, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// The next commits, as soon as there are any, or where the topic has come to without any. After an error there is
+    /// nothing more.
+    pub(super) async fn next(&mut self) -> Result<Page, Error> {
+        self.pages
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(Error::misuse("the reader of the topic ended")))
     }
 }
 
@@ -217,95 +198,15 @@ impl Drop for Offers {
     }
 }
 
-impl Page {
-    fn of<'a>(
-        partition: u16,
-        commits: impl DoubleEndedIterator<Item = &'a Arc<Fed>> + Clone,
-    ) -> Option<Self> {
-        let end = commits.clone().next_back()?.last;
-        let commits = commits.filter(|fed| fed.partition == partition).cloned().collect();
-        Some(Self { commits, end })
-    }
-}
-
-impl Recent {
-    fn end(&self) -> Position {
-        self.commits.back().map_or(self.start, |fed| fed.last.position)
-    }
-
-    /// What is here after `after`, as far as `partition` wants to know.
-    fn after(&self, partition: u16, after: Position) -> Sight {
-        if after >= self.end() {
-            return Sight::End;
-        }
-        if after < self.start {
-            return Sight::Behind;
-        }
-        let first = self.commits.partition_point(|fed| fed.last.position <= after);
-        let page = Page::of(partition, self.commits.range(first..).take(PAGE));
-        page.map_or(Sight::End, Sight::Page)
-    }
-
-    /// Takes in what of the commits after `after` is new here. Who catches up from far back brings nothing, and does not
-    /// make the others read again.
-    fn push(&mut self, after: Position, page: &[Arc<Fed>]) {
-        if after > self.end() {
-            *self = Self { start: after, ..Self::default() };
-        }
-        let end = self.end();
-        for fed in page.iter().filter(|fed| fed.last.position > end) {
-            self.bytes += fed.bytes();
-            self.commits.push_back(fed.clone());
-        }
-        while self.bytes > RECENT_BYTES {
-            let Some(oldest) = self.commits.pop_front() else { return };
-            self.bytes -= oldest.bytes();
-            self.start = oldest.last.position;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
     use super::*;
     use crate::{
-        Append, BoxFuture, EventFrame, EventStore, InMemoryTransport, MemoryStore, StoreError,
-        StreamId, Timestamp,
+        Append, BoxFuture, Commit, EventFrame, EventStore, InMemoryTransport, MemoryStore, Record,
+        StoreError, StreamId, Timestamp, transport::partition_of,
     };
-
-    fn page(positions: impl IntoIterator<Item = Position>, bytes: usize) -> Vec<Arc<Fed>> {
-        let fed = |position| {
-            let record = Record { position, token: 0, frame: vec![0; bytes].into() };
-            let last = Checkpoint { position, event: Uuid::nil() };
-            Arc::new(Fed { record, partition: 0, last })
-        };
-        positions.into_iter().map(fed).collect()
-    }
-
-    fn positions(recent: &Recent, after: Position) -> Vec<Position> {
-        match recent.after(0, after) {
-            Sight::Page(page) => page.commits.iter().map(|fed| fed.last.position).collect(),
-            Sight::Behind | Sight::End => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn what_was_read_is_found_again_and_never_with_a_gap() {
-        let mut recent = Recent::default();
-        recent.push(0, &page(1..=3, 10));
-        recent.push(3, &page(4..=5, 10));
-        assert_eq!(positions(&recent, 0), [1, 2, 3, 4, 5]);
-        assert_eq!(positions(&recent, 4), [5]);
-        // Somebody far behind changes nothing.
-        recent.push(1, &page(2..=3, 10));
-        assert_eq!(positions(&recent, 3), [4, 5]);
-        // Somebody far ahead begins anew, and nobody reads across the gap.
-        recent.push(100, &page(101..=102, 10));
-        assert!(matches!(recent.after(0, 5), Sight::Behind));
-        assert_eq!(positions(&recent, 100), [101, 102]);
-    }
 
     /// A log that counts how often it is read.
     struct Counted(InMemoryTransport, AtomicU64);
@@ -371,7 +272,8 @@ mod tests {
         let feed = Arc::new(Feed::new(log.clone()));
         let partition = partition_of("test/a");
         let next = async |after| {
-            let page = timeout(Duration::from_secs(10), feed.next(partition, after));
+            let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+            let page = timeout(Duration::from_secs(10), feed.next(partition, after, &mut idle));
             let page = page.await.expect("it does not wait for the tail").unwrap();
             let positions = page.commits.iter().map(|fed| fed.last.position);
             (positions.collect::<Vec<_>>(), log.1.load(Ordering::SeqCst))
@@ -400,7 +302,8 @@ mod tests {
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
         let feed = Arc::new(Feed::new(log.clone()));
         let next = async |after| {
-            let page = feed.next(partition_of("test/a"), after).await.unwrap();
+            let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
             page.commits.iter().map(|fed| fed.last.position).collect::<Vec<_>>()
         };
         let offers = feed.offers(0);
@@ -412,28 +315,5 @@ mod tests {
         offers.push(6, records.into_iter().skip(6).map(|record| Fed::new(record).unwrap()));
         assert_eq!(next(6).await, [7, 8, 9]);
         assert_eq!(log.1.load(Ordering::SeqCst), read);
-    }
-
-    #[test]
-    fn other_partitions_go_by() {
-        let mut recent = Recent::default();
-        recent.push(0, &page(1..=3, 10));
-        let Sight::Page(page) = recent.after(7, 1) else { panic!("there is something") };
-        assert_eq!((page.commits.len(), page.end.position), (0, 3));
-        assert!(matches!(recent.after(7, 3), Sight::End));
-    }
-
-    #[test]
-    fn it_is_bounded_in_bytes() {
-        let mut recent = Recent::default();
-        recent.push(0, &page(1..=20, 1 << 20));
-        assert!(recent.bytes <= RECENT_BYTES);
-        assert!(matches!(recent.after(0, 0), Sight::Behind));
-        let first = recent.start;
-        assert_eq!(positions(&recent, first).first(), Some(&(first + 1)));
-        assert_eq!(recent.end(), 20);
-        // Short commits take more than their frames.
-        recent.push(20, &page(21..=200_000, 1));
-        assert!(recent.commits.len() * size_of::<Fed>() <= RECENT_BYTES);
     }
 }

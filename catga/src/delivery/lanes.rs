@@ -1,17 +1,18 @@
 //! What a runner has in hand: the window of commits it has read, and a lane for each stream in it.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
-use super::{Checkpoint, feed::Fed};
-use crate::{DecodeError, EventType, Position, StreamId};
+use foldhash::fast::RandomState;
+
+use super::{Checkpoint, recent::Fed};
+use crate::{EventType, Position, StreamId};
 
 /// One event on its way to the handler.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
-    pub(super) stream: StreamId,
     pub(super) fed: Arc<Fed>,
     /// The event's place in the commit.
     pub(super) index: usize,
@@ -20,6 +21,10 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    pub(super) fn stream(&self) -> &StreamId {
+        &self.fed.stream
+    }
+
     pub(super) fn position(&self) -> Position {
         self.fed.record.position + self.index as u64
     }
@@ -27,7 +32,7 @@ impl Delivery {
 
 /// Commits that were read and are not all handled, and the deliveries they hold, by stream.
 ///
-/// A stream's lane has one delivery out at a time, so its events are handled in order; lanes are
+/// A stream has one delivery ready or out at a time, so its events are handled in order; streams are
 /// independent of one another.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -35,11 +40,10 @@ pub(super) struct Lanes {
     window: VecDeque<Pending>,
     /// The number of the first commit in `window`.
     first: u64,
-    lanes: HashMap<StreamId, VecDeque<Delivery>>,
-    /// Streams with a delivery out.
-    busy: HashSet<StreamId>,
-    /// Streams with a delivery to give out and none out.
-    ready: VecDeque<StreamId>,
+    /// One delivery of each stream that has none out.
+    ready: VecDeque<Delivery>,
+    /// The streams that have a delivery ready or out, with what waits behind it.
+    waiting: HashMap<StreamId, VecDeque<Delivery>, RandomState>,
     /// The number of the last commit of which something was given out.
     begun: Option<u64>,
     /// The end of the stretch in which everything is done.
@@ -58,9 +62,8 @@ impl Lanes {
             types,
             window: VecDeque::new(),
             first: 0,
-            lanes: HashMap::new(),
-            busy: HashSet::new(),
             ready: VecDeque::new(),
+            waiting: HashMap::default(),
             begun: None,
             done: None,
         }
@@ -78,49 +81,47 @@ impl Lanes {
     }
 
     /// Takes in the next commit; its events from position `from` on that the handler gets are put in their lane,
-    /// unless the stream is parked. Answers the stream if events of it were left to the parked.
+    /// unless the stream is parked. Answers whether events of it were left to the parked.
     pub(super) fn push(
         &mut self,
         fed: &Arc<Fed>,
         from: Position,
         is_parked: impl Fn(&StreamId) -> bool,
-    ) -> Result<Option<StreamId>, DecodeError> {
-        let record = &fed.record;
-        let commit = record.commit()?;
-        let wanted: Vec<usize> = (0..commit.events.len())
-            .filter(|&i| record.position + i as u64 >= from)
-            .filter(|&i| self.types.iter().any(|ty| ty.name == commit.events[i].name))
-            .collect();
-        if wanted.is_empty() {
+    ) -> bool {
+        let types = self.types;
+        let wanted = fed.event_names().zip(fed.record.position..).enumerate();
+        let wanted = wanted.filter(|(_, (name, position))| {
+            *position >= from && types.iter().any(|ty| ty.name.as_bytes() == *name)
+        });
+        let mut wanted = wanted.map(|(index, _)| index).peekable();
+        if wanted.peek().is_none() {
             self.pass(fed.last);
-            return Ok(None);
+            return false;
         }
-        let stream = commit.stream_id()?;
-        if is_parked(&stream) {
+        if is_parked(&fed.stream) {
             self.pass(fed.last);
-            return Ok(Some(stream));
+            return true;
         }
-        let number = self.first + self.window.len() as u64;
-        self.window.push_back(Pending { last: fed.last, open: wanted.len() });
-        let lane = self.lanes.entry(stream.clone()).or_default();
-        let is_idle = lane.is_empty() && !self.busy.contains(&stream);
-        lane.extend(wanted.into_iter().map(|index| Delivery {
-            stream: stream.clone(),
-            fed: fed.clone(),
-            index,
-            commit: number,
-        }));
-        if is_idle {
-            self.ready.push_back(stream);
+        let commit = self.first + self.window.len() as u64;
+        let mut open = 0;
+        for index in wanted {
+            open += 1;
+            let delivery = Delivery { fed: fed.clone(), index, commit };
+            match self.waiting.entry(fed.stream.clone()) {
+                Entry::Occupied(mut waiting) => waiting.get_mut().push_back(delivery),
+                Entry::Vacant(none) => {
+                    none.insert(VecDeque::new());
+                    self.ready.push_back(delivery);
+                }
+            }
         }
-        Ok(None)
+        self.window.push_back(Pending { last: fed.last, open });
+        false
     }
 
     /// The next delivery to give out.
     pub(super) fn next(&mut self) -> Option<Delivery> {
-        let stream = self.ready.pop_front()?;
-        let delivery = self.lanes.get_mut(&stream)?.pop_front()?;
-        self.busy.insert(stream);
+        let delivery = self.ready.pop_front()?;
         self.begun = self.begun.max(Some(delivery.commit));
         Some(delivery)
     }
@@ -129,21 +130,25 @@ impl Lanes {
     /// finished, everything that ever was given out is done.
     pub(super) fn keep_begun(&mut self) {
         let begun = self.begun;
-        self.lanes.retain(|_, lane| {
-            lane.retain(|delivery| Some(delivery.commit) <= begun);
-            !lane.is_empty()
+        let is_begun = |delivery: &Delivery| Some(delivery.commit) <= begun;
+        let Self { ready, waiting, .. } = self;
+        waiting.values_mut().for_each(|lane| lane.retain(is_begun));
+        ready.retain(|delivery| {
+            let is_kept = is_begun(delivery);
+            if !is_kept {
+                waiting.remove(delivery.stream());
+            }
+            is_kept
         });
-        self.ready.retain(|stream| self.lanes.contains_key(stream));
     }
 
     /// `delivery` is handled: the next of its stream can go out.
     pub(super) fn finish(&mut self, delivery: &Delivery) {
         self.close(delivery.commit);
-        self.busy.remove(&delivery.stream);
-        match self.lanes.get(&delivery.stream) {
-            Some(lane) if !lane.is_empty() => self.ready.push_back(delivery.stream.clone()),
-            _ => {
-                self.lanes.remove(&delivery.stream);
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(delivery.stream().clone()) {
+            match waiting.get_mut().pop_front() {
+                Some(next) => self.ready.push_back(next),
+                None => drop(waiting.remove()),
             }
         }
         self.settle();
@@ -153,9 +158,8 @@ impl Lanes {
     /// was left to the parked.
     pub(super) fn park(&mut self, delivery: &Delivery) -> Position {
         self.close(delivery.commit);
-        self.busy.remove(&delivery.stream);
         let mut last = delivery.position();
-        for waiting in self.lanes.remove(&delivery.stream).unwrap_or_default() {
+        for waiting in self.waiting.remove(delivery.stream()).unwrap_or_default() {
             self.close(waiting.commit);
             last = waiting.position();
         }
@@ -179,5 +183,88 @@ impl Lanes {
             self.window.pop_front();
             self.first += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{Commit, EventFrame, Few, Record, Timestamp};
+
+    const TYPES: &[EventType] = &[EventType { name: "Wanted", version: 1 }];
+
+    /// A commit of `stream` that begins at `position`, with an event for each of `names`.
+    fn fed(stream: &str, position: Position, names: &[&str]) -> Arc<Fed> {
+        let event = |name| EventFrame { id: Uuid::nil(), name, schema: 1, payload: &[] };
+        let commit = Commit {
+            stream,
+            first_version: 1,
+            time: Timestamp::from_micros(1),
+            node: "test",
+            command: None,
+            correlation: None,
+            causation: None,
+            traceparent: None,
+            events: names.iter().copied().map(event).collect::<Few<_>>(),
+        };
+        Arc::new(Fed::new(Record { position, token: 0, frame: commit.encode() }).unwrap())
+    }
+
+    fn push(lanes: &mut Lanes, fed: &Arc<Fed>) {
+        assert!(!lanes.push(fed, 1, |_| false));
+    }
+
+    fn done(lanes: &Lanes) -> Option<Position> {
+        lanes.done().map(|done| done.position)
+    }
+
+    #[test]
+    fn a_stream_goes_in_order_and_others_do_not_wait_for_it() {
+        let mut lanes = Lanes::new(TYPES);
+        push(&mut lanes, &fed("test/a", 1, &["Wanted", "Other", "Wanted"]));
+        push(&mut lanes, &fed("test/b", 4, &["Wanted"]));
+        push(&mut lanes, &fed("test/a", 5, &["Wanted"]));
+        push(&mut lanes, &fed("test/c", 6, &["Other"]));
+        let (a, b) = (lanes.next().unwrap(), lanes.next().unwrap());
+        assert_eq!((a.position(), b.position()), (1, 4));
+        assert!(lanes.next().is_none());
+        lanes.finish(&b);
+        assert_eq!(done(&lanes), None);
+        let mut out = a;
+        for position in [3, 5] {
+            lanes.finish(&out);
+            out = lanes.next().unwrap();
+            assert_eq!(out.position(), position);
+        }
+        lanes.finish(&out);
+        assert_eq!((done(&lanes), lanes.len()), (Some(6), 0));
+    }
+
+    #[test]
+    fn a_parked_event_takes_along_what_waits_behind_it() {
+        let mut lanes = Lanes::new(TYPES);
+        push(&mut lanes, &fed("test/a", 1, &["Wanted"]));
+        push(&mut lanes, &fed("test/a", 2, &["Wanted"]));
+        let first = lanes.next().unwrap();
+        assert_eq!(lanes.park(&first), 2);
+        let is_left = lanes.push(&fed("test/a", 3, &["Wanted"]), 1, |_| true);
+        assert!(is_left && lanes.next().is_none());
+        assert_eq!(done(&lanes), Some(3));
+    }
+
+    #[test]
+    fn what_was_not_begun_is_forgotten_up_to_the_last_commit_that_was() {
+        let mut lanes = Lanes::new(TYPES);
+        for (stream, position) in [("test/a", 1), ("test/b", 2), ("test/a", 3), ("test/c", 4)] {
+            push(&mut lanes, &fed(stream, position, &["Wanted"]));
+        }
+        let (a, b) = (lanes.next().unwrap(), lanes.next().unwrap());
+        lanes.keep_begun();
+        lanes.finish(&a);
+        lanes.finish(&b);
+        assert!(lanes.next().is_none());
+        assert_eq!((done(&lanes), lanes.waiting.len()), (Some(2), 0));
     }
 }

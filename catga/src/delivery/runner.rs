@@ -3,21 +3,23 @@
 use std::{
     collections::HashMap,
     future::{pending, ready},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::OptionFuture};
+use futures_util::FutureExt;
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Checkpoint, EventHandler, WorkState,
-    feed::{Fed, Page},
+    feed::Reader,
     lanes::{Delivery, Lanes},
+    recent::Fed,
     task::{Ended, Failure, Task, deliver, drain},
 };
 use crate::{
@@ -196,16 +198,17 @@ impl Runner {
     ) -> Result<(), Error> {
         let mut letters_may_have_changed = self.runtime.tail.subscribe();
         let stop = progress.stop.clone();
-        let mut reading = None;
+        let mut reader = Reader::new(self.runtime.feed.clone(), self.partition, progress.cursor);
+        let mut stopped = pin!(stop.cancelled());
+        let mut saving = pin!(sleep(CHECKPOINT_IDLE));
         loop {
             self.drain_requested(progress, running);
             self.hand_out(progress, running);
-            if progress.lanes.len() < WINDOW {
-                reading.get_or_insert_with(|| self.read_after(progress.cursor));
+            if let Some(at) = progress.save_at.filter(|at| *at != saving.deadline()) {
+                saving.as_mut().reset(at);
             }
-            let save_at = progress.save_at;
             tokio::select! {
-                () = stop.cancelled() => {
+                () = &mut stopped => {
                     let finished = self.finish_begun(progress, running);
                     let Ok(outcome) = timeout(self.runtime.delivery.drain, finished).await else {
                         tracing::warn!(share = %self.state.share, "events are left for who comes next");
@@ -215,12 +218,9 @@ impl Runner {
                     return outcome;
                 }
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
-                Some(page) = OptionFuture::from(reading.as_mut()) => {
-                    reading = None;
-                    let page = page.map_err(|error| Error::misuse(error.to_string()))??;
-                    for fed in &page.commits {
-                        self.push(progress, fed)?;
-                    }
+                page = reader.next(), if progress.lanes.len() < WINDOW => {
+                    let page = page?;
+                    page.commits.iter().for_each(|fed| Self::push(progress, fed));
                     if progress.cursor < page.end.position {
                         progress.cursor = page.end.position;
                         progress.lanes.pass(page.end);
@@ -229,7 +229,7 @@ impl Runner {
                 }
                 // Only letters that somebody acted on matter here, and those only when there are any.
                 Ok(()) = letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
-                () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
+                () = &mut saving, if progress.save_at.is_some() => {
                     self.save_checkpoint(progress).await?;
                 }
             }
@@ -239,25 +239,21 @@ impl Runner {
         }
     }
 
-    /// Reads in a task of its own: whatever else this runner has to do meanwhile neither ends the read nor keeps
-    /// those waiting who want the same.
-    fn read_after(&self, cursor: Position) -> AbortOnDropHandle<Result<Page, Error>> {
-        let (runtime, partition) = (self.runtime.clone(), self.partition);
-        AbortOnDropHandle::new(tokio::spawn(
-            async move { runtime.feed.next(partition, cursor).await },
-        ))
-    }
-
     /// Begins as many deliveries as may be under way. One that has nothing to wait for ends at once, and costs no task.
     fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+        let task = self.task(progress);
         while running.len() < self.runtime.delivery.concurrency {
             let Some(delivery) = progress.lanes.next() else { break };
-            let mut delivering = Box::pin(deliver(self.task(progress), delivery));
-            match (&mut delivering).now_or_never() {
-                Some(Ended::Handled(delivery)) => Self::handled(progress, &delivery),
-                Some(ended) => drop(running.spawn(ready(ended))),
-                None => drop(running.spawn(delivering)),
-            }
+            let mut attempt = task.attempt(&delivery, 1);
+            let attempt = match (&mut attempt).now_or_never() {
+                Some(Ok(())) => {
+                    Self::handled(progress, &delivery);
+                    continue;
+                }
+                Some(Err(error)) => ready(Err(error)).boxed(),
+                None => attempt,
+            };
+            running.spawn(deliver(task.clone(), delivery, attempt));
         }
     }
 
@@ -289,15 +285,14 @@ impl Runner {
         }
     }
 
-    fn push(&self, progress: &mut Progress, fed: &Arc<Fed>) -> Result<(), Error> {
+    fn push(progress: &mut Progress, fed: &Arc<Fed>) {
         let from = progress.cursor + 1;
         progress.cursor = fed.last.position;
         let parked = &progress.parked;
-        let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
-        if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
+        let is_left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream));
+        if is_left && let Some(parked) = progress.parked.get_mut(&fed.stream) {
             parked.last_left = fed.last.position;
         }
-        Ok(())
     }
 
     async fn take_in_joined(
@@ -316,12 +311,12 @@ impl Runner {
                 self.park(progress, &delivery, &failure).await?;
                 let last_left = progress.lanes.park(&delivery);
                 let parked = Parked { is_draining: false, last_left };
-                progress.parked.insert(delivery.stream, parked);
+                progress.parked.insert(delivery.stream().clone(), parked);
                 progress.save_within(CHECKPOINT_EVERY);
             }
             Ended::StillFailing(delivery, failure) => {
                 self.park(progress, &delivery, &failure).await?;
-                Self::stop_draining(progress, &delivery.stream);
+                Self::stop_draining(progress, delivery.stream());
             }
             Ended::Undrained(stream) => Self::stop_draining(progress, &stream),
             Ended::Drained(stream, to) => {
@@ -362,8 +357,7 @@ impl Runner {
 
     /// Starts on the letters that somebody wants retried or dropped.
     fn drain_requested(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
-        let is_behind = self.runtime.tail.progress().position < progress.letters_at;
-        if progress.parked.is_empty() || is_behind {
+        if progress.parked.is_empty() || self.runtime.tail.position() < progress.letters_at {
             return;
         }
         let letters =
@@ -394,7 +388,7 @@ impl Runner {
         let event = &commit.events[delivery.index];
         let parked = EventParked {
             handler: handler.to_owned(),
-            stream: delivery.stream.to_string(),
+            stream: delivery.stream().to_string(),
             version: commit.first_version + delivery.index as u64,
             position: delivery.position(),
             event_id: event.id,

@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     EventHandler,
-    feed::Fed,
     lanes::{Delivery, Lanes},
+    recent::Fed,
 };
 use crate::{
-    DecodeError, Error, Position, StreamId, Version, retry::Backoff, runtime::Runtime, telemetry,
+    BoxFuture, DecodeError, Error, Position, StreamId, Version, retry::Backoff, runtime::Runtime,
+    telemetry,
 };
 
 /// How many commits of a parked stream are read at once.
@@ -35,6 +36,9 @@ pub(super) struct Failure {
     pub(super) error: String,
 }
 
+/// One run of the handler on one event.
+pub(super) type Attempt = BoxFuture<'static, Result<(), Error>>;
+
 /// What a task needs to run the handler.
 #[derive(Clone)]
 pub(super) struct Task {
@@ -43,8 +47,9 @@ pub(super) struct Task {
     pub(super) stop: CancellationToken,
 }
 
-pub(super) async fn deliver(task: Task, delivery: Delivery) -> Ended {
-    match task.attempt(&delivery).await {
+/// Goes on with a delivery whose first attempt has begun.
+pub(super) async fn deliver(task: Task, delivery: Delivery, first: Attempt) -> Ended {
+    match task.finish(&delivery, first).await {
         Some(Ok(())) => Ended::Handled(delivery),
         Some(Err(failure)) => Ended::Failed(delivery, failure),
         None => Ended::Cancelled,
@@ -73,14 +78,21 @@ pub(super) async fn drain(
 }
 
 impl Task {
+    pub(super) fn attempt(&self, delivery: &Delivery, attempt: u32) -> Attempt {
+        let (handler, runtime) = (self.handler.clone(), self.runtime.clone());
+        handler.handle(runtime, delivery.fed.clone(), delivery.index, attempt)
+    }
+
     /// Tries an event until it is handled or has failed too often; `None` when the work is over.
-    async fn attempt(&self, delivery: &Delivery) -> Option<Result<(), Failure>> {
-        let (record, index) = (&delivery.fed.record, delivery.index);
+    async fn finish(
+        &self,
+        delivery: &Delivery,
+        mut trying: Attempt,
+    ) -> Option<Result<(), Failure>> {
         let settings = self.runtime.delivery;
         let mut backoff = Backoff::new(settings.first_delay, settings.longest_delay);
         for attempt in 1.. {
-            let outcome = self.handler.handle(&self.runtime, record, index, attempt).await;
-            let Err(error) = outcome else { return Some(Ok(())) };
+            let Err(error) = trying.await else { return Some(Ok(())) };
             let handler = self.handler.name();
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
             tracing::warn!(handler, position = delivery.position(), attempt, %error, "an event handler failed");
@@ -91,6 +103,7 @@ impl Task {
                 () = self.stop.cancelled() => return None,
                 () = sleep(backoff.next_delay()) => {}
             }
+            trying = self.attempt(delivery, attempt + 1);
         }
         None
     }
@@ -114,12 +127,13 @@ impl Task {
                 next = commit.last_version() + 1;
                 let skip = from.saturating_sub(commit.first_version);
                 let start = (record.position + skip).max(after + 1);
-                lanes.push(&Arc::new(Fed::new(record)?), start, |_| false)?;
+                lanes.push(&Arc::new(Fed::new(record)?), start, |_| false);
                 while let Some(delivery) = lanes.next() {
                     if delivery.position() > to {
                         return Ok(Ended::Drained(stream.clone(), to));
                     }
-                    match self.attempt(&delivery).await {
+                    let first = self.attempt(&delivery, 1);
+                    match self.finish(&delivery, first).await {
                         None => return Ok(Ended::Cancelled),
                         Some(Ok(())) => lanes.finish(&delivery),
                         Some(Err(failure)) => return Ok(Ended::StillFailing(delivery, failure)),
