@@ -103,9 +103,10 @@ fn event_of<E: Event>(
     index: usize,
     attempt: u32,
 ) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
-    let commit = fed.record.commit()?;
-    let event = Recorded::of_event(&fed.record, &commit, &fed.stream, index)?;
-    Ok(event.map(|mut event| {
+    let decoded = fed.decode()?;
+    let event = decoded.event(index)?;
+    Ok(event.map(|mut event: Recorded<E>| {
+        let commit = &decoded.commit;
         event.attempt = attempt;
         let metadata = Metadata {
             correlation: commit.correlation.map(str::to_owned),

@@ -1,6 +1,6 @@
 //! Events: what happened, and how it stays readable for ever.
 
-use std::{fmt, ops::Deref};
+use std::{cell::OnceCell, fmt, ops::Deref};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -174,35 +174,53 @@ impl<E: Event> Recorded<E> {
     /// # Errors
     /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
     pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
-        let commit = record.commit()?;
-        Self::of_commit(record, &commit, &commit.stream_id()?).collect()
+        DecodedCommit::of(record)?.events().collect()
+    }
+}
+
+/// A record with its commit. What is the same for all who look at it is made once, by who needs it first.
+pub(crate) struct DecodedCommit<'r> {
+    pub(crate) record: &'r Record,
+    pub(crate) commit: Commit<'r>,
+    pub(crate) stream: OnceCell<StreamId>,
+}
+
+impl<'r> DecodedCommit<'r> {
+    pub(crate) fn of(record: &'r Record) -> Result<Self, FrameError> {
+        Ok(Self { record, commit: record.commit()?, stream: OnceCell::new() })
     }
 
-    /// As [`read`](Self::read), one by one, of a record whose commit is decoded already.
-    pub(crate) fn of_commit(
-        record: &Record,
-        commit: &Commit<'_>,
-        stream: &StreamId,
-    ) -> impl Iterator<Item = Result<Self, DecodeError>> {
-        let events = 0..commit.events.len();
-        events.filter_map(move |index| Self::of_event(record, commit, stream, index).transpose())
+    /// The position of the last event.
+    pub(crate) fn end(&self) -> Position {
+        self.record.position + self.commit.events.len() as u64 - 1
+    }
+
+    pub(crate) fn stream(&self) -> Result<StreamId, FrameError> {
+        if let Some(stream) = self.stream.get() {
+            return Ok(stream.clone());
+        }
+        let stream = self.commit.stream_id()?;
+        Ok(self.stream.get_or_init(|| stream).clone())
+    }
+
+    /// The events of type `E`, in order.
+    pub(crate) fn events<E: Event>(
+        &self,
+    ) -> impl Iterator<Item = Result<Recorded<E>, DecodeError>> {
+        (0..self.commit.events.len()).filter_map(|index| self.event(index).transpose())
     }
 
     /// The event with index `index`, if it is of type `E`.
-    pub(crate) fn of_event(
-        record: &Record,
-        commit: &Commit<'_>,
-        stream: &StreamId,
-        index: usize,
-    ) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn event<E: Event>(&self, index: usize) -> Result<Option<Recorded<E>>, DecodeError> {
+        let Self { record, commit, .. } = self;
         let frame = &commit.events[index];
         let Some(event) = E::decode(frame.name, frame.schema, frame.payload)? else {
             return Ok(None);
         };
-        Ok(Some(Self {
+        Ok(Some(Recorded {
             event,
             id: frame.id,
-            stream: stream.clone(),
+            stream: self.stream()?,
             version: commit.first_version + index as u64,
             position: record.position + index as u64,
             time: commit.time,

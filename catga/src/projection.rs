@@ -19,9 +19,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use self::snapshot::End;
 pub(crate) use self::snapshot::ModelSnapshots;
 use crate::{
-    Commit, Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position,
-    Record, Recorded, Setup, Snapshots, Stop, StoreError,
+    Context, DecodeError, Error, ErrorKind, Event, EventStore, FromContext, Position, Record,
+    Recorded, Setup, Snapshots, Stop, StoreError,
     delivery::{Fed, Offers},
+    event::DecodedCommit,
     retry::Backoff,
 };
 
@@ -117,7 +118,7 @@ type Install = Box<dyn FnOnce() + Send>;
 pub(crate) trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
 
-    fn apply(&self, page: &[(Fed, Commit<'_>)]) -> Result<(), DecodeError>;
+    fn apply(&self, page: &[DecodedCommit<'_>]) -> Result<(), DecodeError>;
 
     /// After how many events a snapshot is taken; `None` when there are none.
     fn snapshot_every(&self) -> Option<u64>;
@@ -148,10 +149,10 @@ impl<P: Projection> Fold for ReadModel<P> {
         Some(Box::new(move || *state.write().unwrap_or_else(PoisonError::into_inner) = new))
     }
 
-    fn apply(&self, page: &[(Fed, Commit<'_>)]) -> Result<(), DecodeError> {
+    fn apply(&self, page: &[DecodedCommit<'_>]) -> Result<(), DecodeError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for (fed, commit) in page {
-            for event in Recorded::<P::Event>::of_commit(&fed.record, commit, &fed.stream) {
+        for commit in page {
+            for event in commit.events() {
                 state.apply(&event?);
             }
         }
@@ -304,16 +305,13 @@ fn apply(
     page: &[Record],
     offers: Option<(&Offers, Position)>,
 ) -> Result<End, DecodeError> {
-    let commits = page.iter().map(|record| {
-        let commit = record.commit()?;
-        Ok((Fed::of(record, &commit)?, commit))
-    });
-    let commits: Vec<_> = commits.collect::<Result<_, DecodeError>>()?;
+    let commits: Vec<_> = page.iter().map(DecodedCommit::of).collect::<Result<_, _>>()?;
     if let Some((offers, after)) = offers {
-        offers.push(after, commits.iter().map(|(fed, _)| fed.clone()));
+        let feds = commits.iter().map(|commit| Ok(Arc::new(Fed::of(commit)?)));
+        offers.push(after, &feds.collect::<Result<Vec<_>, DecodeError>>()?);
     }
-    for (fed, commit) in &commits {
-        for (position, frame) in (fed.record.position..).zip(&commit.events) {
+    for DecodedCommit { record, commit, .. } in &commits {
+        for (position, frame) in (record.position..).zip(&commit.events) {
             if !is_known(frame.name) {
                 let (name, version) = (frame.name.to_owned(), frame.schema);
                 return Err(DecodeError::UnknownType { name, version, position });
@@ -323,6 +321,6 @@ fn apply(
     for fold in folds {
         fold.apply(&commits)?;
     }
-    let (fed, commit) = commits.last().expect("a page has commits");
-    Ok(End { position: fed.last.position, commit: commit.id() })
+    let last = commits.last().expect("a page has commits");
+    Ok(End { position: last.end(), commit: last.commit.id() })
 }

@@ -71,7 +71,9 @@ impl FromStr for StreamId {
     fn from_str(name: &str) -> Result<Self, InvalidStreamId> {
         let (aggregate, key) =
             name.split_once('/').ok_or(InvalidStreamId("it has no `/` after the aggregate"))?;
-        Self::new(aggregate, key)
+        check_part(aggregate)?;
+        check_part(key)?;
+        Ok(Self { name: name.into() })
     }
 }
 

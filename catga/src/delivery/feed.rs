@@ -116,7 +116,7 @@ impl Feed {
     async fn read(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
         let page = self.transport.read(after, PAGE).await?;
         let page = page
-            .into_iter()
+            .iter()
             .map(|record| Ok(Arc::new(Fed::new(record)?)))
             .collect::<Result<Vec<_>, DecodeError>>()?;
         self.take_in(after, &page);
@@ -184,10 +184,9 @@ impl Offers {
     }
 
     /// Takes in what the tail has read after `after`.
-    pub(crate) fn push(&self, after: Position, page: impl Iterator<Item = Fed>) {
-        let page: Vec<_> = page.map(Arc::new).collect();
+    pub(crate) fn push(&self, after: Position, page: &[Arc<Fed>]) {
         let Some(end) = page.last().map(|fed| fed.last.position) else { return };
-        self.0.take_in(after, &page);
+        self.0.take_in(after, page);
         self.0.offered.store(end + 1, Ordering::Release);
     }
 }
@@ -238,6 +237,10 @@ mod tests {
         }
     }
 
+    fn feds(records: &[Record]) -> Vec<Arc<Fed>> {
+        records.iter().map(|record| Arc::new(Fed::new(record).unwrap())).collect()
+    }
+
     async fn commits(store: &MemoryStore, count: u64) -> Vec<Record> {
         let stream = StreamId::new("test", "a").unwrap();
         for version in store.head().await.unwrap()..count {
@@ -264,10 +267,6 @@ mod tests {
     async fn what_the_tail_offers_is_not_read_again_and_without_the_tail_it_goes_on() {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
-        let fed = |range: std::ops::Range<usize>| {
-            let records = records[range].to_vec();
-            records.into_iter().map(|record| Fed::new(record).unwrap())
-        };
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
         let feed = Arc::new(Feed::new(log.clone()));
         let partition = partition_of("test/a");
@@ -280,15 +279,15 @@ mod tests {
         };
         let offers = feed.offers(0);
         // Who waits is woken by the offer.
-        let (page, ()) = tokio::join!(next(0), async { offers.push(0, fed(0..3)) });
+        let (page, ()) = tokio::join!(next(0), async { offers.push(0, &feds(&records[0..3])) });
         assert_eq!(page, (vec![1, 2, 3], 0));
         // Who is ahead of the tail does not wait for it.
         assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
-        offers.push(3, fed(3..8));
+        offers.push(3, &feds(&records[3..8]));
         assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8, 9], 2));
         // The tail comes to where others have been, with a page that goes on behind it.
         let more = commits(&store, 12).await.split_off(8);
-        offers.push(8, more.into_iter().map(|record| Fed::new(record).unwrap()));
+        offers.push(8, &feds(&more));
         assert_eq!(next(9).await, (vec![10, 11, 12], 2));
         drop(offers);
         commits(&store, 13).await;
@@ -312,7 +311,7 @@ mod tests {
         assert_eq!(page, (1..=9).collect::<Vec<_>>());
         assert_eq!(next(4).await, [5, 6, 7, 8, 9]);
         let read = log.1.load(Ordering::SeqCst);
-        offers.push(6, records.into_iter().skip(6).map(|record| Fed::new(record).unwrap()));
+        offers.push(6, &feds(&records[6..]));
         assert_eq!(next(6).await, [7, 8, 9]);
         assert_eq!(log.1.load(Ordering::SeqCst), read);
     }

@@ -209,7 +209,7 @@ mod tests {
             traceparent: None,
             events: names.iter().copied().map(event).collect::<Few<_>>(),
         };
-        Arc::new(Fed::new(Record { position, token: 0, frame: commit.encode() }).unwrap())
+        Arc::new(Fed::new(&Record { position, token: 0, frame: commit.encode() }).unwrap())
     }
 
     fn push(lanes: &mut Lanes, fed: &Arc<Fed>) {

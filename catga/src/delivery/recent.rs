@@ -3,7 +3,9 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::Checkpoint;
-use crate::{Commit, DecodeError, Position, Record, StreamId, transport::partition_of};
+use crate::{
+    Commit, DecodeError, Position, Record, StreamId, event::DecodedCommit, transport::partition_of,
+};
 
 /// How many commits are read at once, and given to a runner.
 pub(super) const PAGE: usize = 1024;
@@ -12,19 +14,35 @@ pub(super) const PAGE: usize = 1024;
 const RECENT_BYTES: usize = 8 << 20;
 
 /// A commit with what every runner wants to know of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Fed {
-    pub(crate) record: Record,
-    pub(crate) stream: StreamId,
+    pub(super) record: Record,
+    pub(super) stream: StreamId,
     pub(super) partition: u16,
     /// Its last event.
-    pub(crate) last: Checkpoint,
+    pub(super) last: Checkpoint,
 }
 
 impl Fed {
-    pub(super) fn new(record: Record) -> Result<Self, DecodeError> {
-        let commit = record.commit()?;
-        Self::of(&record, &commit)
+    pub(super) fn new(record: &Record) -> Result<Self, DecodeError> {
+        Self::of(&DecodedCommit::of(record)?)
+    }
+
+    pub(crate) fn of(decoded: &DecodedCommit<'_>) -> Result<Self, DecodeError> {
+        let DecodedCommit { record, commit, .. } = decoded;
+        let event = commit.events[commit.events.len() - 1].id;
+        Ok(Self {
+            record: Record::clone(record),
+            stream: decoded.stream()?,
+            partition: partition_of(commit.stream),
+            last: Checkpoint { position: decoded.end(), event },
+        })
+    }
+
+    /// It, with its commit.
+    pub(super) fn decode(&self) -> Result<DecodedCommit<'_>, DecodeError> {
+        let (commit, stream) = (self.record.commit()?, self.stream.clone().into());
+        Ok(DecodedCommit { record: &self.record, commit, stream })
     }
 
     /// The names of its events.
@@ -35,15 +53,6 @@ impl Fed {
     /// About how many bytes it takes: of a short commit, more than its frame.
     fn bytes(&self) -> usize {
         self.record.frame.len() + self.stream.as_str().len() + size_of::<Self>()
-    }
-
-    /// What is known of a record whose commit is decoded already.
-    pub(crate) fn of(record: &Record, commit: &Commit<'_>) -> Result<Self, DecodeError> {
-        let stream = commit.stream_id()?;
-        let at = commit.events.len() - 1;
-        let last =
-            Checkpoint { position: record.position + at as u64, event: commit.events[at].id };
-        Ok(Self { record: record.clone(), stream, partition: partition_of(commit.stream), last })
     }
 }
 

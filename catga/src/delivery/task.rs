@@ -127,7 +127,7 @@ impl Task {
                 next = commit.last_version() + 1;
                 let skip = from.saturating_sub(commit.first_version);
                 let start = (record.position + skip).max(after + 1);
-                lanes.push(&Arc::new(Fed::new(record)?), start, |_| false);
+                lanes.push(&Arc::new(Fed::new(&record)?), start, |_| false);
                 while let Some(delivery) = lanes.next() {
                     if delivery.position() > to {
                         return Ok(Ended::Drained(stream.clone(), to));
