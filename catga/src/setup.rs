@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 
 use crate::{
     Aggregate, Behavior, Catga, Clock, ClusterSettings, Delivered, Event, EventStore, Keyed, Kind,
-    MAX_KEY, MemoryKeyed, MemoryStore, Projection, ReadModel, Registration, Resource, StoreError,
+    MemoryKeyed, MemoryStore, Projection, ReadModel, Registration, Resource, StoreError, StreamId,
     Transport, catalogue,
     cluster::{JoinError, Membership},
     delivery::{EventHandler, HandlerFn, TypedHandler},
@@ -289,7 +289,7 @@ impl Setup<'_> {
 
     /// The item's handler takes a [`Root`](crate::Root) of `A`.
     pub fn aggregate<A: Aggregate>(&mut self) {
-        if !is_stream_part(A::NAME) {
+        if !StreamId::is_part(A::NAME) {
             let problem = format!(
                 "a `Root<{}>`, whose NAME `{}` can't be part of a stream's name",
                 type_name::<A>(),
@@ -342,10 +342,6 @@ impl fmt::Debug for Setup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup").field("item", self.item).finish_non_exhaustive()
     }
-}
-
-fn is_stream_part(name: &str) -> bool {
-    crate::StreamId::new(name, "key").is_ok() && name.len() <= MAX_KEY
 }
 
 /// What the handlers of a program draw on, by type. It does not change once the program runs.

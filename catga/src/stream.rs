@@ -45,6 +45,11 @@ impl StreamId {
         Ok(Self { name: name.into() })
     }
 
+    /// Whether `text` can be a part of a name: an aggregate's type, or a key.
+    pub fn is_part(text: &str) -> bool {
+        check_part(text).is_ok()
+    }
+
     /// The type of the aggregate: [`Aggregate::NAME`](crate::Aggregate::NAME).
     pub fn aggregate(&self) -> &str {
         self.split().0
@@ -145,6 +150,7 @@ mod tests {
     fn names_that_a_backend_could_read_as_something_else_are_refused() {
         let long = "x".repeat(MAX_KEY + 1);
         for key in ["", "*", ">", ".", "a.b", "a b", "a/b", "{a}", "a\n", "\0", "ä", "..", &long] {
+            assert!(!StreamId::is_part(key), "{key:?}");
             assert!(StreamId::new("order", key).is_err(), "{key:?}");
             assert!(StreamId::new(key, "order").is_err(), "{key:?}");
         }

@@ -1,5 +1,7 @@
 //! What one can have done to an order, and what makes a command unacceptable in itself.
 
+use std::fmt::Display;
+
 use catga::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -135,13 +137,13 @@ impl CreateOrder {
 
 impl Validate for CreateOrder {
     fn problems(&self) -> Vec<FieldError> {
-        let mut problems = text("customerId".to_owned(), &self.customer_id);
+        let mut problems = text("customerId", &self.customer_id);
         if self.items.is_empty() || self.items.len() > MAX_ITEMS {
             problems.push(FieldError::new("items", format!("1 to {MAX_ITEMS} items are allowed")));
         }
         for (i, item) in self.items.iter().enumerate().take(MAX_ITEMS) {
-            problems.extend(text(format!("items[{i}].productId"), &item.product_id));
-            problems.extend(text(format!("items[{i}].name"), &item.name));
+            problems.extend(text(format_args!("items[{i}].productId"), &item.product_id));
+            problems.extend(text(format_args!("items[{i}].name"), &item.name));
             if !matches!(item.quantity, Some(1..=MAX_QUANTITY)) {
                 let message = format!("1 to {MAX_QUANTITY} are allowed");
                 problems.push(FieldError::new(format!("items[{i}].quantity"), message));
@@ -160,28 +162,28 @@ impl Validate for CreateOrder {
 
 impl Validate for PayOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("paymentMethod".to_owned(), &self.payment_method)
+        text("paymentMethod", &self.payment_method)
     }
 }
 
 impl Validate for ShipOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("trackingNumber".to_owned(), &self.tracking_number)
+        text("trackingNumber", &self.tracking_number)
     }
 }
 
 impl Validate for CancelOrder {
     fn problems(&self) -> Vec<FieldError> {
         let reason = self.reason.as_deref();
-        reason.map_or_else(Vec::new, |reason| text_up_to(MAX_REASON, "reason".to_owned(), reason))
+        reason.map_or_else(Vec::new, |reason| text_up_to(MAX_REASON, "reason", reason))
     }
 }
 
-fn text(field: String, value: &str) -> Vec<FieldError> {
+fn text(field: impl Display, value: &str) -> Vec<FieldError> {
     text_up_to(MAX_TEXT, field, value)
 }
 
-fn text_up_to(longest: usize, field: String, value: &str) -> Vec<FieldError> {
+fn text_up_to(longest: usize, field: impl Display, value: &str) -> Vec<FieldError> {
     let is_allowed = !value.trim().is_empty()
         && value.chars().count() <= longest
         && !value.chars().any(char::is_control);
@@ -190,5 +192,5 @@ fn text_up_to(longest: usize, field: String, value: &str) -> Vec<FieldError> {
             "1 to {longest} characters are allowed, not all blank, none of them control characters"
         )
     };
-    if is_allowed { Vec::new() } else { vec![FieldError::new(field, message())] }
+    if is_allowed { Vec::new() } else { vec![FieldError::new(field.to_string(), message())] }
 }

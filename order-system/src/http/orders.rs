@@ -1,13 +1,16 @@
 //! `/orders` and all below it.
 
-use std::sync::Arc;
+use std::{
+    fmt::{Arguments, Write as _},
+    sync::Arc,
+};
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use bytes::BytesMut;
 use catga::{Command, Done, Handled, Metadata, Position, Version};
 use uuid::Uuid;
 
@@ -57,9 +60,9 @@ pub(super) async fn create(
         total: Exact(created.total),
         created_at: Time(created.created_at),
     };
-    let location = format!("/orders/{}", created.order_id);
+    let location = ascii(format_args!("/orders/{}", created.order_id));
     let mut response = command_response(StatusCode::CREATED, &done, &answer);
-    response.headers_mut().insert(header::LOCATION, ascii(location));
+    response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }
 
@@ -195,8 +198,10 @@ pub(super) async fn history(
     let shown: Vec<_> = events.iter().map(EventJson::from).collect();
     let mut response = json_response(StatusCode::OK, &shown);
     if let Some(next) = next {
-        let link = format!("</orders/{order_id}/history?from={next}&limit={limit}>; rel=\"next\"");
-        response.headers_mut().insert(header::LINK, ascii(link));
+        let history = format_args!("/orders/{order_id}/history?from={next}&limit={limit}");
+        response
+            .headers_mut()
+            .insert(header::LINK, ascii(format_args!("<{history}>; rel=\"next\"")));
     }
     Ok(response)
 }
@@ -226,9 +231,8 @@ pub(super) async fn list(
     let mut response = json_response(StatusCode::OK, &orders);
     response.headers_mut().insert("x-total-count", position(page.total));
     if let Some(next) = page.next {
-        let link =
-            format!("</orders?limit={limit}&cursor={}{filters}>; rel=\"next\"", cursor(next));
-        response.headers_mut().insert(header::LINK, ascii(link));
+        let list = format_args!("/orders?limit={limit}&cursor={}{filters}", cursor(next));
+        response.headers_mut().insert(header::LINK, ascii(format_args!("<{list}>; rel=\"next\"")));
     }
     Ok(response)
 }
@@ -256,15 +260,20 @@ fn percent(text: &str) -> String {
 }
 
 fn etag(version: Version) -> HeaderValue {
-    ascii(format!("\"{version}\""))
+    ascii(format_args!("\"{version}\""))
 }
 
 fn position(position: Position) -> HeaderValue {
     HeaderValue::from(position)
 }
 
-fn ascii(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("only ASCII is written into headers")
+/// How many bytes most values of headers fit in.
+const TYPICAL_HEADER: usize = 64;
+
+fn ascii(text: Arguments<'_>) -> HeaderValue {
+    let mut value = BytesMut::with_capacity(TYPICAL_HEADER);
+    value.write_fmt(text).expect("the buffer grows");
+    HeaderValue::from_maybe_shared(value.freeze()).expect("only ASCII is written into headers")
 }
 
 #[cfg(test)]

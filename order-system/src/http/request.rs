@@ -17,7 +17,7 @@ use serde::{
 };
 
 use super::problem::Problem;
-use crate::{domain::order::Order, timer::Late};
+use crate::timer::Late;
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 1 << 20;
@@ -123,10 +123,7 @@ pub(super) fn number(text: &str) -> Option<u64> {
 
 /// `id` if an order can have it. Any other text is an order that does not exist, never an error.
 pub(super) fn order_id(id: String) -> Result<String, Problem> {
-    match StreamId::new(<Order as catga::Aggregate>::NAME, &id) {
-        Ok(_) => Ok(id),
-        Err(_) => Err(Problem::order_not_found()),
-    }
+    if StreamId::is_part(&id) { Ok(id) } else { Err(Problem::order_not_found()) }
 }
 
 /// A request with JSON in its body.
