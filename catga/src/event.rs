@@ -135,35 +135,29 @@ pub struct Recorded<E> {
 
 /// Where an event came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct Origin<'a> {
     /// The id of the command that made it, if it had one.
-    pub command_id: Option<String>,
+    pub command_id: Option<&'a str>,
     /// What ties together all that came of one outside request.
-    pub correlation: Option<String>,
+    pub correlation: Option<&'a str>,
     /// The event that the command reacted to.
     pub causation: Option<EventId>,
     /// The trace that the command was part of.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<&'a str>,
     /// The node that decided it.
-    pub node: String,
+    pub node: &'a str,
 }
 
 impl<E> Recorded<E> {
     /// Where the event came from. It is read from the stored commit at each call.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> Origin<'_> {
         let commit = Commit::decode(&self.frame).expect("the event was read from this very frame");
-        Origin::from(&commit)
-    }
-}
-
-impl From<&Commit<'_>> for Origin {
-    fn from(commit: &Commit<'_>) -> Self {
-        Self {
-            command_id: commit.command.as_ref().map(|c| c.id.to_owned()),
-            correlation: commit.correlation.map(str::to_owned),
+        Origin {
+            command_id: commit.command.map(|command| command.id),
+            correlation: commit.correlation,
             causation: commit.causation,
-            traceparent: commit.traceparent.map(str::to_owned),
-            node: commit.node.to_owned(),
+            traceparent: commit.traceparent,
+            node: commit.node,
         }
     }
 }

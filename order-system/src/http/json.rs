@@ -178,19 +178,19 @@ pub(super) struct EventJson<'a> {
     r#type: &'static str,
     timestamp: Time,
     data: DataJson<'a>,
-    metadata: MetadataJson,
+    metadata: MetadataJson<'a>,
 }
 
 /// Where an event came from.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MetadataJson {
+struct MetadataJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    command_id: Option<String>,
+    command_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
+    correlation_id: Option<&'a str>,
     event_id: EventId,
-    node: String,
+    node: &'a str,
 }
 
 /// What happened; the members are those of the event's type.
