@@ -7,6 +7,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -28,6 +30,9 @@ const GROUP: usize = 512;
 
 /// The most bytes of commits that are synced at once; one commit may be larger.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// When nobody comes for this part of the time that a group may wait, it goes.
+const LULL: u32 = 8;
 
 type Outcome = Result<Appended, AppendError>;
 
@@ -51,6 +56,8 @@ struct State {
     position: Position,
     /// How large a segment is, unless one commit needs more.
     segment_bytes: usize,
+    /// How many were answered with the last group.
+    answered: usize,
     is_closed: bool,
 }
 
@@ -91,6 +98,7 @@ impl Pending {
             place,
             position: index.head() + 1,
             segment_bytes,
+            answered: 0,
             is_closed: false,
         };
         Self { index, room: Semaphore::new(ROOM), state: Mutex::new(state), filled: Condvar::new() }
@@ -137,11 +145,29 @@ impl Pending {
         Ok(answer)
     }
 
-    /// The next group, as soon as it has something in it; `None` when no more come.
-    pub(super) fn next(&self) -> Option<Group> {
+    /// The next group; `None` when no more come.
+    ///
+    /// Those who were answered with the group before come again one by one, and a sync takes about as long for one as
+    /// for all of them. So while they keep coming, the group waits until there are as many, but for `patience` at most.
+    pub(super) fn next(&self, patience: Duration) -> Option<Group> {
         let is_waiting = |state: &mut State| state.groups.is_empty() && !state.is_closed;
         let state = self.filled.wait_while(self.lock(), is_waiting);
-        state.unwrap_or_else(PoisonError::into_inner).groups.pop_front()
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        let (mut len, mut grown) = (0, begin);
+        while state.is_short() {
+            let now = Instant::now();
+            if state.groups[0].len() > len {
+                (len, grown) = (state.groups[0].len(), now);
+            }
+            if now - begin >= patience || now - grown >= patience / LULL {
+                break;
+            }
+            drop(state);
+            thread::yield_now();
+            state = self.lock();
+        }
+        state.groups.pop_front()
     }
 
     /// After what is in `group` was published.
@@ -153,6 +179,7 @@ impl Pending {
                 state.versions.remove(&commit.stream);
             }
         }
+        state.answered = group.len();
         drop(state);
         self.room.add_permits(group.len());
         for (actual, reply) in group.conflicts {
@@ -227,6 +254,11 @@ impl State {
         self.place = Place { segment, offset: end };
         self.position += events as u64;
         self.versions.insert(stream, version + events as u64);
+    }
+
+    /// Whether the first group takes more, and has fewer than were answered with the last one.
+    fn is_short(&self) -> bool {
+        !self.is_closed && self.groups.len() == 1 && self.groups[0].len() < self.answered
     }
 
     /// The group that takes `bytes` more.

@@ -22,6 +22,9 @@ use crate::store::index::Index;
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The longest that a group waits for more: it keeps a processor busy.
+const PATIENCE: Duration = Duration::from_micros(500);
+
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     pub(super) reader: Arc<Reader>,
@@ -36,6 +39,9 @@ pub(super) struct Writer {
     /// Nothing more goes into the segment.
     is_full: bool,
     trouble: Option<Trouble>,
+    /// How long a group may wait for those who were answered with the one before it: half as long as the disk took for
+    /// that.
+    patience: Duration,
 }
 
 /// Why a group was not written.
@@ -102,6 +108,7 @@ impl Writer {
             end,
             is_full: false,
             trouble: None,
+            patience: Duration::ZERO,
         };
         if found.is_closed {
             writer.disk.remove(CLOSED).and_then(|()| writer.disk.sync()).map_err(failed())?;
@@ -114,7 +121,7 @@ impl Writer {
 
     /// Writes what comes, until nothing more does.
     pub(super) fn run(mut self) {
-        while let Some(group) = self.pending.next() {
+        while let Some(group) = self.pending.next(self.patience) {
             self.write(group);
         }
         self.ahead.discard();
@@ -145,8 +152,11 @@ impl Writer {
             return Ok(());
         }
         self.make_ready(&group.place.segment).map_err(|why| Failure { why, is_in_doubt: false })?;
+        let begin = Instant::now();
         let written = self.file.write_at(&group.bytes, self.end as u64);
-        written.and_then(|()| self.file.sync()).map_err(|error| {
+        let synced = written.and_then(|()| self.file.sync());
+        self.patience = (begin.elapsed() / 2).min(PATIENCE);
+        synced.map_err(|error| {
             let why = self.fail(&error, true);
             Failure { why, is_in_doubt: true }
         })
