@@ -123,7 +123,7 @@ impl NatsStore {
         let places = match known.filter(|p| (p.version, p.sequence()) == (version, token)) {
             Some(places) => places,
             // A new stream: if there is one already, the server says so.
-            None if (version, token) == (0, 0) => Arc::default(),
+            None if (version, token) == (0, 0) => Places::default(),
             None => {
                 let places = self.ask_places(stream).await.map_err(AppendError::Refused)?;
                 // Another token at the same version is another commit, in a log that was filled anew.
@@ -163,21 +163,18 @@ impl NatsStore {
     }
 
     /// Where the stream's last commits are, asking the server.
-    async fn ask_places(&self, stream: &StreamId) -> Result<Arc<Places>, StoreError> {
-        Ok(self.ask_last(stream).await?.map_or_else(Arc::default, |(_, places)| places))
+    async fn ask_places(&self, stream: &StreamId) -> Result<Places, StoreError> {
+        Ok(self.ask_last(stream).await?.map(|(_, places)| places).unwrap_or_default())
     }
 
-    async fn ask_last(
-        &self,
-        stream: &StreamId,
-    ) -> Result<Option<(Stored, Arc<Places>)>, StoreError> {
+    async fn ask_last(&self, stream: &StreamId) -> Result<Option<(Stored, Places)>, StoreError> {
         let Some(message) = self.topic.last(&self.subject(stream)).await? else { return Ok(None) };
         let last = Stored::try_from(message)?;
         let mut places = Places::of(&last);
         if let Some(known) = self.places.get(stream) {
             places.join(&known);
         }
-        let places = self.places.keep(stream, places);
+        self.places.keep(stream, places.clone());
         Ok(Some((last, places)))
     }
 
@@ -190,7 +187,7 @@ impl NatsStore {
         self.log.head.check()?;
         let Some((last, mut places)) = self.ask_last(stream).await? else { return Ok(Vec::new()) };
         if let Some(oldest) = places.oldest().filter(|oldest| oldest.first > from) {
-            places = self.find_older(stream, &places, oldest, from).await?;
+            places = self.find_older(stream, places, oldest, from).await?;
         }
         let commits = places.from(from, limit);
         stream::iter(commits.iter().copied())
@@ -207,18 +204,18 @@ impl NatsStore {
     async fn find_older(
         &self,
         stream: &StreamId,
-        places: &Places,
+        mut places: Places,
         mut oldest: Place,
         from: Version,
-    ) -> Result<Arc<Places>, StoreError> {
-        let mut places = places.clone();
+    ) -> Result<Places, StoreError> {
         while oldest.first > from {
             let stored = Stored::try_from(self.topic.get(oldest.sequence).await?)?;
             places.add_older(stored.earlier)?;
             let Some(older) = places.oldest() else { break };
             oldest = older;
         }
-        Ok(self.places.keep(stream, places))
+        self.places.keep(stream, places.clone());
+        Ok(places)
     }
 
     async fn read_at(&self, place: Place, known: Option<Stored>) -> Result<Record, StoreError> {

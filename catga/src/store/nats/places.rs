@@ -2,8 +2,9 @@
 //! while. So a load is the stream's last message and then its others at once, and an append on a stream that is
 //! known is one message.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, ops::Deref, sync::Arc};
 
+use foldhash::fast::RandomState;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::message::{Place, Stored};
@@ -21,16 +22,49 @@ const BYTES: u64 = 32 << 20;
 /// The places of a stream's last commits, oldest first: all from some commit on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places {
-    pub(super) commits: Vec<Place>,
+    commits: Commits,
     /// The version of the stream.
     pub(super) version: Version,
+}
+
+/// Most streams that are appended to are young: one place is kept without an allocation. Many are shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Commits {
+    One(Place),
+    Many(Arc<[Place]>),
+}
+
+impl Deref for Commits {
+    type Target = [Place];
+
+    fn deref(&self) -> &[Place] {
+        match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Many(places) => places,
+        }
+    }
+}
+
+impl FromIterator<Place> for Commits {
+    fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Self {
+        let mut places = places.into_iter();
+        match (places.next(), places.next()) {
+            (Some(place), None) => Self::One(place),
+            (first, second) => Self::Many(first.into_iter().chain(second).chain(places).collect()),
+        }
+    }
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self::Many(Arc::default())
+    }
 }
 
 impl Places {
     /// What the last message tells.
     pub(super) fn of(last: &Stored) -> Self {
-        let mut commits = last.earlier.clone();
-        commits.push(last.place);
+        let commits = last.earlier.iter().copied().chain([last.place]).collect();
         Self { commits, version: last.last_version() }
     }
 
@@ -46,9 +80,8 @@ impl Places {
 
     /// The places after one more commit.
     pub(super) fn with(&self, place: Place, events: u64) -> Self {
-        let keep = self.commits.len().saturating_sub(REMEMBERED);
-        let mut commits = self.commits[keep..].to_vec();
-        commits.push(place);
+        let forget = self.commits.len().saturating_sub(REMEMBERED - 1);
+        let commits = self.commits[forget..].iter().copied().chain([place]).collect();
         Self { commits, version: self.version + events }
     }
 
@@ -64,7 +97,7 @@ impl Places {
         if !is_older {
             return Err(StoreError::corrupt("a commit does not list the ones before it"));
         }
-        self.commits.splice(0..0, older);
+        self.prepend(older);
         Ok(())
     }
 
@@ -72,8 +105,12 @@ impl Places {
     pub(super) fn join(&mut self, known: &Self) {
         let Some(oldest) = self.commits.first() else { return };
         if let Ok(at) = known.commits.binary_search_by_key(&oldest.sequence, |p| p.sequence) {
-            self.commits.splice(0..0, known.commits[..at].iter().copied());
+            self.prepend(known.commits[..at].iter().copied());
         }
+    }
+
+    fn prepend(&mut self, older: impl IntoIterator<Item = Place>) {
+        self.commits = older.into_iter().chain(self.commits.iter().copied()).collect();
     }
 
     /// The commits that hold version `from` or a later one, at most `limit`.
@@ -87,30 +124,72 @@ impl Places {
     }
 }
 
-/// The places of the streams that were used last.
-pub(super) struct PlaceCache(Cache<StreamId, Arc<Places>, ByLength>);
+/// The places of the streams that were used last, by a hash of their names. The names are not kept: a hundred thousand
+/// small allocations that each live for a while leave the heap in pieces, and make all others slow.
+///
+/// Two streams may have the same hash. A sequence is that of one message, so it tells whose places they are.
+pub(super) struct PlaceCache {
+    places: Cache<u64, Places, ByLength>,
+    hasher: RandomState,
+}
 
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<StreamId, Arc<Places>> for ByLength {
-    fn weight(&self, _: &StreamId, places: &Arc<Places>) -> u64 {
-        160 + 16 * places.commits.len() as u64
+impl Weighter<u64, Places> for ByLength {
+    fn weight(&self, _: &u64, places: &Places) -> u64 {
+        96 + 16 * places.commits.len() as u64
     }
 }
 
 impl PlaceCache {
     pub(super) fn new() -> Self {
-        Self(Cache::with_weighter(1 << 16, BYTES, ByLength))
+        let places = Cache::with_weighter(1 << 16, BYTES, ByLength);
+        Self { places, hasher: RandomState::default() }
     }
 
-    pub(super) fn get(&self, stream: &StreamId) -> Option<Arc<Places>> {
-        self.0.get(stream)
+    /// What is known of `stream`, or of another one with its hash: the sequences tell.
+    pub(super) fn get(&self, stream: &StreamId) -> Option<Places> {
+        self.places.get(&self.hasher.hash_one(stream))
     }
 
-    pub(super) fn keep(&self, stream: &StreamId, places: Places) -> Arc<Places> {
-        let places = Arc::new(places);
-        self.0.insert(stream.clone(), places.clone());
-        places
+    pub(super) fn keep(&self, stream: &StreamId, places: Places) {
+        self.places.insert(self.hasher.hash_one(stream), places);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commits of one event each.
+    fn places(sequences: &[u64], version: Version) -> Places {
+        let first = version + 1 - sequences.len() as u64;
+        let places = sequences.iter().zip(first..);
+        let commits = places.map(|(&sequence, first)| Place { sequence, first }).collect();
+        Places { commits, version }
+    }
+
+    #[test]
+    fn what_is_known_is_added_only_of_the_same_stream() {
+        let mut last = places(&[30, 40], 4);
+        last.join(&places(&[11, 21, 31, 41], 4));
+        last.join(&places(&[50], 3));
+        assert_eq!(last, places(&[30, 40], 4), "the sequences are those of another stream");
+        last.join(&places(&[10, 20, 30], 3));
+        assert_eq!(last, places(&[10, 20, 30, 40], 4));
+    }
+
+    #[test]
+    fn an_append_remembers_what_the_next_ones_list() {
+        let mut all = Places::default();
+        for sequence in 1..=1000 {
+            all = all.with(Place { sequence, first: sequence }, 1);
+            let listed: Vec<_> = all.to_list().iter().map(|place| place.sequence).collect();
+            let first = sequence.saturating_sub(LISTED as u64) + 1;
+            assert_eq!(listed, (first..=sequence).collect::<Vec<_>>());
+            assert!(all.commits.len() <= REMEMBERED);
+        }
+        assert_eq!((all.version, all.sequence()), (1000, 1000));
     }
 }
