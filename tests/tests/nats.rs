@@ -1,6 +1,7 @@
 //! The NATS store keeps the promises, on the server that Debian has and on the newest.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use catga::{
 use catga_tests::{
     eventually,
     nats::{NatsServer, Settings, Version},
+    proxy::Proxy,
 };
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -379,6 +381,30 @@ async fn p2_only_the_monitoring_tells_that_the_server_syncs() {
     let options = NatsOptions { monitor: Some(durable.monitor()), ..monitored(&server) };
     let error = NatsStore::connect(options).await.unwrap().durability().await.unwrap_err();
     assert!(error.to_string().contains("another NATS server"), "{error}");
+}
+
+/// Not only when the answer is late: whoever is in doubt keeps its aggregate from others.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_an_append_is_in_doubt_as_soon_as_its_connection_is_lost() {
+    for version in Version::ALL {
+        let server = NatsServer::start(version).await;
+        let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port))).await;
+        let options = NatsOptions::new(format!("nats://{}", proxy.address()));
+        let store = NatsStore::connect(options).await.unwrap();
+        proxy.cut_replies("HPUB catga.", 0, 1);
+        let begin = Instant::now();
+        let outcome = append(&store, &stream("a"), 0, 0, 1).await;
+        assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
+        assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+        let (store, stream) = (&store, &stream("a"));
+        eventually(|| async move {
+            match append(store, stream, 0, 0, 1).await {
+                Err(AppendError::Conflict { actual: 1 }) => Ok(()),
+                outcome => Err(format!("{outcome:?}")),
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

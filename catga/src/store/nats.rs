@@ -16,6 +16,7 @@ mod log;
 mod message;
 mod options;
 mod places;
+mod publisher;
 mod recent;
 mod server;
 mod topic;
@@ -33,7 +34,8 @@ use self::{
     log::Log,
     message::{Place, Stored, last_position},
     places::{PlaceCache, Places},
-    topic::{After, Message, NotPublished, Topic},
+    publisher::NotPublished,
+    topic::{After, Message, Topic},
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
 use super::{

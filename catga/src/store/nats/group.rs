@@ -17,7 +17,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::topic::{Message, NotPublished, Topic};
+use super::{
+    publisher::NotPublished,
+    topic::{Message, Topic},
+};
 use crate::StoreError;
 
 /// From how many messages on a batch is faster than as many syncs: it takes about as long as 15 of them.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{
     NatsStore,
-    topic::{After, Message, NotPublished, Topic},
+    publisher::NotPublished,
+    topic::{After, Message, Topic},
 };
 use crate::{BoxFuture, Clock, Entry, Keyed, StoreError};
 

@@ -1,6 +1,6 @@
 //! One JetStream stream, as this store uses it: publish after a known message, read a message, follow.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     Client, HeaderMap,
@@ -12,10 +12,8 @@ use async_nats::{
             DeliverPolicy,
             pull::{Ordered, OrderedConfig},
         },
-        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        context::GetStreamErrorKind,
         message::StreamMessage,
-        publish::PublishAck,
-        response::Response,
         stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
     },
 };
@@ -23,26 +21,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::options::REQUEST_TIMEOUT;
+use super::{
+    options::REQUEST_TIMEOUT,
+    publisher::{self, NotPublished, Publisher, Stored},
+};
 use crate::StoreError;
-
-/// The server's other way to say "wrong last sequence", which the client does not know.
-const WRONG_LAST_SEQUENCE_CONSTANT: ErrorCode = ErrorCode(10164);
-
-/// Errors that say that nothing was stored, and that trying again may help.
-const REFUSALS: [ErrorCode; 3] = [
-    ErrorCode::INSUFFICIENT_RESOURCES,
-    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-    ErrorCode::JETSTREAM_NOT_ENABLED,
-];
-
-/// Errors that say that nothing of a batch was stored, but that its messages one by one may be.
-const NOT_TOGETHER: [ErrorCode; 4] = [
-    ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
-    WRONG_LAST_SEQUENCE_CONSTANT,
-    ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH,
-    ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT,
-];
 
 /// What may go into a message's headers beside what is counted.
 const HEADER_ROOM: usize = 512;
@@ -52,6 +35,7 @@ pub(super) struct Topic {
     client: Client,
     /// Changes whenever the connection is lost.
     lost: watch::Receiver<u64>,
+    publisher: Arc<Publisher>,
     context: Context,
     stream: Stream,
     /// Whether other servers than the leader may answer, with what they have by then.
@@ -74,14 +58,6 @@ pub(super) struct Message {
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
     pub(super) after: After,
-}
-
-/// Why a message was not stored, or not for sure.
-pub(super) enum NotPublished {
-    /// Another message is the last one.
-    Conflict,
-    Refused(StoreError),
-    Unknown(StoreError),
 }
 
 impl Topic {
@@ -111,7 +87,8 @@ impl Topic {
             )));
         }
         let is_replicated = stream.cached_info().config.num_replicas > 1;
-        Ok(Self { client, lost, context, stream, is_replicated })
+        let publisher = Arc::new(Publisher::new(client.clone(), lost.clone()).await?);
+        Ok(Self { client, lost, publisher, context, stream, is_replicated })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -163,18 +140,8 @@ impl Topic {
     /// Publishes a message. Answers its sequence.
     pub(super) async fn publish(&self, message: Message) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
-        let lost = self.lost();
         let Message { subject, headers, payload, .. } = self.expecting(message)?;
-        let publish = async {
-            let ack = self.context.publish_with_headers(subject, headers, payload).await;
-            Ok(ack.map_err(not_published)?.await.map_err(not_published)?.sequence)
-        };
-        tokio::select! {
-            // First: an answer from before the connection was lost may be about a log that the server lost since.
-            biased;
-            error = lost => Err(NotPublished::Unknown(error)),
-            published = publish => published,
-        }
+        Ok(self.publisher.publish(subject, headers, payload).await?.sequence)
     }
 
     /// Publishes all messages or none, in this order, as one atomic batch, which the server syncs once. Each subject is
@@ -192,17 +159,14 @@ impl Topic {
                 let Message { subject, mut headers, payload, .. } = message;
                 headers.insert(header::NATS_BATCH_ID, batch.as_str());
                 headers.insert(header::NATS_BATCH_SEQUENCE, number.to_string());
-                let client = &self.client;
                 if number < count {
-                    let sent = client.publish_with_headers(subject, headers, payload).await;
-                    sent.map_err(in_doubt)?;
+                    self.publisher.send(subject, headers, payload).await?;
                 } else {
                     headers.insert(header::NATS_BATCH_COMMIT, header::NATS_BATCH_COMMIT_FINAL);
-                    answer = Some(client.request_with_headers(subject, headers, payload).await);
+                    answer = Some(self.publisher.publish(subject, headers, payload).await);
                 }
             }
-            let answer = answer.expect("there are messages").map_err(in_doubt)?;
-            first_of_batch(&answer, count)
+            first_of_batch(answer.expect("there are messages"), count)
         };
         tokio::select! {
             biased;
@@ -309,7 +273,7 @@ impl Topic {
         async move {
             // The sender lives as long as the client.
             let _ = lost.changed().await;
-            StoreError::unavailable("the connection to NATS was lost")
+            publisher::lost()
         }
     }
 
@@ -332,47 +296,19 @@ fn is_missing(error: &GetStreamErrorKind) -> bool {
     matches!(error, GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn not_published(error: PublishError) -> NotPublished {
-    let code = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<jetstream::Error>())
-        .map(jetstream::Error::error_code);
-    match error.kind() {
-        PublishErrorKind::WrongLastSequence => NotPublished::Conflict,
-        PublishErrorKind::Other if code == Some(WRONG_LAST_SEQUENCE_CONSTANT) => {
-            NotPublished::Conflict
-        }
-        // Nobody listens on the subject: no stream took the message.
-        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxAckPending => {
-            NotPublished::Refused(unavailable("JetStream", error))
-        }
-        PublishErrorKind::MaxPayloadExceeded => {
-            NotPublished::Refused(StoreError::too_large("the commit is too large for NATS"))
-        }
-        PublishErrorKind::Other if code.is_some_and(|code| REFUSALS.contains(&code)) => {
-            NotPublished::Refused(unavailable("JetStream", error))
-        }
-        _ => NotPublished::Unknown(unavailable("JetStream", error)),
-    }
-}
-
-fn in_doubt(error: impl std::error::Error) -> NotPublished {
-    NotPublished::Unknown(unavailable("JetStream", error))
-}
-
-/// The sequence of the first message of a batch, from the server's answer to its `messages`-th and last.
-fn first_of_batch(answer: &async_nats::Message, messages: u64) -> Result<u64, NotPublished> {
-    match serde_json::from_slice(&answer.payload).map_err(in_doubt)? {
-        Response::Ok(PublishAck { sequence, batch_size: Some(size), .. }) if size == messages => {
-            Ok(sequence + 1 - size)
-        }
-        Response::Ok(_) => {
+/// The sequence of the first message of a batch, from what is said of its `messages`-th and last.
+fn first_of_batch(last: Result<Stored, NotPublished>, messages: u64) -> Result<u64, NotPublished> {
+    match last {
+        Ok(Stored { sequence, batch: Some(size) }) if size == messages => Ok(sequence + 1 - size),
+        Ok(_) => {
             let what = "JetStream took a batch for something else";
             Err(NotPublished::Unknown(StoreError::unavailable(what)))
         }
-        Response::Err { error } if NOT_TOGETHER.contains(&error.error_code()) => {
-            Err(NotPublished::Conflict)
+        Err(NotPublished::Conflict) => Err(NotPublished::Conflict),
+        // For one message a refusal says that it is not stored. It is not known what that leaves of a batch.
+        Err(NotPublished::Refused(error) | NotPublished::Unknown(error)) => {
+            Err(NotPublished::Unknown(error))
         }
-        Response::Err { error } => Err(in_doubt(error)),
     }
 }
 

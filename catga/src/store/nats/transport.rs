@@ -16,8 +16,9 @@ use super::{
     NatsOptions, OPEN_TIMEOUT, PARALLEL,
     log::Log,
     message::{self, Stored, last_position},
+    publisher::NotPublished,
     server,
-    topic::{After, Message, NotPublished, Topic},
+    topic::{After, Message, Topic},
 };
 use crate::{BoxFuture, Position, Record, StoreError, Transport, transport::partition_of};
 
