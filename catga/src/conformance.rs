@@ -107,6 +107,7 @@ async fn empty(store: &dyn EventStore) {
     assert_eq!(store.head().await.expect("head"), 0, "the store under test must be empty");
     assert!(store.read_log(0, 10).await.expect("read_log").is_empty());
     assert!(store.read_stream(&stream("none"), 1, 10).await.expect("read_stream").is_empty());
+    assert_eq!(store.read_short(&stream("none"), 10).await.expect("read_short"), Some(Vec::new()));
 }
 
 async fn append_and_read(store: &dyn EventStore) {
@@ -190,6 +191,14 @@ async fn pages(store: &dyn EventStore) {
         assert_eq!(last.commit().expect("a commit").last_version() + 1, next);
     }
     assert_eq!(next, version + 1, "pages make up the stream");
+    let whole = store.read_stream(&stream, 1, 1000).await.expect("read_stream");
+    for limit in [1, 20, 50, 99, 100, 1000] {
+        let is_long = version > limit as Version;
+        match store.read_short(&stream, limit).await.expect("read_short") {
+            Some(begin) => assert_eq!(begin, whole[..limit.min(50)], "the first {limit} commits"),
+            None => assert!(is_long, "a stream of {version} events is not longer than {limit}"),
+        }
+    }
 }
 
 async fn largest_commit(store: &dyn EventStore) {

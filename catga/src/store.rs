@@ -55,6 +55,20 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;
 
+    /// The first commits of `stream`, oldest first, at most `limit` (1 or more) of them, and fewer only when the stream
+    /// ends there. It may be `None` instead when the stream has more than `limit` events: of a long one there
+    /// mostly is a snapshot, and a store that knows beforehand need not read what nobody looks at.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store can't be read.
+    fn read_short<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
+        Box::pin(async move { self.read_stream(stream, 1, limit).await.map(Some) })
+    }
+
     /// The commits that hold a position above `after`, in log order, at most `limit` (1 or more) of
     /// them, and none only when the log ends there. A commit is in the answer only when every commit before
     /// it is visible too.

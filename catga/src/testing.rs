@@ -181,6 +181,14 @@ impl EventStore for ScriptedStore {
         self.inner.read_stream(stream, from, limit)
     }
 
+    fn read_short<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
+        self.inner.read_short(stream, limit)
+    }
+
     fn read_log(
         &self,
         after: Position,

@@ -72,6 +72,8 @@ const SNAPSHOT: &str = "snapshot/walk/w";
 struct Counting {
     log: MemoryStore,
     read: AtomicUsize,
+    /// Whether it reads nothing of what turns out to be long.
+    knows_lengths: bool,
 }
 
 impl EventStore for Counting {
@@ -89,6 +91,20 @@ impl EventStore for Counting {
             let records = self.log.read_stream(stream, from, limit).await?;
             self.read.fetch_add(records.len(), Ordering::Relaxed);
             Ok(records)
+        })
+    }
+
+    fn read_short<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
+        Box::pin(async move {
+            let is_long = !self.log.read_stream(stream, limit as u64 + 1, 1).await?.is_empty();
+            if is_long && self.knows_lengths {
+                return Ok(None);
+            }
+            self.read_stream(stream, 1, limit).await.map(Some)
         })
     }
 
@@ -121,7 +137,11 @@ struct World {
 impl World {
     /// A walk of `steps` steps by `by`, the first of them with a command id, whose last snapshot is written.
     async fn with_walk(steps: u64, by: u64) -> Self {
-        let world = Self { log: Arc::default(), keyed: Arc::default() };
+        Self::with_walk_in(Counting::default(), steps, by).await
+    }
+
+    async fn with_walk_in(log: Counting, steps: u64, by: u64) -> Self {
+        let world = Self { log: Arc::new(log), keyed: Arc::default() };
         let catga = world.start().await;
         let id = CommandId::new("first").unwrap();
         let step = || Step { walk: WALK.to_owned(), by };
@@ -171,6 +191,19 @@ async fn a_cold_load_of_a_long_stream_reads_little() {
     let (answer, read) = world.load().await;
     assert_eq!(answer, (20_000, 10_000));
     assert!(read <= SHORT, "{read} commits were read");
+}
+
+#[tokio::test]
+async fn of_a_stream_that_is_known_to_be_long_the_begin_is_not_read() {
+    let log = Counting { knows_lengths: true, ..Counting::default() };
+    let world = World::with_walk_in(log, 10_000, 2).await;
+    assert_eq!(world.load().await, ((20_000, 10_000), 1), "what the snapshot ends with");
+    let revision = world.snapshot().await.unwrap().revision;
+    world.keyed.delete(SNAPSHOT, revision).await.unwrap();
+    assert_eq!(world.load().await, ((20_000, 10_000), 10_000), "without a snapshot all of it");
+    let log = Counting { knows_lengths: true, ..Counting::default() };
+    let world = World::with_walk_in(log, 64, 1).await;
+    assert_eq!(world.load().await, ((64, 64), 64), "a short one");
 }
 
 #[tokio::test]

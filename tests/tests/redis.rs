@@ -199,6 +199,40 @@ async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_known_to_be_long_before_it_is_read() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    for version in 0..64 {
+        append(&store, &stream("a"), version, 1).await.unwrap();
+    }
+    let calls = async |name: &str| {
+        let stats = server.command("INFO commandstats").await;
+        let calls = stats
+            .split_once(&format!("cmdstat_{name}:calls="))
+            .map(|(_, calls)| calls.split(',').next().unwrap().parse::<u64>().unwrap());
+        calls.unwrap_or(0)
+    };
+    let whole = store.read_stream(&stream("a"), 1, 100).await.unwrap();
+    assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
+    assert!(store.read_short(&stream("a"), 64).await.unwrap() == Some(whole));
+    assert_eq!(calls("evalsha").await, 1);
+    append(&store, &stream("a"), 64, 1).await.unwrap();
+    assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
+    assert!(store.read_short(&stream("a"), 64).await.unwrap().is_none());
+    assert_eq!((calls("evalsha").await, calls("lrange").await), (1, 0));
+    // One of few and large commits is short, and takes several calls.
+    let stream = stream("large");
+    for version in 0..30 {
+        let frame = frame(&stream, version, 1, 100_000);
+        let stream = &stream;
+        store.append(Append { stream, version, token: 0, events: 1, frame }).await.unwrap();
+    }
+    let whole = store.read_stream(&stream, 1, 100).await.unwrap();
+    assert_eq!(whole.len(), 30);
+    assert!(store.read_short(&stream, 64).await.unwrap() == Some(whole));
+}
+
 /// What appended before a commit was in the log alone.
 const OLD_APPEND: &str = r"#!lua
 local version = redis.call('LLEN', KEYS[1])

@@ -46,12 +46,12 @@ impl<A: Aggregate> Loaded<A> {
             // Most have no snapshot, so it is asked for beside the first commits, unless these are at hand; a long
             // stream may be slow to read from its begin, so whichever is there first decides.
             let snapshot = pin!(runtime.snapshots.read(&stream, snapshots));
-            let (snapshot, page) = match select(store.read_stream(&stream, 1, FEW), snapshot).await
-            {
+            let (snapshot, page) = match select(store.read_short(&stream, FEW), snapshot).await {
                 Either::Right((snapshot, page)) => (snapshot, page),
                 Either::Left((page, snapshot)) => {
                     let page = page?;
-                    let snapshot = if page.len() < FEW { None } else { snapshot.await };
+                    let is_whole = page.as_ref().is_some_and(|page| page.len() < FEW);
+                    let snapshot = if is_whole { None } else { snapshot.await };
                     let page: BoxFuture<'_, _> = Box::pin(ready(Ok(page)));
                     (snapshot, page)
                 }
@@ -59,10 +59,11 @@ impl<A: Aggregate> Loaded<A> {
             if let Some(restored) = Self::restore(store, &stream, snapshot).await? {
                 return Ok(restored.kept(runtime));
             }
-            let begin = page.await?;
-            loaded.take_in_all(&begin)?;
-            if begin.len() < FEW {
-                return Ok(loaded);
+            if let Some(begin) = page.await? {
+                loaded.take_in_all(&begin)?;
+                if begin.len() < FEW {
+                    return Ok(loaded);
+                }
             }
         }
         loaded.catch_up(store).await?;

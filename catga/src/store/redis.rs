@@ -26,16 +26,14 @@ mod keyed;
 mod keys;
 mod link;
 mod options;
+mod read;
 mod server;
 mod stored;
 mod transport;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -48,7 +46,7 @@ use self::{
     keys::Keys,
     link::{CallError, Link},
     server::Server,
-    stored::{array, commit, log_entry, pair, unreadable},
+    stored::{pair, unreadable},
 };
 pub use self::{options::RedisOptions, transport::RedisTransport};
 use super::{
@@ -58,22 +56,6 @@ use crate::{BoxFuture, Position, Record, StreamId, Version};
 
 /// How long opening the store may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many commits are asked for at first. A commit can have a megabyte, and the answer has to come in time.
-const FIRST_PAGE: usize = 64;
-
-/// How many events of a stream are asked for at first from its begin on. Most streams are short, and what is read of
-/// a long one before its snapshot is there was read in vain.
-const FIRST_COMMITS: usize = 16;
-
-/// How many events of a stream are asked for at most. The server looks for each commit, and serves nobody meanwhile.
-const LARGEST_SEARCH: usize = 256;
-
-/// After an answer of so many bytes the next one is of as many commits, not more.
-const SMALL_PAGE: usize = 64 << 10;
-
-/// A page of the log ends after so many bytes, even when it could hold more commits.
-const LARGE_PAGE: usize = 4 << 20;
 
 /// A log and the values beside it on a Redis server.
 ///
@@ -139,7 +121,7 @@ impl RedisStore {
                 put: Script::new(include_str!("redis/put.lua")),
                 delete: Script::new(include_str!("redis/delete.lua")),
             },
-            page: AtomicUsize::new(FIRST_PAGE),
+            page: AtomicUsize::new(read::FIRST_PAGE),
             _follower: AbortOnDropHandle::new(follower),
         })
     }
@@ -181,76 +163,6 @@ impl RedisStore {
         Ok(Appended { position: number, token: 0 })
     }
 
-    async fn read_stream_now(
-        &self,
-        stream: &StreamId,
-        from: Version,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        let key = self.keys.stream(stream);
-        let mut records = Vec::new();
-        let mut index = from.saturating_sub(1);
-        let mut page = if index == 0 { FIRST_COMMITS } else { FIRST_PAGE };
-        loop {
-            let mut call = self.scripts.read.prepare_invoke();
-            call.key(&key).key(&self.keys.log);
-            call.arg(index).arg(page).arg(limit - records.len()).arg(records.is_empty());
-            let mut answer = array(self.run(&call).await?)?.into_iter();
-            let Some(Value::Int(next)) = answer.next() else { return Err(unreadable()) };
-            let before = records.len();
-            while let Some(id) = answer.next() {
-                let (Value::BulkString(id), Some(Value::BulkString(field)), Some(value)) =
-                    (id, answer.next(), answer.next())
-                else {
-                    return Err(unreadable());
-                };
-                records.push(commit(&id, &field, value)?);
-            }
-            index = next.try_into().map_err(|_| unreadable())?;
-            if index == 0 || records.len() == limit {
-                return Ok(records);
-            }
-            let bytes = records[before..].iter().map(|record| record.frame.len()).sum();
-            page = next_page(page, bytes).min(LARGEST_SEARCH);
-        }
-    }
-
-    async fn read_log_now(
-        &self,
-        mut after: Position,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        // An answer that does not come in time was too large: the next call begins small again.
-        let mut page = self.page.swap(FIRST_PAGE, Ordering::Relaxed);
-        loop {
-            let count = page.min(limit - records.len());
-            let mut command = redis::cmd("XRANGE");
-            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
-            let entries = array(self.ask(&command).await?)?;
-            let (is_end, is_whole) = (entries.len() < count, entries.len() == page);
-            let before = bytes;
-            for entry in entries {
-                let (end, record) = log_entry(entry)?;
-                after = end;
-                bytes += record.frame.len();
-                records.push(record);
-            }
-            if let Some(last) = records.last() {
-                self.head.rise_to(after, last);
-            }
-            if is_whole {
-                page = next_page(page, bytes - before);
-            }
-            if is_end || records.len() == limit || bytes >= LARGE_PAGE {
-                let next = if bytes < LARGE_PAGE { page } else { FIRST_PAGE };
-                self.page.store(next, Ordering::Relaxed);
-                return Ok(records);
-            }
-        }
-    }
-
     async fn head_now(&self) -> Result<Position, StoreError> {
         self.head.check()?;
         let floor = self.head.position();
@@ -275,6 +187,14 @@ impl EventStore for RedisStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
         Box::pin(self.read_stream_now(stream, from, limit))
+    }
+
+    fn read_short<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
+        Box::pin(self.read_short_now(stream, limit))
     }
 
     fn read_log(
@@ -309,9 +229,4 @@ async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
     let head: Option<Position> =
         link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
     Ok(head.unwrap_or(0))
-}
-
-/// How many commits to ask for after `page` of them had `bytes`: more while they are small.
-fn next_page(page: usize, bytes: usize) -> usize {
-    if bytes < SMALL_PAGE { page * 4 } else { page }
 }

@@ -1,0 +1,151 @@
+//! Reading a stream, and the log, in pages that the server answers in time.
+
+use std::sync::atomic::Ordering;
+
+use redis::Value;
+
+use super::{
+    RedisStore,
+    stored::{array, commit, log_entry, unreadable},
+};
+use crate::{Position, Record, StoreError, StreamId, Version};
+
+/// How many commits are asked for at first. A commit can have a megabyte, and the answer has to come in time.
+pub(super) const FIRST_PAGE: usize = 64;
+
+/// How many events of a stream are asked for at most. The server looks for each commit, and serves nobody meanwhile.
+const LARGEST_SEARCH: usize = 256;
+
+/// After an answer of so many bytes the next one is of as many commits, not more.
+const SMALL_PAGE: usize = 64 << 10;
+
+/// A page of the log ends after so many bytes, even when it could hold more commits.
+const LARGE_PAGE: usize = 4 << 20;
+
+/// A stream that is being read.
+struct Reading {
+    key: String,
+    /// Where in the stream's list to go on.
+    index: u64,
+    /// Whether that is its end.
+    is_at_end: bool,
+    /// How many commits are wanted.
+    limit: usize,
+    records: Vec<Record>,
+}
+
+impl RedisStore {
+    pub(super) async fn read_stream_now(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let reading = self.reading(stream, from.saturating_sub(1), limit);
+        self.read_rest(reading, FIRST_PAGE).await
+    }
+
+    pub(super) async fn read_short_now(
+        &self,
+        stream: &StreamId,
+        limit: usize,
+    ) -> Result<Option<Vec<Record>>, StoreError> {
+        let mut reading = self.reading(stream, 0, limit);
+        let page = limit.min(LARGEST_SEARCH);
+        if !self.read_page(&mut reading, page, limit as Version).await? {
+            return Ok(None);
+        }
+        self.read_rest(reading, page).await.map(Some)
+    }
+
+    fn reading(&self, stream: &StreamId, index: u64, limit: usize) -> Reading {
+        let (key, records) = (self.keys.stream(stream), Vec::new());
+        Reading { key, index, is_at_end: false, limit, records }
+    }
+
+    /// Reads all that is wanted and not there yet, at first a page of so many events.
+    async fn read_rest(
+        &self,
+        mut reading: Reading,
+        mut page: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        while !reading.is_at_end && reading.records.len() < reading.limit {
+            let before = reading.records.len();
+            self.read_page(&mut reading, page, Version::MAX).await?;
+            let bytes = reading.records[before..].iter().map(|record| record.frame.len()).sum();
+            page = next_page(page, bytes).min(LARGEST_SEARCH);
+        }
+        Ok(reading.records)
+    }
+
+    /// Reads the commits of the next `page` events. Answers `false`, with nothing read, when the stream has more events
+    /// than `longest`.
+    async fn read_page(
+        &self,
+        reading: &mut Reading,
+        page: usize,
+        longest: Version,
+    ) -> Result<bool, StoreError> {
+        let Reading { key, index, is_at_end, limit, records } = reading;
+        let mut call = self.scripts.read.prepare_invoke();
+        call.key(&*key).key(&self.keys.log);
+        call.arg(*index).arg(page).arg(*limit - records.len()).arg(records.is_empty()).arg(longest);
+        let mut answer = array(self.run(&call).await?)?.into_iter();
+        let (next, heads) = match (answer.next(), answer.next()) {
+            (None, _) => return Ok(false),
+            (Some(Value::Int(next)), Some(Value::BulkString(heads))) => (next, heads),
+            _ => return Err(unreadable()),
+        };
+        let mut heads = heads.split(|&byte| byte == b' ');
+        for frame in answer {
+            let (Some(id), Some(field)) = (heads.next(), heads.next()) else {
+                return Err(unreadable());
+            };
+            records.push(commit(id, field, frame)?);
+        }
+        *index = next.try_into().map_err(|_| unreadable())?;
+        *is_at_end = next == 0;
+        Ok(true)
+    }
+
+    pub(super) async fn read_log_now(
+        &self,
+        mut after: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        // An answer that does not come in time was too large: the next call begins small again.
+        let mut page = self.page.swap(FIRST_PAGE, Ordering::Relaxed);
+        loop {
+            let count = page.min(limit - records.len());
+            let mut command = redis::cmd("XRANGE");
+            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
+            let entries = array(self.ask(&command).await?)?;
+            let (is_end, is_whole) = (entries.len() < count, entries.len() == page);
+            let before = bytes;
+            for entry in entries {
+                let (end, record) = log_entry(entry)?;
+                after = end;
+                bytes += record.frame.len();
+                records.push(record);
+            }
+            if let Some(last) = records.last() {
+                self.head.rise_to(after, last);
+            }
+            if is_whole {
+                page = next_page(page, bytes - before);
+            }
+            if is_end || records.len() == limit || bytes >= LARGE_PAGE {
+                let next = if bytes < LARGE_PAGE { page } else { FIRST_PAGE };
+                self.page.store(next, Ordering::Relaxed);
+                return Ok(records);
+            }
+        }
+    }
+}
+
+/// How many commits to ask for after `page` of them had `bytes`: more while they are small.
+fn next_page(page: usize, bytes: usize) -> usize {
+    if bytes < SMALL_PAGE { page * 4 } else { page }
+}
