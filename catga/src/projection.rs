@@ -225,7 +225,7 @@ impl Tail {
     }
 
     /// The next commits after `after`, as soon as there are any. `ahead` is the read of what follows the last page; it goes
-    /// on while that is applied, for a whole page says that there is more.
+    /// on while that is applied, for a page that is half full or more says that there is more.
     async fn next_page(
         &self,
         store: &Arc<dyn EventStore>,
@@ -237,7 +237,7 @@ impl Tail {
                 Some(reading) => reading.await.map_err(StoreError::unavailable)??,
                 None => store.read_log(after, PAGE).await?,
             };
-            if let Some(last) = page.get(PAGE - 1) {
+            if let Some(last) = page.last().filter(|_| page.len() >= PAGE / 2) {
                 let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
                 let reading = tokio::spawn(async move { store.read_log(end, PAGE).await });
                 *ahead = Some(AbortOnDropHandle::new(reading));

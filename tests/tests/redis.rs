@@ -163,11 +163,96 @@ async fn p5_a_large_log_is_read_in_pages_that_fit() {
     assert_eq!(store.read_stream(&stream, 1, 1000).await.unwrap(), whole);
     assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
     assert_eq!(store.read_stream(&stream, 2, 1000).await.unwrap(), whole[1..]);
-    let stats = server.command("INFO commandstats").await;
-    let calls = stats.split_once("evalsha:calls=").unwrap().1.split(',').next().unwrap();
-    assert!(calls.parse::<u64>().unwrap() >= 5, "10 MB are not read with one call: {stats}");
+    assert!(calls(&server, "evalsha").await >= 5, "10 MB are not read with one call");
     assert_eq!(store.read_stream(&stream, 50, 30).await.unwrap(), whole[49..79]);
     assert_eq!(whole[7].frame, frame(&stream, 7, 1, 100_000), "bytes of every value come back");
+}
+
+/// Appends 2,000 commits of one to three events and of many, with positions between them that nothing uses.
+async fn long_log(server: &RedisServer, store: &RedisStore) {
+    let stream = stream("a");
+    let mut version = 0;
+    for i in 0..2_000 {
+        let events = if i % 500 == 250 { 700 } else { i % 3 + 1 };
+        append(store, &stream, version, events).await.unwrap();
+        version += events as u64;
+        if i % 400 == 399 {
+            // As a script that fails does.
+            server.command("INCRBY {catga}:head 600").await;
+        }
+    }
+}
+
+/// The position of a commit's last event.
+fn end(record: &Record) -> Position {
+    record.position + record.commit().unwrap().events.len() as u64 - 1
+}
+
+/// Reads all of the log in pages of `limit`.
+async fn whole_log(store: &RedisStore, limit: usize) -> Vec<Record> {
+    let (mut whole, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.read_log(after, limit).await.unwrap();
+        let Some(last) = page.last() else { return whole };
+        assert!(page.len() <= limit);
+        after = end(last);
+        whole.extend(page);
+    }
+}
+
+/// How often a server was asked `name` since its counters were set back.
+async fn calls(server: &RedisServer, name: &str) -> u64 {
+    let stats = server.command("INFO commandstats").await;
+    let calls = stats.split_once(&format!("cmdstat_{name}:calls="));
+    calls.map_or(0, |(_, calls)| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_what_is_asked_for_ahead_has_no_gap() {
+    let server = RedisServer::start().await;
+    let writer = store(&server).await;
+    long_log(&server, &writer).await;
+    let whole = whole_log(&writer, 100).await;
+    assert_eq!(whole.len(), 2_000);
+    let reader = store(&server).await;
+    reader.wait(whole[1_999].position - 1).await.unwrap();
+    assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
+    for limit in [512, 256, 700, 512] {
+        assert!(whole_log(&reader, limit).await == whole, "in pages of {limit}");
+    }
+    assert!(calls(&server, "get").await > 40, "windows were read");
+    // Others read meanwhile, and append.
+    let more = async {
+        for version in 0..500 {
+            append(&writer, &stream("b"), version, 1).await.unwrap();
+        }
+    };
+    let (one, two, ()) = tokio::join!(whole_log(&reader, 512), whole_log(&reader, 512), more);
+    let whole = whole_log(&writer, 100).await;
+    assert_eq!(whole.len(), 2_500);
+    for read in [one, two] {
+        assert!(read.len() >= 2_000 && read == whole[..read.len()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_window_that_the_log_ended_inside_of_is_worth_nothing() {
+    let server = RedisServer::start().await;
+    let store = store(&server).await;
+    long_log(&server, &store).await;
+    let whole = whole_log(&store, 100).await;
+    // As a server that lost the end of the log, in the moment before anybody has noticed.
+    assert_eq!(server.command("SET {catga}:head 5000").await, "+OK");
+    let mut after = 0;
+    let error = loop {
+        match store.read_log(after, 512).await {
+            Ok(page) => after = end(page.last().unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_unavailable() && after <= 5000, "{error} after {after}");
+    let next = whole.iter().find(|record| record.position > after);
+    assert_eq!(store.read_log(after, 1).await.unwrap().first(), next);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,21 +291,14 @@ async fn a_stream_is_known_to_be_long_before_it_is_read() {
     for version in 0..64 {
         append(&store, &stream("a"), version, 1).await.unwrap();
     }
-    let calls = async |name: &str| {
-        let stats = server.command("INFO commandstats").await;
-        let calls = stats
-            .split_once(&format!("cmdstat_{name}:calls="))
-            .map(|(_, calls)| calls.split(',').next().unwrap().parse::<u64>().unwrap());
-        calls.unwrap_or(0)
-    };
     let whole = store.read_stream(&stream("a"), 1, 100).await.unwrap();
     assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
     assert!(store.read_short(&stream("a"), 64).await.unwrap() == Some(whole));
-    assert_eq!(calls("evalsha").await, 1);
+    assert_eq!(calls(&server, "evalsha").await, 1);
     append(&store, &stream("a"), 64, 1).await.unwrap();
     assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
     assert!(store.read_short(&stream("a"), 64).await.unwrap().is_none());
-    assert_eq!((calls("evalsha").await, calls("lrange").await), (1, 0));
+    assert_eq!((calls(&server, "evalsha").await, calls(&server, "lrange").await), (1, 0));
     // One of few and large commits is short, and takes several calls.
     let stream = stream("large");
     for version in 0..30 {

@@ -21,6 +21,7 @@
 //!
 //! Redis answers one command after the other, so who sees a position sees all below it (P5).
 
+mod ahead;
 mod head;
 mod keyed;
 mod keys;
@@ -71,6 +72,8 @@ pub struct RedisStore {
     scripts: Scripts,
     /// How many commits the next page of the log is asked for at first: as many as the last one was.
     page: AtomicUsize,
+    /// What is under way of the log behind that.
+    ahead: ahead::Kept,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
 }
@@ -122,6 +125,7 @@ impl RedisStore {
                 delete: Script::new(include_str!("redis/delete.lua")),
             },
             page: AtomicUsize::new(read::FIRST_PAGE),
+            ahead: ahead::Kept::default(),
             _follower: AbortOnDropHandle::new(follower),
         })
     }

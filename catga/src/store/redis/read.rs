@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::{
     RedisStore,
+    ahead::{Ahead, WINDOW},
     stored::{array, commit, log_entry, unreadable},
 };
 use crate::{Position, Record, StoreError, StreamId, Version};
@@ -117,12 +118,23 @@ impl RedisStore {
         let mut bytes = 0;
         // An answer that does not come in time was too large: the next call begins small again.
         let mut page = self.page.swap(FIRST_PAGE, Ordering::Relaxed);
+        let mut ahead = if page < WINDOW || limit < WINDOW { None } else { self.ahead.take(after) };
         loop {
-            let count = page.min(limit - records.len());
-            let mut command = redis::cmd("XRANGE");
-            command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
-            let entries = array(self.ask(&command).await?)?;
-            let (is_end, is_whole) = (entries.len() < count, entries.len() == page);
+            let room = limit - records.len();
+            let window = match &mut ahead {
+                Some(ahead) if room >= WINDOW => ahead.next(self, after).await?,
+                _ => None,
+            };
+            // Behind a window there is more, however little it has.
+            let (entries, is_end, is_whole) = match window {
+                Some(entries) => (entries, false, false),
+                None => {
+                    let count = page.min(room);
+                    let entries = self.read_log_page(after, count).await?;
+                    let (is_end, is_whole) = (entries.len() < count, entries.len() == page);
+                    (entries, is_end, is_whole)
+                }
+            };
             let before = bytes;
             for entry in entries {
                 let (end, record) = log_entry(entry)?;
@@ -136,12 +148,24 @@ impl RedisStore {
             if is_whole {
                 page = next_page(page, bytes - before);
             }
-            if is_end || records.len() == limit || bytes >= LARGE_PAGE {
-                let next = if bytes < LARGE_PAGE { page } else { FIRST_PAGE };
-                self.page.store(next, Ordering::Relaxed);
+            // A window is taken in whole or left for the next call.
+            let next = if ahead.as_ref().is_some_and(Ahead::has_windows) { WINDOW } else { 1 };
+            let is_full = limit - records.len() < next;
+            if is_end || is_full || bytes >= LARGE_PAGE {
+                let is_large = bytes >= LARGE_PAGE;
+                self.page.store(if is_large { FIRST_PAGE } else { page }, Ordering::Relaxed);
+                if limit >= WINDOW && !is_large {
+                    self.ahead.keep(ahead, after);
+                }
                 return Ok(records);
             }
         }
+    }
+
+    async fn read_log_page(&self, after: Position, count: usize) -> Result<Vec<Value>, StoreError> {
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
+        array(self.ask(&command).await?)
     }
 }
 

@@ -1,0 +1,99 @@
+//! Windows of the log, asked for before anybody wants them: a start reads all of it.
+//!
+//! Only a page that is there says where the next one begins. A window is a stretch of positions, so several can be on
+//! their way at once. The server says in the same breath where its log ended before it read the window: when that is
+//! inside of it, commits could have followed there since, and what was read is worth nothing (P5). A window can be
+//! empty, for a script that failed may have left positions unused; the log goes on behind it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use redis::Value;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{RedisStore, link::CallError, stored::array};
+use crate::{Position, StoreError};
+
+/// How many positions a window has, and so how many commits at most.
+pub(super) const WINDOW: usize = 256;
+
+/// How many windows are on their way at once.
+const AT_ONCE: usize = 4;
+
+/// The end of the log before the window was read, and its entries.
+type Answer = Result<(Option<Position>, Value), CallError>;
+
+/// What somebody who reads the log from page to page will want next.
+pub(super) struct Ahead {
+    /// Where the last commit ends that was read.
+    after: Position,
+    /// Windows were asked for up to here.
+    asked: Position,
+    /// The last position of each window, and its answer.
+    windows: VecDeque<(Position, AbortOnDropHandle<Answer>)>,
+}
+
+impl Ahead {
+    pub(super) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// The entries of the next window behind `after`; `None` when the log is not known to reach to its end.
+    pub(super) async fn next(
+        &mut self,
+        store: &RedisStore,
+        after: Position,
+    ) -> Result<Option<Vec<Value>>, StoreError> {
+        store.head.check()?;
+        self.asked = self.asked.max(after);
+        while self.windows.len() < AT_ONCE {
+            let end = self.asked + WINDOW as Position;
+            if end > store.head.position() {
+                break;
+            }
+            let window = tokio::spawn(read(store, self.asked, end));
+            self.windows.push_back((end, AbortOnDropHandle::new(window)));
+            self.asked = end;
+        }
+        let Some((end, window)) = self.windows.pop_front() else { return Ok(None) };
+        let (head, entries) = window.await.map_err(StoreError::unavailable)??;
+        if head < Some(end) {
+            return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
+        }
+        Ok(Some(array(entries)?))
+    }
+}
+
+/// Asks for the commits that end behind `begin` and at `end` at most.
+fn read(
+    store: &RedisStore,
+    begin: Position,
+    end: Position,
+) -> impl Future<Output = Answer> + Send + 'static {
+    let mut commands = redis::pipe();
+    commands.get(&store.keys.head);
+    commands.cmd("XRANGE").arg(&store.keys.log).arg(format!("(0-{begin}")).arg(format!("0-{end}"));
+    let link = store.link.clone();
+    async move { link.call(|mut c| async move { commands.query_async(&mut c).await }).await }
+}
+
+/// Keeps what was asked for between two pages of the same reader.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<Option<Ahead>>);
+
+impl Kept {
+    /// What the reader has asked for who has read up to `after`; `None` when the last one who read is somebody else.
+    pub(super) fn take(&self, after: Position) -> Option<Ahead> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().filter(|ahead| ahead.after == after)
+    }
+
+    /// Keeps it for who reads on after `after`.
+    pub(super) fn keep(&self, ahead: Option<Ahead>, after: Position) {
+        let begin = Ahead { after, asked: after, windows: VecDeque::new() };
+        let ahead = Ahead { after, ..ahead.unwrap_or(begin) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+    }
+}
