@@ -58,7 +58,7 @@ pub(crate) struct Runtime {
     pub(crate) tail: Tail,
     timeout: Duration,
     /// Where the relay brings the log to; `None` when event handlers read the log itself.
-    transport: Option<Arc<dyn Transport>>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
     relay: Arc<WorkState>,
     /// Each event handler on each partition.
     shares: Vec<Arc<WorkState>>,

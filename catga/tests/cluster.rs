@@ -179,9 +179,23 @@ impl Cluster {
         node: &'static str,
         lease: Duration,
     ) -> Result<Node, StartError> {
+        let (address, version) = (format!("{node}:5000"), "1".to_owned());
+        self.start_as(node, Some(ClusterSettings { address, version, lease })).await
+    }
+
+    /// A program that is in no cluster, though others are on the same store.
+    async fn start_alone(&self, node: &'static str) -> Node {
+        self.start_as(node, None).await.unwrap()
+    }
+
+    async fn start_as(
+        &self,
+        node: &'static str,
+        cluster: Option<ClusterSettings>,
+    ) -> Result<Node, StartError> {
         let cord = Arc::new(Cord { keyed: self.keyed.clone(), is_cut: AtomicBool::new(false) });
         let pace = Arc::new(Semaphore::new(64));
-        let catga = Catga::builder()
+        let builder = Catga::builder()
             .store(self.store.clone())
             .keyed(cord.clone())
             .node(node)
@@ -191,14 +205,12 @@ impl Cluster {
                 first_delay: Duration::from_millis(1),
                 longest_delay: Duration::from_millis(2),
                 ..DeliverySettings::default()
-            })
-            .cluster(ClusterSettings {
-                address: format!("{node}:5000"),
-                version: "1".to_owned(),
-                lease,
-            })
-            .start()
-            .await?;
+            });
+        let builder = match cluster {
+            Some(settings) => builder.cluster(settings),
+            None => builder,
+        };
+        let catga = builder.start().await?;
         Ok(Node { catga, cord, pace })
     }
 
@@ -268,6 +280,45 @@ async fn nodes_that_start_at_once_do_not_keep_each_other_waiting() {
     for node in nodes {
         node.catga.shutdown().await;
     }
+}
+
+/// The clock is not a real one here either.
+#[tokio::test(start_paused = true)]
+async fn p7_a_program_in_no_cluster_leaves_its_shares_to_another_one_while_that_is_at_work() {
+    let cluster = Cluster::default();
+    let a = cluster.start_alone("a").await;
+    a.has(8).await;
+    let b = cluster.start_alone("b").await;
+    b.has(8).await;
+    // Half an hour, with something to do now and then.
+    for version in 1..=30 {
+        cluster.note(&a).await;
+        cluster.all_seen(version).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    // Where nothing happens for a partition it still comes to the end of the log.
+    for _ in 0..60 {
+        note_on(&a, "other", "x").await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    let taken = cluster.store.head().await.unwrap() - 30 * 32 - 60;
+    assert_eq!(taken, 8, "b took each share once, and a none back");
+    assert!(a.catga.leases().is_empty() && b.catga.leases().len() == 8);
+
+    b.cut_off();
+    cluster.note(&a).await;
+    a.has(8).await;
+    cluster.all_seen(31).await;
+    b.cord.is_cut.store(false, Ordering::SeqCst);
+    cluster.note(&b).await;
+    cluster.all_seen(32).await;
+    a.catga.shutdown().await;
+    b.has(8).await;
+    cluster.note(&b).await;
+    cluster.all_seen(33).await;
+    let taken = cluster.store.head().await.unwrap() - 33 * 32 - 60;
+    assert_eq!(taken, 16, "a took each share once more");
+    b.catga.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,17 +2,23 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
 use super::{Member, View, roster};
 use crate::{
-    Keyed, StoreError,
+    BoxFuture, Keyed, Position, StoreError,
     delivery::{Checkpoint, Claim},
 };
 
 /// How often a share that somebody else still has is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often a share is looked at that another program took from one that is in no cluster.
+const LOOK_AT_TAKEN: Duration = Duration::from_secs(1);
 
 /// What one node at a time works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +108,42 @@ impl Leases {
                 return Ok(held);
             }
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits, in a program that is in no cluster and had this share, for as long as another program that has taken it
+    /// is at work on it. No roster says whether that one is alive, but whoever is keeps the checkpoint at the end of
+    /// the log: it is given up when the checkpoint has stood still for `patience` though the log goes on behind it.
+    pub(crate) async fn leave_to_other<'a>(
+        &self,
+        share: Share,
+        patience: Duration,
+        log_end: impl Fn() -> BoxFuture<'a, Result<Position, StoreError>>,
+    ) -> Result<(), StoreError> {
+        if !self.is_alone {
+            return Ok(());
+        }
+        let me = self.view.borrow().me;
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            let Some(entry) = self.keyed.get(&share.key()).await? else { return Ok(()) };
+            let claim = Claim::decode(&entry.value)?;
+            if claim.owner.is_none() || claim.owner == me {
+                return Ok(());
+            }
+            if last == 0 {
+                tracing::warn!(
+                    %share,
+                    "another program has taken it, and it is left to that one; programs share the work \
+                     when each is started as a node of a cluster"
+                );
+            }
+            if entry.revision != last || claim.position() >= log_end().await? {
+                (last, since) = (entry.revision, Instant::now());
+            } else if since.elapsed() >= patience {
+                return Ok(());
+            }
+            sleep(LOOK_AT_TAKEN).await;
         }
     }
 

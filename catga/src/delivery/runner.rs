@@ -40,6 +40,10 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 /// How long it may lag behind what only went by.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
+/// How long another program's checkpoint may stand still before a program that is in no cluster takes the share back
+/// from it: at first, and at most when that happens again and again.
+const STANDS_STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(320));
+
 pub(crate) struct Runner {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) handler: Arc<dyn EventHandler>,
@@ -87,13 +91,21 @@ impl Runner {
         let mut backoff = Backoff::new(first, longest);
         // Whether the former owner has still to be kept from writing letters.
         let mut is_taken_over = false;
+        // Who takes the share from this runner, once it has had it, is left at work for so long.
+        let mut patience = None;
         loop {
             let outcome = tokio::select! {
                 // Who has just handed over must not claim again.
                 biased;
                 () = self.shutdown.cancelled() => return,
-                held = self.runtime.leases.claim(self.state.share) => match held {
+                held = self.claim(patience) => match held {
                     Ok(mut held) => {
+                        patience = Some(match patience {
+                            Some(patience) if held.is_taken_over => {
+                                (2 * patience).min(STANDS_STILL.1)
+                            }
+                            _ => STANDS_STILL.0,
+                        });
                         held.is_taken_over |= is_taken_over;
                         is_taken_over = held.is_taken_over;
                         backoff = Backoff::new(first, longest);
@@ -115,6 +127,16 @@ impl Runner {
                 () = sleep(backoff.next_delay()) => {}
             }
         }
+    }
+
+    /// Claims the share. One that this runner had before is left to whoever took it, for as long as `patience` lasts.
+    async fn claim(&self, patience: Option<Duration>) -> Result<Held, StoreError> {
+        let Runtime { leases, store, transport, .. } = &*self.runtime;
+        if let Some(patience) = patience {
+            let end = || transport.as_ref().map_or_else(|| store.head(), |topic| topic.end());
+            leases.leave_to_other(self.state.share, patience, end).await?;
+        }
+        leases.claim(self.state.share).await
     }
 
     async fn run_as_owner(&self, held: Held, is_taken_over: &mut bool) -> Result<(), Error> {
