@@ -1,6 +1,6 @@
 //! A commit as a JetStream message, and where it is in the log.
 
-use async_nats::{HeaderMap, jetstream::message::StreamMessage};
+use async_nats::{HeaderMap, HeaderName, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
 use crate::{MAX_EVENTS, Position, Record, StoreError, Version};
@@ -11,10 +11,11 @@ const POSITIONS: u64 = 1024;
 
 const _: () = assert!(MAX_EVENTS < 1024, "each event of a commit has a position");
 
-const FIRST: &str = "Catga-First-Version";
-const EVENTS: &str = "Catga-Events";
-const EARLIER: &str = "Catga-Earlier";
-const POSITION: &str = "Catga-Position";
+// Names and not texts: those would be checked and copied for each message.
+const FIRST: HeaderName = HeaderName::from_static("Catga-First-Version");
+const EVENTS: HeaderName = HeaderName::from_static("Catga-Events");
+const EARLIER: HeaderName = HeaderName::from_static("Catga-Earlier");
+const POSITION: HeaderName = HeaderName::from_static("Catga-Position");
 
 /// The position of the last event of the message with `sequence`; that of the log's end, if it is the last.
 pub(super) fn last_position(sequence: u64) -> Position {
