@@ -7,7 +7,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -32,7 +31,10 @@ const GROUP: usize = 512;
 const GROUP_BYTES: usize = 4 << 20;
 
 /// When nobody comes for this part of the time that a group may wait, it goes.
-const LULL: u32 = 8;
+const LULL: u32 = 4;
+
+/// How long it takes until the next one of those who were answered comes again.
+const COMES_AGAIN: Duration = Duration::from_micros(1);
 
 type Outcome = Result<Appended, AppendError>;
 
@@ -41,7 +43,7 @@ pub(super) struct Pending {
     index: Arc<Index<Address>>,
     room: Semaphore,
     state: Mutex<State>,
-    /// Told when there is a group, and when no more come.
+    /// Told when as many wait as are wanted, and when no more come.
     filled: Condvar,
 }
 
@@ -58,6 +60,8 @@ struct State {
     segment_bytes: usize,
     /// How many were answered with the last group.
     answered: usize,
+    /// How many the thread that writes waits for; 0 when it does not wait.
+    wanted: usize,
     is_closed: bool,
 }
 
@@ -99,6 +103,7 @@ impl Pending {
             position: index.head() + 1,
             segment_bytes,
             answered: 0,
+            wanted: 0,
             is_closed: false,
         };
         Self { index, room: Semaphore::new(ROOM), state: Mutex::new(state), filled: Condvar::new() }
@@ -130,7 +135,6 @@ impl Pending {
         }
         let pending = state.versions.get(append.stream).copied();
         let actual = pending.unwrap_or_else(|| self.index.version(append.stream));
-        let is_first = state.groups.is_empty();
         if actual == append.version {
             state.add(append, reply);
         } else if pending.is_some() {
@@ -138,8 +142,13 @@ impl Pending {
         } else {
             return Err(AppendError::Conflict { actual });
         }
+        // Each time somebody is told takes a call of the system, also when nobody waits.
+        let is_enough = state.wanted > 0 && state.groups[0].len() >= state.wanted;
+        if is_enough {
+            state.wanted = 0;
+        }
         drop(state);
-        if is_first {
+        if is_enough {
             self.filled.notify_one();
         }
         Ok(answer)
@@ -148,25 +157,29 @@ impl Pending {
     /// The next group; `None` when no more come.
     ///
     /// Those who were answered with the group before come again one by one, and a sync takes about as long for one as
-    /// for all of them. So while they keep coming, the group waits until there are as many, but for `patience` at most.
-    pub(super) fn next(&self, patience: Duration) -> Option<Group> {
+    /// for all of them. So while they keep coming, the group waits until there are as many, for half of `sync` at most:
+    /// what the disk took for the last one. When it takes less than they need to come again, nobody is waited for.
+    pub(super) fn next(&self, sync: Duration) -> Option<Group> {
+        let mut state = self.lock();
+        state.wanted = 1;
         let is_waiting = |state: &mut State| state.groups.is_empty() && !state.is_closed;
-        let state = self.filled.wait_while(self.lock(), is_waiting);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        let begin = Instant::now();
-        let (mut len, mut grown) = (0, begin);
-        while state.is_short() {
-            let now = Instant::now();
-            if state.groups[0].len() > len {
-                (len, grown) = (state.groups[0].len(), now);
-            }
-            if now - begin >= patience || now - grown >= patience / LULL {
+        state = self.filled.wait_while(state, is_waiting).unwrap_or_else(PoisonError::into_inner);
+        let (begin, patience) = (Instant::now(), sync / 2);
+        let is_faster = COMES_AGAIN.as_nanos() * state.answered as u128 <= sync.as_nanos();
+        while is_faster && state.is_short() {
+            let (len, left) = (state.groups[0].len(), patience.saturating_sub(begin.elapsed()));
+            if left.is_zero() {
                 break;
             }
-            drop(state);
-            thread::yield_now();
-            state = self.lock();
+            state.wanted = state.answered;
+            let waited = self.filled.wait_timeout(state, left.min(patience / LULL));
+            let waited = waited.unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
+            if waited.1.timed_out() && state.groups[0].len() == len {
+                break;
+            }
         }
+        state.wanted = 0;
         state.groups.pop_front()
     }
 

@@ -22,9 +22,6 @@ use crate::store::index::Index;
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest that a group waits for more: it keeps a processor busy.
-const PATIENCE: Duration = Duration::from_micros(500);
-
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     pub(super) reader: Arc<Reader>,
@@ -39,9 +36,8 @@ pub(super) struct Writer {
     /// Nothing more goes into the segment.
     is_full: bool,
     trouble: Option<Trouble>,
-    /// How long a group may wait for those who were answered with the one before it: half as long as the disk took for
-    /// that.
-    patience: Duration,
+    /// How long the disk took for the last group.
+    sync_time: Duration,
 }
 
 /// Why a group was not written.
@@ -108,7 +104,7 @@ impl Writer {
             end,
             is_full: false,
             trouble: None,
-            patience: Duration::ZERO,
+            sync_time: Duration::ZERO,
         };
         if found.is_closed {
             writer.disk.remove(CLOSED).and_then(|()| writer.disk.sync()).map_err(failed())?;
@@ -121,7 +117,7 @@ impl Writer {
 
     /// Writes what comes, until nothing more does.
     pub(super) fn run(mut self) {
-        while let Some(group) = self.pending.next(self.patience) {
+        while let Some(group) = self.pending.next(self.sync_time) {
             self.write(group);
         }
         self.ahead.discard();
@@ -155,7 +151,7 @@ impl Writer {
         let begin = Instant::now();
         let written = self.file.write_at(&group.bytes, self.end as u64);
         let synced = written.and_then(|()| self.file.sync());
-        self.patience = (begin.elapsed() / 2).min(PATIENCE);
+        self.sync_time = begin.elapsed();
         synced.map_err(|error| {
             let why = self.fail(&error, true);
             Failure { why, is_in_doubt: true }
