@@ -11,7 +11,7 @@ use crate::{
 pub(super) const PAGE: usize = 1024;
 
 /// How many bytes of commits are kept.
-const RECENT_BYTES: usize = 8 << 20;
+const RECENT_BYTES: usize = 6 << 20;
 
 /// A commit with what every runner wants to know of it.
 #[derive(Debug)]
