@@ -158,6 +158,12 @@ impl<'a> Commit<'a> {
         Some((stream, first.checked_sub(1)?, events))
     }
 
+    /// The stream of the commit in `frame`.
+    pub(crate) fn stream_in(frame: &[u8]) -> Result<StreamId, FrameError> {
+        let mut frame = FrameReader(frame.get(1..).unwrap_or_default());
+        frame.text().and_then(|stream| stream.parse().ok()).ok_or(FrameError::Damaged)
+    }
+
     /// The names of the events in `frame`, which was decoded before.
     pub(crate) fn event_names(frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut frame = FrameReader(frame.get(1..).unwrap_or_default());
@@ -353,6 +359,7 @@ mod tests {
             let frame = commit.encode();
             let names: Vec<_> = Commit::event_names(&frame).collect();
             prop_assert_eq!(names, [b"OrderPaid"]);
+            prop_assert_eq!(Commit::stream_in(&frame), commit.stream_id());
             prop_assert_eq!(Commit::decode(&frame), Ok(commit));
         }
 

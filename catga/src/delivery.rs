@@ -28,13 +28,14 @@ use futures_util::FutureExt;
 pub(crate) use self::{
     claim::{Checkpoint, Claim},
     feed::{Feed, Offers},
+    lanes::Delivery,
     recent::Fed,
     runner::Runner,
 };
 use crate::{
     BoxFuture, Call, Context, DecodeError, Delivered, Error, ErrorKind, Event, EventType, Kind,
-    Metadata, Position, Recorded, Stop, cluster::Share, error::StopReason, pipeline,
-    runtime::Runtime,
+    Metadata, Position, Recorded, Stop, cluster::Share, error::StopReason, event::DecodedCommit,
+    pipeline, runtime::Runtime,
 };
 
 /// An event handler, whatever its event's type.
@@ -44,12 +45,11 @@ pub(crate) trait EventHandler: Send + Sync {
     /// The event types it gets.
     fn types(&self) -> &'static [EventType];
 
-    /// Runs it once on the event with index `index` in the commit `fed`.
+    /// Runs it once on an event.
     fn handle(
         self: Arc<Self>,
         runtime: Arc<Runtime>,
-        fed: Arc<Fed>,
-        index: usize,
+        delivery: Delivery,
         attempt: u32,
     ) -> BoxFuture<'static, Result<(), Error>>;
 }
@@ -76,12 +76,11 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
     fn handle(
         self: Arc<Self>,
         runtime: Arc<Runtime>,
-        fed: Arc<Fed>,
-        index: usize,
+        delivery: Delivery,
         attempt: u32,
     ) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
-            let Some((event, metadata)) = event_of::<P::Event>(&fed, index, attempt)? else {
+            let Some((event, metadata)) = event_of::<P::Event>(&delivery, attempt)? else {
                 return Ok(());
             };
             let cx = Context::new(&runtime, &metadata);
@@ -99,12 +98,13 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
 
 /// An event for a handler, if it is of type `E`, and what travels with it.
 fn event_of<E: Event>(
-    fed: &Fed,
-    index: usize,
+    delivery: &Delivery,
     attempt: u32,
 ) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
-    let decoded = fed.decode()?;
-    let event = decoded.event(index)?;
+    let Delivery { stream, fed, index, .. } = delivery;
+    let (record, stream) = (&fed.record, stream.clone().into());
+    let decoded = DecodedCommit { record, commit: record.commit()?, stream };
+    let event = decoded.event(*index)?;
     Ok(event.map(|mut event: Recorded<E>| {
         let commit = &decoded.commit;
         event.attempt = attempt;

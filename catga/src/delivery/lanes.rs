@@ -8,11 +8,12 @@ use std::{
 use foldhash::fast::RandomState;
 
 use super::{Checkpoint, recent::Fed};
-use crate::{EventType, Position, StreamId};
+use crate::{DecodeError, EventType, Position, StreamId};
 
 /// One event on its way to the handler.
 #[derive(Debug, Clone)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
+    pub(super) stream: StreamId,
     pub(super) fed: Arc<Fed>,
     /// The event's place in the commit.
     pub(super) index: usize,
@@ -21,10 +22,6 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn stream(&self) -> &StreamId {
-        &self.fed.stream
-    }
-
     pub(super) fn position(&self) -> Position {
         self.fed.record.position + self.index as u64
     }
@@ -81,13 +78,13 @@ impl Lanes {
     }
 
     /// Takes in the next commit; its events from position `from` on that the handler gets are put in their lane,
-    /// unless the stream is parked. Answers whether events of it were left to the parked.
+    /// unless the stream is parked. Answers the stream if events of it were left to the parked.
     pub(super) fn push(
         &mut self,
         fed: &Arc<Fed>,
         from: Position,
         is_parked: impl Fn(&StreamId) -> bool,
-    ) -> bool {
+    ) -> Result<Option<StreamId>, DecodeError> {
         let types = self.types;
         let wanted = fed.event_names().zip(fed.record.position..).enumerate();
         let wanted = wanted.filter(|(_, (name, position))| {
@@ -96,18 +93,19 @@ impl Lanes {
         let mut wanted = wanted.map(|(index, _)| index).peekable();
         if wanted.peek().is_none() {
             self.pass(fed.last);
-            return false;
+            return Ok(None);
         }
-        if is_parked(&fed.stream) {
+        let stream = fed.stream()?;
+        if is_parked(&stream) {
             self.pass(fed.last);
-            return true;
+            return Ok(Some(stream));
         }
         let commit = self.first + self.window.len() as u64;
         let mut open = 0;
         for index in wanted {
             open += 1;
-            let delivery = Delivery { fed: fed.clone(), index, commit };
-            match self.waiting.entry(fed.stream.clone()) {
+            let delivery = Delivery { stream: stream.clone(), fed: fed.clone(), index, commit };
+            match self.waiting.entry(stream.clone()) {
                 Entry::Occupied(mut waiting) => waiting.get_mut().push_back(delivery),
                 Entry::Vacant(none) => {
                     none.insert(VecDeque::new());
@@ -116,7 +114,7 @@ impl Lanes {
             }
         }
         self.window.push_back(Pending { last: fed.last, open });
-        false
+        Ok(None)
     }
 
     /// The next delivery to give out.
@@ -136,7 +134,7 @@ impl Lanes {
         ready.retain(|delivery| {
             let is_kept = is_begun(delivery);
             if !is_kept {
-                waiting.remove(delivery.stream());
+                waiting.remove(&delivery.stream);
             }
             is_kept
         });
@@ -145,7 +143,7 @@ impl Lanes {
     /// `delivery` is handled: the next of its stream can go out.
     pub(super) fn finish(&mut self, delivery: &Delivery) {
         self.close(delivery.commit);
-        if let Entry::Occupied(mut waiting) = self.waiting.entry(delivery.stream().clone()) {
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(delivery.stream.clone()) {
             match waiting.get_mut().pop_front() {
                 Some(next) => self.ready.push_back(next),
                 None => drop(waiting.remove()),
@@ -159,7 +157,7 @@ impl Lanes {
     pub(super) fn park(&mut self, delivery: &Delivery) -> Position {
         self.close(delivery.commit);
         let mut last = delivery.position();
-        for waiting in self.waiting.remove(delivery.stream()).unwrap_or_default() {
+        for waiting in self.waiting.remove(&delivery.stream).unwrap_or_default() {
             self.close(waiting.commit);
             last = waiting.position();
         }
@@ -213,7 +211,7 @@ mod tests {
     }
 
     fn push(lanes: &mut Lanes, fed: &Arc<Fed>) {
-        assert!(!lanes.push(fed, 1, |_| false));
+        assert!(lanes.push(fed, 1, |_| false).unwrap().is_none());
     }
 
     fn done(lanes: &Lanes) -> Option<Position> {
@@ -249,8 +247,8 @@ mod tests {
         push(&mut lanes, &fed("test/a", 2, &["Wanted"]));
         let first = lanes.next().unwrap();
         assert_eq!(lanes.park(&first), 2);
-        let is_left = lanes.push(&fed("test/a", 3, &["Wanted"]), 1, |_| true);
-        assert!(is_left && lanes.next().is_none());
+        let left = lanes.push(&fed("test/a", 3, &["Wanted"]), 1, |_| true).unwrap();
+        assert!(left.is_some() && lanes.next().is_none());
         assert_eq!(done(&lanes), Some(3));
     }
 

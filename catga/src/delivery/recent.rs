@@ -11,13 +11,12 @@ use crate::{
 pub(super) const PAGE: usize = 1024;
 
 /// How many bytes of commits are kept.
-const RECENT_BYTES: usize = 6 << 20;
+const RECENT_BYTES: usize = 5 << 20;
 
 /// A commit with what every runner wants to know of it.
 #[derive(Debug)]
 pub(crate) struct Fed {
     pub(super) record: Record,
-    pub(super) stream: StreamId,
     pub(super) partition: u16,
     /// Its last event.
     pub(super) last: Checkpoint,
@@ -33,16 +32,14 @@ impl Fed {
         let event = commit.events[commit.events.len() - 1].id;
         Ok(Self {
             record: Record::clone(record),
-            stream: decoded.stream()?,
             partition: partition_of(commit.stream),
             last: Checkpoint { position: decoded.end(), event },
         })
     }
 
-    /// It, with its commit.
-    pub(super) fn decode(&self) -> Result<DecodedCommit<'_>, DecodeError> {
-        let (commit, stream) = (self.record.commit()?, self.stream.clone().into());
-        Ok(DecodedCommit { record: &self.record, commit, stream })
+    /// Its stream. It is not kept: with a name each, what is kept would take twice the memory.
+    pub(super) fn stream(&self) -> Result<StreamId, DecodeError> {
+        Ok(Commit::stream_in(&self.record.frame)?)
     }
 
     /// The names of its events.
@@ -52,7 +49,7 @@ impl Fed {
 
     /// About how many bytes it takes: of a short commit, more than its frame.
     fn bytes(&self) -> usize {
-        self.record.frame.len() + self.stream.as_str().len() + size_of::<Self>()
+        self.record.frame.len() + size_of::<Self>()
     }
 }
 
@@ -140,8 +137,7 @@ mod tests {
         let fed = |position| {
             let record = Record { position, token: 0, frame: vec![0; bytes].into() };
             let last = Checkpoint { position, event: Uuid::nil() };
-            let stream = StreamId::new("test", "a").unwrap();
-            Arc::new(Fed { record, stream, partition: 0, last })
+            Arc::new(Fed { record, partition: 0, last })
         };
         positions.into_iter().map(fed).collect()
     }

@@ -242,7 +242,7 @@ impl Runner {
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
                 page = reader.next(), if progress.lanes.len() < WINDOW => {
                     let page = page?;
-                    page.commits.iter().for_each(|fed| Self::push(progress, fed));
+                    page.commits.iter().try_for_each(|fed| Self::push(progress, fed))?;
                     if progress.cursor < page.end.position {
                         progress.cursor = page.end.position;
                         progress.lanes.pass(page.end);
@@ -307,14 +307,15 @@ impl Runner {
         }
     }
 
-    fn push(progress: &mut Progress, fed: &Arc<Fed>) {
+    fn push(progress: &mut Progress, fed: &Arc<Fed>) -> Result<(), Error> {
         let from = progress.cursor + 1;
         progress.cursor = fed.last.position;
         let parked = &progress.parked;
-        let is_left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream));
-        if is_left && let Some(parked) = progress.parked.get_mut(&fed.stream) {
+        let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
+        if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
             parked.last_left = fed.last.position;
         }
+        Ok(())
     }
 
     async fn take_in_joined(
@@ -333,12 +334,12 @@ impl Runner {
                 self.park(progress, &delivery, &failure).await?;
                 let last_left = progress.lanes.park(&delivery);
                 let parked = Parked { is_draining: false, last_left };
-                progress.parked.insert(delivery.stream().clone(), parked);
+                progress.parked.insert(delivery.stream.clone(), parked);
                 progress.save_within(CHECKPOINT_EVERY);
             }
             Ended::StillFailing(delivery, failure) => {
                 self.park(progress, &delivery, &failure).await?;
-                Self::stop_draining(progress, delivery.stream());
+                Self::stop_draining(progress, &delivery.stream);
             }
             Ended::Undrained(stream) => Self::stop_draining(progress, &stream),
             Ended::Drained(stream, to) => {
@@ -410,7 +411,7 @@ impl Runner {
         let event = &commit.events[delivery.index];
         let parked = EventParked {
             handler: handler.to_owned(),
-            stream: delivery.stream().to_string(),
+            stream: delivery.stream.to_string(),
             version: commit.first_version + delivery.index as u64,
             position: delivery.position(),
             event_id: event.id,

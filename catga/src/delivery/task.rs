@@ -80,7 +80,7 @@ pub(super) async fn drain(
 impl Task {
     pub(super) fn attempt(&self, delivery: &Delivery, attempt: u32) -> Attempt {
         let (handler, runtime) = (self.handler.clone(), self.runtime.clone());
-        handler.handle(runtime, delivery.fed.clone(), delivery.index, attempt)
+        handler.handle(runtime, delivery.clone(), attempt)
     }
 
     /// Tries an event until it is handled or has failed too often; `None` when the work is over.
@@ -127,7 +127,7 @@ impl Task {
                 next = commit.last_version() + 1;
                 let skip = from.saturating_sub(commit.first_version);
                 let start = (record.position + skip).max(after + 1);
-                lanes.push(&Arc::new(Fed::new(&record)?), start, |_| false);
+                lanes.push(&Arc::new(Fed::new(&record)?), start, |_| false)?;
                 while let Some(delivery) = lanes.next() {
                     if delivery.position() > to {
                         return Ok(Ended::Drained(stream.clone(), to));
