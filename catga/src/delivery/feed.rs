@@ -139,7 +139,7 @@ impl Feed {
 /// A runner's place in the topic.
 ///
 /// It reads in a task of its own: whatever else the runner has to do meanwhile neither ends a read nor keeps those
-/// waiting who want the same. It is one page ahead of the runner, at most.
+/// waiting who want the same. It is two pages ahead of the runner at most: one is handed over, one waits to be.
 pub(crate) struct Reader {
     pages: mpsc::Receiver<Result<Page, Error>>,
     _task: AbortOnDropHandle<()>,
