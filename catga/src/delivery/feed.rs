@@ -1,4 +1,4 @@
-//! The end of the topic in memory: all runners of a node read it, and the transport is asked once.
+//! The topic as all runners of a node read it: the transport is asked once for those who are at the same place.
 
 use std::{
     sync::{
@@ -23,26 +23,34 @@ use crate::{DecodeError, Error, PARTITIONS, Position, Transport};
 /// How long a runner is left alone while only other partitions have something.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// At how many places of the topic those who are behind read at the same time.
+const BEHIND: usize = 8;
+
 /// Reads the topic for all runners.
 ///
 /// Where the log is the topic, the tail reads it anyway, and hands on what it has read: [`Offers`]. Otherwise, of all
 /// who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
 /// there for what comes next, and wakes those whose partition has something. Once there is something for itself, the
 /// next one takes over.
+///
+/// Runners that are behind what is kept of that, as those of a new handler are, go through the log side by side: one
+/// reads a page, and the others find it there.
 pub(crate) struct Feed {
     transport: Arc<dyn Transport>,
     recent: Mutex<Recent>,
     /// Up to where the tail has offered what it read, plus one; 0 when it offers nothing.
     offered: AtomicU64,
     ahead: tokio::sync::Mutex<()>,
+    /// Held while somebody who is behind reads, by where: others who want the same wait for it.
+    behind: [tokio::sync::Mutex<()>; BEHIND],
     /// Told that `recent` has more of a partition.
     risen: [Notify; PARTITIONS as usize],
 }
 
 impl Feed {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        let (recent, offered, ahead, risen) = Default::default();
-        Self { transport, recent, offered, ahead, risen }
+        let (recent, offered, ahead, behind, risen) = Default::default();
+        Self { transport, recent, offered, ahead, behind, risen }
     }
 
     /// For the tail, which is at `after` and offers what it reads from there on.
@@ -73,7 +81,7 @@ impl Feed {
             let found = match sight {
                 Sight::Page(page) => Some(page),
                 // Those ahead wait for what comes next: nothing of that is any use here.
-                Sight::Behind => self.read(partition, from).await?,
+                Sight::Behind => self.catch_up(partition, from).await?,
                 Sight::End if is_due && passed.is_some() => None,
                 Sight::End => tokio::select! {
                     biased;
@@ -93,6 +101,19 @@ impl Feed {
                 (None, Some(end)) if is_due => return Ok(Page { commits: Vec::new(), end }),
                 (None, _) => {}
             }
+        }
+    }
+
+    /// Reads on after `after`, far from the end of the topic, for all who are there.
+    async fn catch_up(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+        let place = after / PAGE as u64 % BEHIND as u64;
+        let place = usize::try_from(place).expect("it is below BEHIND");
+        let _turn = self.behind[place].lock().await;
+        // Who had the turn before may have read it just now.
+        let sight = self.recent().after(partition, after);
+        match sight {
+            Sight::Page(page) => Ok(Some(page)),
+            Sight::Behind | Sight::End => self.read(partition, after).await,
         }
     }
 
@@ -199,6 +220,8 @@ impl Drop for Offers {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
+    use tokio::task::yield_now;
     use uuid::Uuid;
 
     use super::*;
@@ -207,7 +230,7 @@ mod tests {
         StoreError, StreamId, Timestamp, transport::partition_of,
     };
 
-    /// A log that counts how often it is read.
+    /// A log that is not read at once, and counts how often it is.
     struct Counted(InMemoryTransport, AtomicU64);
 
     impl Transport for Counted {
@@ -217,7 +240,10 @@ mod tests {
             limit: usize,
         ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
             self.1.fetch_add(1, Ordering::SeqCst);
-            self.0.read(after, limit)
+            Box::pin(async move {
+                yield_now().await;
+                self.0.read(after, limit).await
+            })
         }
 
         fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -284,14 +310,15 @@ mod tests {
         // Who is ahead of the tail does not wait for it.
         assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
         offers.push(3, &feds(&records[3..8]));
-        assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8, 9], 2));
+        assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8], 1));
+        assert_eq!(next(8).await, (vec![9], 1));
         // The tail comes to where others have been, with a page that goes on behind it.
         let more = commits(&store, 12).await.split_off(8);
         offers.push(8, &feds(&more));
-        assert_eq!(next(9).await, (vec![10, 11, 12], 2));
+        assert_eq!(next(9).await, (vec![10, 11, 12], 1));
         drop(offers);
         commits(&store, 13).await;
-        assert_eq!(next(12).await, (vec![13], 3));
+        assert_eq!(next(12).await, (vec![13], 2));
     }
 
     #[tokio::test]
@@ -314,5 +341,26 @@ mod tests {
         offers.push(6, &feds(&records[6..]));
         assert_eq!(next(6).await, [7, 8, 9]);
         assert_eq!(log.1.load(Ordering::SeqCst), read);
+    }
+
+    #[tokio::test]
+    async fn those_who_are_far_behind_read_together() {
+        let store = Arc::new(MemoryStore::default());
+        let records = commits(&store, 9).await;
+        let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
+        let feed = Arc::new(Feed::new(log.clone()));
+        let offers = feed.offers(0);
+        offers.begin(6);
+        let next = async |after| {
+            let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
+            page.end.position
+        };
+        assert_eq!(join_all((0..8).map(|_| next(0))).await, [9; 8]);
+        assert_eq!(log.1.load(Ordering::SeqCst), 1);
+        // Those a little further on too, and when the tail comes there nothing is read any more.
+        assert_eq!(join_all((0..8).map(next)).await, [9; 8]);
+        offers.push(6, &feds(&records[6..]));
+        assert_eq!((next(8).await, log.1.load(Ordering::SeqCst)), (9, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! What was read of the topic last: consecutive commits, for all runners.
+//! What was read of the topic last, for all runners.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,8 +10,11 @@ use crate::{
 /// How many commits are read at once, and given to a runner.
 pub(super) const PAGE: usize = 1024;
 
-/// How many bytes of commits are kept.
+/// How many bytes of commits are kept, and at least the page that was read last.
 const RECENT_BYTES: usize = 5 << 20;
+
+/// Up to how many bytes a stretch of them is added to.
+const STRETCH_BYTES: usize = RECENT_BYTES / 16;
 
 /// A commit with what every runner wants to know of it.
 #[derive(Debug)]
@@ -61,19 +64,28 @@ pub(super) struct Page {
     pub(super) end: Checkpoint,
 }
 
-/// Consecutive commits.
+/// The pages that were read last, by the tail at the end of the topic and by runners that are behind.
 #[derive(Default)]
 pub(super) struct Recent {
-    /// Where they begin: right after this position.
-    start: Position,
-    commits: VecDeque<Arc<Fed>>,
+    /// The one that was begun last is at the back.
+    stretches: VecDeque<Stretch>,
+    bytes: usize,
+    /// Up to where anybody has read.
+    end: Position,
+}
+
+/// Consecutive commits: a page that was read at once, or some that came one after the other.
+struct Stretch {
+    /// They begin right after this position.
+    after: Position,
+    commits: Vec<Arc<Fed>>,
     bytes: usize,
 }
 
 /// What [`Recent`] has for a runner.
 pub(super) enum Sight {
     Page(Page),
-    /// What the runner wants was here, or never was.
+    /// It was read, and is not here any more.
     Behind,
     /// Nothing more has been read.
     End,
@@ -90,41 +102,69 @@ impl Page {
     }
 }
 
-impl Recent {
+impl Stretch {
     fn end(&self) -> Position {
-        self.commits.back().map_or(self.start, |fed| fed.last.position)
+        self.commits.last().map_or(self.after, |fed| fed.last.position)
     }
 
+    /// Whether the commit that follows `after` is here.
+    fn continues(&self, after: Position) -> bool {
+        (self.after..self.end()).contains(&after)
+    }
+}
+
+impl Recent {
     /// What is here after `after`, as far as `partition` wants to know.
     pub(super) fn after(&self, partition: u16, after: Position) -> Sight {
-        if after >= self.end() {
-            return Sight::End;
+        let page = self.stretch(after).and_then(|stretch| {
+            let first = behind(&stretch.commits, after);
+            Page::of(partition, stretch.commits[first..].iter())
+        });
+        match page {
+            Some(page) => Sight::Page(page),
+            None if after < self.end => Sight::Behind,
+            None => Sight::End,
         }
-        if after < self.start {
-            return Sight::Behind;
-        }
-        let first = self.commits.partition_point(|fed| fed.last.position <= after);
-        let page = Page::of(partition, self.commits.range(first..).take(PAGE));
-        page.map_or(Sight::End, Sight::Page)
     }
 
-    /// Takes in what of the commits after `after` is new here. Who catches up from far back brings nothing, and does not
-    /// make the others read again.
-    pub(super) fn push(&mut self, after: Position, page: &[Arc<Fed>]) {
-        if after > self.end() {
-            *self = Self { start: after, ..Self::default() };
+    fn stretch(&self, after: Position) -> Option<&Stretch> {
+        self.stretches.iter().rev().find(|stretch| stretch.continues(after))
+    }
+
+    /// Takes in what of the commits after `after` is not here.
+    pub(super) fn push(&mut self, mut after: Position, mut page: &[Arc<Fed>]) {
+        while let Some(known) = self.stretch(after) {
+            after = known.end();
+            page = &page[behind(page, after)..];
         }
-        let end = self.end();
-        for fed in page.iter().filter(|fed| fed.last.position > end) {
-            self.bytes += fed.bytes();
-            self.commits.push_back(fed.clone());
+        self.end = self.end.max(page.last().map_or(after, |fed| fed.last.position));
+        if page.is_empty() {
+            return;
         }
-        while self.bytes > RECENT_BYTES {
-            let Some(oldest) = self.commits.pop_front() else { return };
-            self.bytes -= oldest.bytes();
-            self.start = oldest.last.position;
+        let bytes = page.iter().map(|fed| fed.bytes()).sum::<usize>();
+        let has_room = |stretch: &&mut Stretch| {
+            stretch.end() == after
+                && stretch.commits.len() + page.len() <= PAGE
+                && stretch.bytes + bytes <= STRETCH_BYTES
+        };
+        match self.stretches.iter_mut().find(has_room) {
+            Some(stretch) => {
+                stretch.commits.extend_from_slice(page);
+                stretch.bytes += bytes;
+            }
+            None => self.stretches.push_back(Stretch { after, commits: page.to_vec(), bytes }),
+        }
+        self.bytes += bytes;
+        while self.bytes > RECENT_BYTES && self.stretches.len() > 1 {
+            let Some(oldest) = self.stretches.pop_front() else { return };
+            self.bytes -= oldest.bytes;
         }
     }
+}
+
+/// How many of `commits` do not lie behind `after`.
+fn behind(commits: &[Arc<Fed>], after: Position) -> usize {
+    commits.partition_point(|fed| fed.last.position <= after)
 }
 
 #[cfg(test)]
@@ -156,13 +196,32 @@ mod tests {
         recent.push(3, &page(4..=5, 10));
         assert_eq!(positions(&recent, 0), [1, 2, 3, 4, 5]);
         assert_eq!(positions(&recent, 4), [5]);
-        // Somebody far behind changes nothing.
-        recent.push(1, &page(2..=3, 10));
-        assert_eq!(positions(&recent, 3), [4, 5]);
-        // Somebody far ahead begins anew, and nobody reads across the gap.
+        // Somebody was far ahead, and nobody reads across the gap.
         recent.push(100, &page(101..=102, 10));
         assert!(matches!(recent.after(0, 5), Sight::Behind));
         assert_eq!(positions(&recent, 100), [101, 102]);
+        assert!(matches!(recent.after(0, 102), Sight::End));
+        // What was skipped is found as well, and what is here already is not taken in again.
+        recent.push(4, &page(5..=8, 10));
+        assert_eq!(positions(&recent, 2), [3, 4, 5, 6, 7, 8]);
+        assert!(matches!(recent.after(0, 8), Sight::Behind));
+        let bytes = recent.bytes;
+        recent.push(1, &page(2..=8, 10));
+        assert_eq!(recent.bytes, bytes);
+    }
+
+    #[test]
+    fn a_page_is_never_more_than_one() {
+        let mut recent = Recent::default();
+        for first in (1..=3000).step_by(300) {
+            recent.push(first - 1, &page(first..first + 300, 10));
+        }
+        let (mut found, mut after) = (0, 0);
+        while let Sight::Page(page) = recent.after(0, after) {
+            assert!(page.commits.len() <= PAGE);
+            (found, after) = (found + page.commits.len(), page.end.position);
+        }
+        assert_eq!((found, after), (3000, 3000));
     }
 
     #[test]
@@ -177,14 +236,17 @@ mod tests {
     #[test]
     fn it_is_bounded_in_bytes() {
         let mut recent = Recent::default();
-        recent.push(0, &page(1..=20, 1 << 20));
-        assert!(recent.bytes <= RECENT_BYTES);
+        for position in 1..=20 {
+            recent.push(position - 1, &page([position], 1 << 20));
+            assert!(recent.bytes <= RECENT_BYTES + (1 << 20));
+        }
         assert!(matches!(recent.after(0, 0), Sight::Behind));
-        let first = recent.start;
-        assert_eq!(positions(&recent, first).first(), Some(&(first + 1)));
-        assert_eq!(recent.end(), 20);
+        assert_eq!(positions(&recent, 19), [20]);
         // Short commits take more than their frames.
-        recent.push(20, &page(21..=200_000, 1));
-        assert!(recent.commits.len() * size_of::<Fed>() <= RECENT_BYTES);
+        for first in (21..200_000).step_by(PAGE) {
+            recent.push(first - 1, &page(first..first + PAGE as u64, 1));
+        }
+        let commits = recent.stretches.iter().map(|stretch| stretch.commits.len());
+        assert!(commits.sum::<usize>() * size_of::<Fed>() <= RECENT_BYTES);
     }
 }
