@@ -226,6 +226,11 @@ impl<'a> Commit<'a> {
     pub fn last_version(&self) -> Version {
         self.first_version + self.events.len() as u64 - 1
     }
+
+    /// The position of the last event, when that of the first one is `position`.
+    pub fn last_position(&self, position: Position) -> Position {
+        position + self.events.len() as u64 - 1
+    }
 }
 
 impl<'a> EventFrame<'a> {
@@ -249,9 +254,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// The position of the last event.
-    pub(crate) fn end(&self) -> Result<Position, FrameError> {
-        Ok(self.position + self.commit()?.events.len() as u64 - 1)
+    /// The position of the last event. Whoever reads on goes on after it.
+    ///
+    /// # Errors
+    /// As [`Commit::decode`].
+    pub fn end(&self) -> Result<Position, FrameError> {
+        Ok(self.commit()?.last_position(self.position))
     }
 
     /// The commit in the frame.

@@ -104,10 +104,6 @@ pub async fn copy(
     Ok(Copied { written, found, checkpoints })
 }
 
-fn last_position(record: &Record, commit: &Commit<'_>) -> Position {
-    record.position + commit.events.len() as u64 - 1
-}
-
 fn decode(record: &Record) -> Result<Commit<'_>, CopyError> {
     record.commit().map_err(|error| CopyError::Frame(record.position, error))
 }
@@ -136,7 +132,8 @@ async fn compare(
                 return Err(CopyError::Differs(here + 1));
             }
             let commit = decode(ours)?;
-            (here, there) = (last_position(ours, &commit), last_position(theirs, &commit));
+            here = commit.last_position(ours.position);
+            there = commit.last_position(theirs.position);
             commits += 1;
         }
         progress(here);
@@ -194,7 +191,7 @@ async fn append(
         }
     };
     tokens.insert(stream, token);
-    Ok(last_position(record, &commit))
+    Ok(commit.last_position(record.position))
 }
 
 /// The target's token of the commit that ends at `version`.

@@ -186,7 +186,7 @@ impl<'r> DecodedCommit<'r> {
 
     /// The position of the last event.
     pub(crate) fn end(&self) -> Position {
-        self.record.position + self.commit.events.len() as u64 - 1
+        self.commit.last_position(self.record.position)
     }
 
     pub(crate) fn stream(&self) -> Result<StreamId, FrameError> {

@@ -291,7 +291,7 @@ impl<A: Aggregate> RootGuard<A> {
         Err(Stop(StopReason::Replay {
             reply: record.frame.slice_ref(command.reply),
             version: commit.last_version(),
-            position: record.position + commit.events.len() as u64 - 1,
+            position: commit.last_position(record.position),
         }))
     }
 

@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, Position, Record, StoreError,
-    StreamId, Timestamp, Version,
+    Append, AppendError, Appended, Commit, EventFrame, EventStore, Record, StoreError, StreamId,
+    Timestamp, Version,
 };
 use tokio::{
     sync::watch,
@@ -141,7 +141,7 @@ async fn follow(store: Arc<dyn EventStore>, recorder: Arc<Recorder>, stop: Stop,
             // Small pages, so that the reader is in the middle of things.
             let page = store.read_log(after, 7).await.unwrap_or_default();
             match page.last() {
-                Some(last) => after = end(last),
+                Some(last) => after = decoded(last).last_position(last.position),
                 None if is_last => return,
                 None => sleep(PAUSE).await,
             }
@@ -322,7 +322,7 @@ pub async fn final_log(store: &dyn EventStore) -> Vec<Stored> {
     loop {
         let page = patiently(|| store.read_log(after, PAGE)).await;
         let Some(last) = page.last() else { break };
-        after = end(last);
+        after = decoded(last).last_position(last.position);
         log.extend(page);
     }
     let head = patiently(|| store.head()).await;
@@ -342,10 +342,6 @@ pub async fn final_log(store: &dyn EventStore) -> Vec<Stored> {
         streams.len()
     );
     log.iter().map(stored).collect()
-}
-
-fn end(record: &Record) -> Position {
-    record.position + decoded(record).events.len() as u64 - 1
 }
 
 fn stored(record: &Record) -> Stored {

@@ -116,7 +116,7 @@ async fn a_lost_end_is_brought_again(transport: Arc<dyn Transport>, lose: impl A
     loop {
         let page = transport.read(after, 4).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = last.position + last.commit().unwrap().events.len() as u64 - 1;
+        after = last.end().unwrap();
         found.extend(page.into_iter().map(|record| record.frame));
     }
     assert_eq!(found, log[..10].iter().map(|record| record.frame.clone()).collect::<Vec<_>>());

@@ -169,8 +169,8 @@ impl ModelSnapshots {
     async fn is_in_log(&self, end: End) -> Result<bool, Error> {
         let records = self.store.read_log(end.position.saturating_sub(1), 1).await?;
         let Some(record) = records.first() else { return Ok(false) };
-        let commit = record.commit().map_err(DecodeError::from)?.id();
-        Ok(End { position: record.end().map_err(DecodeError::from)?, commit } == end)
+        let commit = record.commit().map_err(DecodeError::from)?;
+        Ok(End { position: commit.last_position(record.position), commit: commit.id() } == end)
     }
 
     /// All parts; `None` when one of them is not what the manifest says.

@@ -86,7 +86,7 @@ impl Feed {
         let mut last = self.after;
         for record in &page {
             let commit = record.commit().map_err(catga::DecodeError::from)?;
-            last = record.position + commit.events.len() as u64 - 1;
+            last = commit.last_position(record.position);
             if commit.stream_id().map_err(catga::DecodeError::from)?.aggregate() != Order::NAME {
                 continue;
             }

@@ -46,11 +46,6 @@ async fn long_log(server: &RedisServer, store: &RedisStore) {
     }
 }
 
-/// The position of a commit's last event.
-fn end(record: &Record) -> Position {
-    record.position + record.commit().unwrap().events.len() as u64 - 1
-}
-
 /// Reads all of the log in pages of `limit`.
 async fn whole_log(store: &RedisStore, limit: usize) -> Vec<Record> {
     let (mut whole, mut after) = (Vec::new(), 0);
@@ -58,7 +53,7 @@ async fn whole_log(store: &RedisStore, limit: usize) -> Vec<Record> {
         let page = store.read_log(after, limit).await.unwrap();
         let Some(last) = page.last() else { return whole };
         assert!(page.len() <= limit);
-        after = end(last);
+        after = last.end().unwrap();
         whole.extend(page);
     }
 }
@@ -109,7 +104,7 @@ async fn p5_a_window_that_the_log_ended_inside_of_is_worth_nothing() {
     let mut after = 0;
     let error = loop {
         match store.read_log(after, 512).await {
-            Ok(page) => after = end(page.last().unwrap()),
+            Ok(page) => after = page.last().unwrap().end().unwrap(),
             Err(error) => break error,
         }
     };

@@ -138,7 +138,7 @@ impl RedisTransport {
         call.key(&self.keys.end).key(&self.keys.partitions).arg(after);
         for record in records {
             let commit = record.commit().map_err(StoreError::corrupt)?;
-            let last = record.position + commit.events.len() as u64 - 1;
+            let last = commit.last_position(record.position);
             let entry = [&record.position.to_be_bytes()[..], &record.frame[..]].concat();
             call.arg(partition_of(commit.stream)).arg(last).arg(entry);
         }
