@@ -143,7 +143,7 @@ impl Pending {
             return Err(AppendError::Conflict { actual });
         }
         // Each time somebody is told takes a call of the system, also when nobody waits.
-        let is_enough = state.wanted > 0 && state.groups[0].len() >= state.wanted;
+        let is_enough = state.wanted > 0 && !state.is_short(state.wanted);
         if is_enough {
             state.wanted = 0;
         }
@@ -166,7 +166,7 @@ impl Pending {
         state = self.filled.wait_while(state, is_waiting).unwrap_or_else(PoisonError::into_inner);
         let (begin, patience) = (Instant::now(), sync / 2);
         let is_faster = COMES_AGAIN.as_nanos() * state.answered as u128 <= sync.as_nanos();
-        while is_faster && state.is_short() {
+        while is_faster && state.is_short(state.answered) {
             let (len, left) = (state.groups[0].len(), patience.saturating_sub(begin.elapsed()));
             if left.is_zero() {
                 break;
@@ -181,6 +181,12 @@ impl Pending {
         }
         state.wanted = 0;
         state.groups.pop_front()
+    }
+
+    /// Whether the thread that writes waits, for so many or for the first one.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock().wanted > 0
     }
 
     /// After what is in `group` was published.
@@ -269,9 +275,9 @@ impl State {
         self.versions.insert(stream, version + events as u64);
     }
 
-    /// Whether the first group takes more, and has fewer than were answered with the last one.
-    fn is_short(&self) -> bool {
-        !self.is_closed && self.groups.len() == 1 && self.groups[0].len() < self.answered
+    /// Whether the first group takes more, and has fewer than `wanted`. Once another one has begun, it takes no more.
+    fn is_short(&self, wanted: usize) -> bool {
+        !self.is_closed && self.groups.len() == 1 && self.groups[0].len() < wanted
     }
 
     /// The group that takes `bytes` more.

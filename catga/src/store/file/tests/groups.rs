@@ -1,6 +1,9 @@
 //! What is synced together, with a writer that has no thread of its own, so that a test says when what is written.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
@@ -137,6 +140,29 @@ fn a_group_waits_for_as_many_as_were_answered_before_it() {
     // Who does not come is not waited for.
     let _third = come(&writer, 4);
     let group = writer.pending.next(Duration::from_millis(1)).unwrap();
+    assert_eq!(group.commits.len(), 1);
+}
+
+/// One that takes no more has nobody to wait for.
+#[test]
+fn a_group_goes_at_once_when_another_one_begins_behind_it() {
+    let disk = SimDisk::new();
+    let mut writer = writer(&disk);
+    let _first = [0, 1].map(|key| hand_in(&writer, key, 0, b"one"));
+    write_next(&mut writer);
+    let group = thread::scope(|scope| {
+        let _second = hand_in(&writer, 2, 0, b"one");
+        scope.spawn(|| {
+            let begin = Instant::now();
+            while !writer.pending.is_waited_for() {
+                assert!(begin.elapsed() < Duration::from_secs(5), "it does not wait");
+                thread::yield_now();
+            }
+            let _third = hand_in(&writer, 3, 0, &[b'x'; SEGMENT]);
+            assert!(!writer.pending.is_waited_for(), "it waits for more, which go elsewhere");
+        });
+        writer.pending.next(Duration::from_secs(60)).unwrap()
+    });
     assert_eq!(group.commits.len(), 1);
 }
 
