@@ -12,9 +12,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, Keyed, MAX_EVENTS, Position,
-    Record, StreamId, Timestamp, Transport, Version, cluster::Share, delivery::WorkState,
-    relay::Relay,
+    AppendError, Appended, EventFrame, EventStore, Keyed, MAX_EVENTS, Position, Record, StreamId,
+    Transport, Version, cluster::Share, delivery::WorkState, relay::Relay, testing,
 };
 
 /// How long anything here may take.
@@ -24,23 +23,7 @@ fn stream(key: &str) -> StreamId {
     StreamId::new("conformance", key).expect("a plain key")
 }
 
-/// A commit of `events` events for `stream`, right after version `version`; its payloads hold `tag`.
-fn frame(stream: &StreamId, version: Version, events: usize, tag: &[u8]) -> Bytes {
-    let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload: tag };
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time: Timestamp::from_micros(1),
-        node: "conformance",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: (0..events).map(event).collect(),
-    };
-    commit.encode()
-}
-
+/// Appends a commit of `events` events.
 async fn append(
     store: &dyn EventStore,
     stream: &StreamId,
@@ -48,8 +31,9 @@ async fn append(
     token: u64,
     events: usize,
 ) -> Result<Appended, AppendError> {
-    let frame = frame(stream, version, events, b"payload");
-    store.append(Append { stream, version, token, events, frame }).await
+    let payload = b"payload";
+    let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload };
+    testing::append(store, &testing::commit(stream, version, (0..events).map(event)), token).await
 }
 
 async fn must_append(

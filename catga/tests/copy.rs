@@ -6,10 +6,10 @@ use std::{
 };
 
 use catga::{
-    Append, CommandId, CopyError, CopyStep, EventStore, FileStore, House, Keyed, MemoryKeyed,
-    MemoryStore, Position, Record, StreamId, copy,
+    Append, CommandId, Commit, CopyError, CopyStep, EventStore, FileStore, House, Keyed,
+    MemoryKeyed, MemoryStore, Position, Record, StreamId, copy,
     prelude::*,
-    testing::{Fault, ScriptedStore},
+    testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
 
@@ -152,14 +152,6 @@ async fn a_copy_that_was_interrupted_goes_on() {
     assert_eq!((again.written, again.found), (0, 300), "a finished copy is only compared");
 }
 
-async fn append(store: &dyn EventStore, record: &Record) {
-    let commit = record.commit().unwrap();
-    let stream: StreamId = commit.stream_id().unwrap();
-    let (version, events) = (commit.first_version - 1, commit.events.len());
-    let frame = record.frame.clone();
-    store.append(Append { stream: &stream, version, token: 0, events, frame }).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_target_with_something_else_is_refused_and_left_alone() {
     let (store, keyed) = filled().await;
@@ -181,21 +173,14 @@ async fn a_target_with_something_else_is_refused_and_left_alone() {
     assert_eq!(differs(other.clone()).await, 1, "another log of the same streams");
     let longer = Arc::new(MemoryStore::new());
     for record in store.read_log(0, 1_000).await.unwrap() {
-        append(&*longer, &record).await;
+        testing::append(&*longer, &record.commit().unwrap(), 0).await.unwrap();
     }
     let one_more: Position = 601;
-    append(&*longer, &foreign(&*other).await).await;
+    // A commit of a stream that is not there.
+    let record = other.read_log(0, 1).await.unwrap().remove(0);
+    let foreign = Commit { stream: "notes/more", ..record.commit().unwrap() };
+    testing::append(&*longer, &foreign, 0).await.unwrap();
     assert_eq!(differs(longer).await, one_more, "the target has more than the source");
-}
-
-/// A commit of a stream that `store` does not have.
-async fn foreign(store: &dyn EventStore) -> Record {
-    let mut record = store.read_log(0, 1).await.unwrap().remove(0);
-    let mut commit = record.commit().unwrap();
-    commit.stream = "notes/more";
-    let frame = commit.encode();
-    record.frame = frame;
-    record
 }
 
 #[tokio::test]
@@ -203,7 +188,7 @@ async fn damage_in_the_source_stops_the_copy() {
     let (store, keyed) = filled().await;
     let damaged = MemoryStore::new();
     for record in store.read_log(0, 10).await.unwrap() {
-        append(&damaged, &record).await;
+        testing::append(&damaged, &record.commit().unwrap(), 0).await.unwrap();
     }
     let frame = bytes::Bytes::from_static(b"\x01no commit");
     let stream = StreamId::new("notes", "bad").unwrap();

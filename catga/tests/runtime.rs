@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    CommandId, Consistency, Error, ErrorKind, EventStore, Expected, MemoryKeyed, MemoryStore,
+    CommandId, Consistency, Error, ErrorKind, EventFrame, EventId, Expected, MemoryKeyed,
+    MemoryStore,
     prelude::*,
-    testing::{Fault, ScriptedStore},
+    testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
 
@@ -287,26 +288,8 @@ async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before(
 /// Appends an event of a type that no program knows.
 async fn append_strange(fixture: &Fixture) {
     let stream = catga::StreamId::new("other", "x").unwrap();
-    let frame = catga::Commit {
-        stream: stream.as_str(),
-        first_version: 1,
-        time: Timestamp::default(),
-        node: "n",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: [catga::EventFrame {
-            id: uuid::Uuid::nil(),
-            name: "Strange",
-            schema: 4,
-            payload: b"",
-        }]
-        .into(),
-    }
-    .encode();
-    let append = catga::Append { stream: &stream, version: 0, token: 0, events: 1, frame };
-    fixture.store.append(append).await.unwrap();
+    let event = EventFrame { id: EventId::nil(), name: "Strange", schema: 4, payload: b"" };
+    testing::append(&*fixture.store, &testing::commit(&stream, 0, [event]), 0).await.unwrap();
 }
 
 async fn assert_stopped(node: &Catga) {
@@ -366,29 +349,11 @@ async fn a_hundred_thousand_events_replay_and_page() {
     let fixture = Fixture::new();
     let node = fixture.node().await;
     let stream = catga::StreamId::new("account", "long").unwrap();
-    let payload = [1];
-    for commit in 0..100 {
-        let event = |_| catga::EventFrame {
-            id: uuid::Uuid::now_v7(),
-            name: "Added",
-            schema: 1,
-            payload: &payload,
-        };
-        let version = commit * 1000;
-        let frame = catga::Commit {
-            stream: stream.as_str(),
-            first_version: version + 1,
-            time: Timestamp::default(),
-            node: "n",
-            command: None,
-            correlation: None,
-            causation: None,
-            traceparent: None,
-            events: (0..1000).map(event).collect(),
-        }
-        .encode();
-        let append = catga::Append { stream: &stream, version, token: 0, events: 1000, frame };
-        fixture.store.append(append).await.unwrap();
+    for version in (0..100_000).step_by(1000) {
+        let event =
+            |_| EventFrame { id: EventId::now_v7(), name: "Added", schema: 1, payload: &[1] };
+        let commit = testing::commit(&stream, version, (0..1000).map(event));
+        testing::append(&*fixture.store, &commit, 0).await.unwrap();
     }
     assert_eq!(node.query(Get { account: "long".into() }).await.unwrap(), (100_000, 100_000));
     assert_eq!(node.send(add_to("long", 1)).await.unwrap(), 100_001);

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use catga::{
     Append, AppendError, Appended, Commit, EventFrame, EventStore, Record, StoreError, StreamId,
-    Timestamp, Version,
+    Version, testing,
 };
 use tokio::{
     sync::watch,
@@ -234,17 +234,7 @@ impl Writer {
             (0..self.plan.payload).map(|_| self.dice.next_u64().to_le_bytes()[0]).collect();
         let event =
             |_| EventFrame { id: Uuid::new_v4(), name: "Loaded", schema: 1, payload: &payload };
-        let commit = Commit {
-            stream: stream.as_str(),
-            first_version: version + 1,
-            time: Timestamp::from_micros(1),
-            node: "load",
-            command: None,
-            correlation: None,
-            causation: None,
-            traceparent: None,
-            events: (0..events).map(event).collect(),
-        };
+        let commit = testing::commit(stream, version, (0..events).map(event));
         (commit.encode(), commit.id())
     }
 

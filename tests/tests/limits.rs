@@ -2,9 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use catga::{
-    Append, Commit, Event, EventFrame, EventStore, FileStore, MAX_EVENTS, StreamId, Timestamp,
-};
+use catga::{Event, EventFrame, FileStore, MAX_EVENTS, StreamId, Timestamp, testing};
 use catga_tests::{Server, order};
 use futures_util::{StreamExt, stream};
 use order_system::domain::{
@@ -53,20 +51,8 @@ async fn log_of_one_long_order(directory: &Path) {
             schema: ty.version,
             payload,
         });
-        let commit = Commit {
-            stream: stream.as_str(),
-            first_version: first as u64 + 1,
-            time: Timestamp::from_micros(1),
-            node: "test",
-            command: None,
-            correlation: None,
-            causation: None,
-            traceparent: None,
-            events: events.collect(),
-        };
-        let (version, events) = (first as u64, MAX_EVENTS);
-        let append = Append { stream: &stream, version, token: 0, events, frame: commit.encode() };
-        store.append(append).await.unwrap();
+        let commit = testing::commit(&stream, first as u64, events);
+        testing::append(&store, &commit, 0).await.unwrap();
     }
 }
 

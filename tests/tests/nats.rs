@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Commit, Durability, EventFrame, EventId, EventStore,
-    InMemoryTransport, Keyed, NatsOptions, NatsStore, StoreError, StreamId, Timestamp, conformance,
+    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, InMemoryTransport,
+    Keyed, NatsOptions, NatsStore, StoreError, StreamId, conformance, testing,
 };
 use catga_tests::{
     eventually,
@@ -40,18 +40,7 @@ fn stream(key: &str) -> StreamId {
 fn frame(stream: &StreamId, version: catga::Version, events: usize, size: usize) -> Bytes {
     let payload = vec![7; size];
     let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: &payload };
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time: Timestamp::from_micros(1),
-        node: "test",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: vec![event; events].into(),
-    };
-    commit.encode()
+    testing::commit(stream, version, vec![event; events]).encode()
 }
 
 async fn append(

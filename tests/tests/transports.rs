@@ -3,9 +3,8 @@
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, FileStore, MemoryStore, NatsOptions,
-    NatsStore, NatsTransport, RedisOptions, RedisStore, RedisTransport, StreamId, Timestamp,
-    Transport, conformance, partition,
+    EventFrame, EventId, EventStore, FileStore, MemoryStore, NatsOptions, NatsStore, NatsTransport,
+    RedisOptions, RedisStore, RedisTransport, StreamId, Transport, conformance, partition, testing,
 };
 use catga_tests::{
     Server, eventually,
@@ -70,19 +69,8 @@ async fn p5_a_topic_on_debians_nats_is_the_log() {
 async fn append(store: &dyn EventStore, key: &str, events: usize) {
     let stream = StreamId::new("test", key).unwrap();
     let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: b"" };
-    let frame = Commit {
-        stream: stream.as_str(),
-        first_version: 1,
-        time: Timestamp::from_micros(1),
-        node: "test",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: vec![event; events].into(),
-    }
-    .encode();
-    store.append(Append { stream: &stream, version: 0, token: 0, events, frame }).await.unwrap();
+    let commit = testing::commit(&stream, 0, vec![event; events]);
+    testing::append(store, &commit, 0).await.unwrap();
 }
 
 /// A topic that is emptied behind its users' backs is filled again, and its readers find everything.

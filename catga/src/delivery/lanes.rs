@@ -189,25 +189,16 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Commit, EventFrame, Few, Record, Timestamp};
+    use crate::{EventFrame, Record, testing};
 
     const TYPES: &[EventType] = &[EventType { name: "Wanted", version: 1 }];
 
     /// A commit of `stream` that begins at `position`, with an event for each of `names`.
     fn fed(stream: &str, position: Position, names: &[&str]) -> Arc<Fed> {
         let event = |name| EventFrame { id: Uuid::nil(), name, schema: 1, payload: &[] };
-        let commit = Commit {
-            stream,
-            first_version: 1,
-            time: Timestamp::from_micros(1),
-            node: "test",
-            command: None,
-            correlation: None,
-            causation: None,
-            traceparent: None,
-            events: names.iter().copied().map(event).collect::<Few<_>>(),
-        };
-        Arc::new(Fed::new(&Record { position, token: 0, frame: commit.encode() }).unwrap())
+        let stream = stream.parse().unwrap();
+        let frame = testing::commit(&stream, 0, names.iter().copied().map(event)).encode();
+        Arc::new(Fed::new(&Record { position, token: 0, frame }).unwrap())
     }
 
     fn push(lanes: &mut Lanes, fed: &Arc<Fed>) {

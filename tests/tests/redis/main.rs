@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, InMemoryTransport, Keyed,
-    Position, Record, RedisOptions, RedisStore, StreamId, Timestamp, Version, conformance,
+    Append, AppendError, Appended, EventFrame, EventId, EventStore, InMemoryTransport, Keyed,
+    Position, Record, RedisOptions, RedisStore, StreamId, Version, conformance, testing,
 };
 use catga_tests::{eventually, redis::RedisServer};
 use redis::{Script, Value, aio::MultiplexedConnection};
@@ -27,24 +27,9 @@ fn stream(key: &str) -> StreamId {
 /// A frame of `events` events, each with a payload of `size` bytes of every value.
 fn frame(stream: &StreamId, version: Version, events: usize, size: usize) -> Bytes {
     let payload: Vec<u8> = (0..size).map(|i| u8::try_from(i % 256).unwrap()).collect();
-    let event = EventFrame { id: uuid(), name: "Tested", schema: 1, payload: &payload };
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time: Timestamp::from_micros(1),
-        node: "test",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: vec![event; events].into(),
-    };
-    commit.encode()
-}
-
-/// No test looks at the ids.
-fn uuid() -> catga::EventId {
-    catga::EventId::nil()
+    // No test looks at the ids.
+    let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: &payload };
+    testing::commit(stream, version, vec![event; events]).encode()
 }
 
 async fn append(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use catga::{
     Append, Commit, EventFrame, EventId, EventStore, MemoryKeyed, MemoryStore, RedisOptions,
-    RedisStore, StreamId, Timestamp,
+    RedisStore, StreamId, Timestamp, testing,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
 use catga_tests::redis::RedisServer;
@@ -81,18 +81,8 @@ fn uuid(order: usize) -> String {
 fn frame(stream: &StreamId, version: u64) -> bytes::Bytes {
     let payload = [7; PAYLOAD];
     let event = EventFrame { id: EventId::nil(), name: "OrderPaid", schema: 1, payload: &payload };
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time: Timestamp::from_micros(1_700_000_000_000_000),
-        node: "bench",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: [event].into(),
-    };
-    commit.encode()
+    let time = Timestamp::from_micros(1_700_000_000_000_000);
+    Commit { time, node: "bench", ..testing::commit(stream, version, [event]) }.encode()
 }
 
 async fn used(server: &RedisServer) -> Outcome<f64> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use self::sim::{Cut, Fault, SimDisk};
 use super::{segment::Record as Stored, *};
-use crate::{Commit, EventFrame, Timestamp};
+use crate::{Commit, EventFrame, testing};
 
 /// Small, so that a short script fills several segments.
 const SEGMENT: usize = 2048;
@@ -23,29 +23,11 @@ fn stream(key: usize) -> StreamId {
 
 fn frame(stream: &StreamId, version: Version, events: usize, payload: &[u8]) -> Bytes {
     let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload };
-    let commit = Commit {
-        stream: stream.as_str(),
-        first_version: version + 1,
-        time: Timestamp::from_micros(1),
-        node: "test",
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: (0..events).map(event).collect(),
-    };
-    commit.encode()
+    testing::commit(stream, version, (0..events).map(event)).encode()
 }
 
-async fn append(
-    store: &FileStore,
-    key: usize,
-    version: Version,
-    frame: &Bytes,
-) -> Result<Appended, AppendError> {
-    let stream = stream(key);
-    let events = Commit::decode(frame).unwrap().events.len();
-    store.append(Append { stream: &stream, version, token: 0, events, frame: frame.clone() }).await
+async fn append(store: &FileStore, frame: &Bytes) -> Result<Appended, AppendError> {
+    testing::append(store, &Commit::decode(frame).unwrap(), 0).await
 }
 
 async fn frames(store: &FileStore) -> Vec<Bytes> {
@@ -66,7 +48,7 @@ async fn script(store: &FileStore, rounds: u64) -> Run {
     for round in 0..rounds {
         let frames: Vec<_> =
             (0..4).map(|key| frame(&stream(key), round, 1, &vec![b'x'; (key + 1) * 37])).collect();
-        let appends = (0..).zip(&frames).map(|(key, frame)| append(store, key, round, frame));
+        let appends = frames.iter().map(|frame| append(store, frame));
         let outcomes = join_all(appends).await;
         for (frame, outcome) in frames.iter().zip(&outcomes) {
             run.sent.push(frame.clone());
@@ -88,7 +70,7 @@ async fn race(store: &FileStore, rounds: u64) -> Run {
         for round in 0..rounds {
             let frame = frame(&stream(key), round, 1, &vec![b'x'; (key + 1) * 37]);
             run.sent.push(frame.clone());
-            if append(store, key, round, &frame).await.is_err() {
+            if append(store, &frame).await.is_err() {
                 break;
             }
             run.acknowledged.push(frame);
@@ -113,7 +95,7 @@ async fn must_recover(disk: &SimDisk, run: &Run, what: &str) {
     }
     let version = store.index.version(&stream(0));
     let more = frame(&stream(0), version, 2, b"more");
-    append(&store, 0, version, &more).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    append(&store, &more).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     drop(store);
     let again = open(disk).unwrap_or_else(|error| panic!("{what}, opened again: {error}"));
     assert_eq!(frames(&again).await, [found, vec![more]].concat(), "{what}: opened again");
@@ -156,7 +138,7 @@ async fn p2_a_power_cut_after_a_log_was_opened_again_loses_nothing_acknowledged(
             for version in 9.. {
                 let next = frame(&stream(1), version, 1, b"next");
                 run.sent.push(next.clone());
-                match append(&store, 1, version, &next).await {
+                match append(&store, &next).await {
                     Ok(_) => run.acknowledged.push(next),
                     Err(_) => break,
                 }
@@ -276,9 +258,9 @@ async fn a_record_inside_a_commit_is_not_taken_for_one() {
     let mut inner = Vec::new();
     let inside = frame(&stream(9), 0, 1, b"inside");
     Stored { synced: 100, position: 3, frame: &inside }.encode(&Uuid::nil(), &mut inner);
-    append(&store, 0, 0, &frame(&stream(0), 0, 1, b"first")).await.unwrap();
+    append(&store, &frame(&stream(0), 0, 1, b"first")).await.unwrap();
     let second = frame(&stream(0), 1, 1, &inner);
-    append(&store, 0, 1, &second).await.unwrap();
+    append(&store, &second).await.unwrap();
     drop(store);
     disk.remove("closed").unwrap();
     let name = "00000001.log";
@@ -293,12 +275,12 @@ async fn a_failed_sync_acknowledges_nothing_and_is_never_tried_again_on_the_same
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
     let first = frame(&stream(0), 0, 1, b"first");
-    append(&store, 0, 0, &first).await.unwrap();
+    append(&store, &first).await.unwrap();
     disk.fail(Fault::Sync);
     let second = frame(&stream(0), 1, 1, b"second");
-    let failed = append(&store, 0, 1, &second).await;
+    let failed = append(&store, &second).await;
     assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
-    let refused = append(&store, 0, 1, &second).await;
+    let refused = append(&store, &second).await;
     assert!(
         matches!(refused, Err(AppendError::Refused(ref e)) if e.is_unavailable()),
         "{refused:?}"
@@ -310,7 +292,7 @@ async fn a_failed_sync_acknowledges_nothing_and_is_never_tried_again_on_the_same
     );
     disk.fail(Fault::None);
     let third = loop {
-        match append(&store, 0, 1, &second).await {
+        match append(&store, &second).await {
             Err(AppendError::Refused(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
             outcome => break outcome,
         }
@@ -328,7 +310,7 @@ async fn the_next_segment_is_made_ahead_and_what_is_left_of_it_is_removed() {
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
     let half = frame(&stream(0), 0, 1, &[b'x'; SEGMENT / 2]);
-    append(&store, 0, 0, &half).await.unwrap();
+    append(&store, &half).await.unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while !disk.list().unwrap().contains(&"next.tmp".to_owned()) {
         assert!(std::time::Instant::now() < deadline, "the next segment is not made ahead");
@@ -348,13 +330,13 @@ async fn after_a_segment_could_not_be_begun_for_sure_the_last_one_takes_nothing_
     let disk = SimDisk::new();
     let store = open(&disk).unwrap();
     let first = frame(&stream(0), 0, 1, &[b'x'; SEGMENT / 2]);
-    append(&store, 0, 0, &first).await.unwrap();
+    append(&store, &first).await.unwrap();
     disk.fail(Fault::SyncDirectory);
     let large = frame(&stream(1), 0, 1, &[b'x'; SEGMENT / 2]);
-    append(&store, 1, 0, &large).await.unwrap_err();
+    append(&store, &large).await.unwrap_err();
     disk.fail(Fault::None);
     let small = frame(&stream(2), 0, 1, b"it would fit");
-    while let Err(error) = append(&store, 2, 0, &small).await {
+    while let Err(error) = append(&store, &small).await {
         assert!(matches!(error, AppendError::Refused(_)), "{error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -374,13 +356,13 @@ async fn a_full_disk_refuses_appends_and_goes_on_when_there_is_room() {
     assert_eq!(frames(&store).await.len(), run.acknowledged.len(), "reads go on");
     let version = store.index.version(&stream(0));
     let next = frame(&stream(0), version, 1, &[b'x'; 500]);
-    let refused = append(&store, 0, version, &next).await;
+    let refused = append(&store, &next).await;
     assert!(
         matches!(refused, Err(AppendError::Refused(ref e)) if e.is_unavailable()),
         "{refused:?}"
     );
     disk.fail(Fault::None);
-    while let Err(error) = append(&store, 0, version, &next).await {
+    while let Err(error) = append(&store, &next).await {
         assert!(matches!(error, AppendError::Refused(_)), "{error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -440,11 +422,9 @@ fn a_file_in_the_page_cache_is_read_without_waiting() {
 async fn a_commit_that_is_too_large_is_refused() {
     let store = open(&SimDisk::new()).unwrap();
     let huge = frame(&stream(0), 0, 1, &vec![0; MAX_FRAME]);
-    let refused = append(&store, 0, 0, &huge).await;
+    let refused = append(&store, &huge).await;
     assert!(matches!(refused, Err(AppendError::Refused(ref e)) if e.is_too_large()), "{refused:?}");
     let large = frame(&stream(0), 0, 1, &vec![0; SEGMENT * 3]);
-    append(&store, 0, 0, &large)
-        .await
-        .expect("one that is larger than a segment gets a larger one");
+    append(&store, &large).await.expect("one that is larger than a segment gets a larger one");
     assert_eq!(frames(&store).await, [large]);
 }
