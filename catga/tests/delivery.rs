@@ -10,15 +10,12 @@ use std::{
 };
 
 use catga::{
-    Append, AppendError, Appended, BoxFuture, Consistency, DeliverySettings, DurabilityReport,
-    Error, EventStore, InMemoryTransport, MemoryKeyed, MemoryStore, Position, Record, StartError,
-    StoreError, StreamId, Transport, Version, prelude::*,
+    BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKeyed,
+    MemoryStore, Position, Record, StartError, StoreError, StreamId, Transport, prelude::*,
+    testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{Semaphore, watch},
-    time::sleep,
-};
+use tokio::{sync::Semaphore, time::sleep};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "Added", version = 1)]
@@ -304,56 +301,6 @@ async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
     }
 }
 
-/// A log that can be read in order up to some position only, so that the read models are behind.
-struct Withheld {
-    inner: Arc<MemoryStore>,
-    end: watch::Sender<Position>,
-}
-
-impl EventStore for Withheld {
-    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        self.inner.append(append)
-    }
-
-    fn read_stream<'a>(
-        &'a self,
-        stream: &'a StreamId,
-        from: Version,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.read_stream(stream, from, limit)
-    }
-
-    fn read_log(
-        &self,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        let end = *self.end.borrow();
-        Box::pin(async move {
-            let mut records = self.inner.read_log(after, limit).await?;
-            records.retain(|record| record.position <= end);
-            Ok(records)
-        })
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        self.inner.head()
-    }
-
-    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
-        let mut end = self.end.subscribe();
-        Box::pin(async move {
-            end.wait_for(|end| *end > after).await.expect("the sender is here");
-            self.inner.wait(after).await
-        })
-    }
-
-    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        self.inner.durability()
-    }
-}
-
 /// After a start the read models may say that somebody wants a retry which was long done.
 #[tokio::test]
 async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
@@ -386,13 +333,13 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     fixture.ledger.seen.lock().unwrap().clear();
     fixture.ledger.break_at(None);
     fixture.ledger.gate.add_permits(100);
-    let store =
-        Arc::new(Withheld { inner: fixture.store.clone(), end: watch::Sender::new(before) });
+    let store = Arc::new(ScriptedStore::new(fixture.store.clone()));
+    store.show_up_to(before);
     let builder = fixture.builder().store(store.clone()).keyed(Arc::new(MemoryKeyed::new()));
     let node = builder.start().await.unwrap();
     until("others are handled", async || fixture.ledger.of(&good) == [1]).await;
     assert_eq!(fixture.ledger.of("bad"), [0; 0], "nobody wants it tried now");
-    store.end.send_replace(Position::MAX);
+    store.show_up_to(Position::MAX);
     node.retry_dead_letter(&id).await.unwrap().unwrap();
     until("it is tried when somebody wants it", async || fixture.ledger.of("bad") == [1]).await;
     node.shutdown().await;

@@ -11,9 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, BoxFuture, Consistency, DeliverySettings, Durability,
-    DurabilityReport, Entry, EventStore, Keyed, MemoryKeyed, MemoryStore, Position, Record,
-    StoreError, StreamId, Version, prelude::*,
+    BoxFuture, Consistency, DeliverySettings, Durability, Entry, EventStore, Keyed, MemoryKeyed,
+    MemoryStore, Position, StoreError, Version,
+    prelude::*,
+    testing::{self, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
@@ -115,52 +116,6 @@ fn watch(counted: Recorded<Counted>, seen: &Seen) -> Result<(), Poisoned> {
     Ok(())
 }
 
-/// A log that survives a restart, and counts the commits that were read from it.
-#[derive(Default)]
-struct Log {
-    log: MemoryStore,
-    read: AtomicUsize,
-}
-
-impl EventStore for Log {
-    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        self.log.append(append)
-    }
-
-    fn read_stream<'a>(
-        &'a self,
-        stream: &'a StreamId,
-        from: Version,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.log.read_stream(stream, from, limit)
-    }
-
-    fn read_log(
-        &self,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move {
-            let records = self.log.read_log(after, limit).await?;
-            self.read.fetch_add(records.len(), Relaxed);
-            Ok(records)
-        })
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        self.log.head()
-    }
-
-    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.log.wait(after)
-    }
-
-    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        Box::pin(async { Ok(Durability::PowerLoss.into()) })
-    }
-}
-
 const SNAPSHOT: &str = "read-models/";
 const MANIFEST: &str = "read-models/manifest";
 
@@ -251,11 +206,20 @@ impl Keyed for Values {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct World {
-    log: Arc<Log>,
+    log: Arc<ScriptedStore>,
     values: Arc<Values>,
     seen: Seen,
+}
+
+impl Default for World {
+    /// With a log of which one says that it survives a restart.
+    fn default() -> Self {
+        let log = ScriptedStore::new(Arc::new(MemoryStore::new()));
+        let log = Arc::new(log.with_durability(Durability::PowerLoss));
+        Self { log, values: Arc::default(), seen: Seen::default() }
+    }
 }
 
 impl World {
@@ -290,10 +254,10 @@ impl World {
 
     /// What a program shows that has just started, and how many commits the start read.
     async fn restart(&self) -> (Sums, usize) {
-        let before = self.log.read.load(Relaxed);
+        let before = self.log.read_of_log();
         let catga = self.start().await;
         let sums = catga.query(GetSums).await.unwrap();
-        let read = self.log.read.load(Relaxed) - before;
+        let read = self.log.read_of_log() - before;
         catga.shutdown().await;
         (sums, read)
     }
@@ -406,15 +370,7 @@ async fn p2_a_snapshot_of_a_log_that_lost_its_end_is_not_used() {
     for left in [0, 1500, 1999] {
         let rewound = World { values: world.values.clone(), ..World::default() };
         for record in world.log.read_log(0, 2000).await.unwrap().iter().take(left) {
-            let commit = record.commit().unwrap();
-            let append = Append {
-                stream: &commit.stream_id().unwrap(),
-                version: commit.first_version - 1,
-                token: commit.first_version - 1,
-                events: 1,
-                frame: record.frame.clone(),
-            };
-            rewound.log.append(append).await.unwrap();
+            testing::append(&*rewound.log, &record.commit().unwrap(), 0).await.unwrap();
         }
         // The checkpoints are of the log as it was, and the handlers say so; the read models need not.
         let catga = rewound.start().await;

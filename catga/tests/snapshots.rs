@@ -1,14 +1,10 @@
 //! Snapshots shorten a cold load, and whatever happens to them changes no answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, BoxFuture, CommandId, DurabilityReport, Entry, EventStore,
-    Keyed, MemoryKeyed, MemoryStore, Position, Record, StoreError, StreamId, Version, prelude::*,
+    CommandId, Entry, Keyed, MemoryKeyed, MemoryStore, Version, prelude::*, testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,80 +63,23 @@ fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, Version), ca
 const WALK: &str = "w";
 const SNAPSHOT: &str = "snapshot/walk/w";
 
-/// A log that counts the commits that were read from its streams.
-#[derive(Default)]
-struct Counting {
-    log: MemoryStore,
-    read: AtomicUsize,
-    /// Whether it reads nothing of what turns out to be long.
-    knows_lengths: bool,
-}
-
-impl EventStore for Counting {
-    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        self.log.append(append)
-    }
-
-    fn read_stream<'a>(
-        &'a self,
-        stream: &'a StreamId,
-        from: Version,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move {
-            let records = self.log.read_stream(stream, from, limit).await?;
-            self.read.fetch_add(records.len(), Ordering::Relaxed);
-            Ok(records)
-        })
-    }
-
-    fn read_short<'a>(
-        &'a self,
-        stream: &'a StreamId,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
-        Box::pin(async move {
-            let is_long = !self.log.read_stream(stream, limit as u64 + 1, 1).await?.is_empty();
-            if is_long && self.knows_lengths {
-                return Ok(None);
-            }
-            self.read_stream(stream, 1, limit).await.map(Some)
-        })
-    }
-
-    fn read_log(
-        &self,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.log.read_log(after, limit)
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        self.log.head()
-    }
-
-    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.log.wait(after)
-    }
-
-    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        self.log.durability()
-    }
+/// A log that counts what is read of it.
+fn log() -> ScriptedStore {
+    ScriptedStore::new(Arc::new(MemoryStore::new()))
 }
 
 struct World {
-    log: Arc<Counting>,
+    log: Arc<ScriptedStore>,
     keyed: Arc<MemoryKeyed>,
 }
 
 impl World {
     /// A walk of `steps` steps by `by`, the first of them with a command id, whose last snapshot is written.
     async fn with_walk(steps: u64, by: u64) -> Self {
-        Self::with_walk_in(Counting::default(), steps, by).await
+        Self::with_walk_in(log(), steps, by).await
     }
 
-    async fn with_walk_in(log: Counting, steps: u64, by: u64) -> Self {
+    async fn with_walk_in(log: ScriptedStore, steps: u64, by: u64) -> Self {
         let world = Self { log: Arc::new(log), keyed: Arc::default() };
         let catga = world.start().await;
         let id = CommandId::new("first").unwrap();
@@ -174,9 +113,9 @@ impl World {
     /// The answer of a cold load, and how many commits it read.
     async fn load(&self) -> ((u64, Version), usize) {
         let catga = self.start().await;
-        let before = self.log.read.load(Ordering::Relaxed);
+        let before = self.log.read_of_streams();
         let answer = catga.query(GetDistance { walk: WALK.to_owned() }).await.unwrap();
-        let read = self.log.read.load(Ordering::Relaxed) - before;
+        let read = self.log.read_of_streams() - before;
         catga.shutdown().await;
         (answer, read)
     }
@@ -195,14 +134,12 @@ async fn a_cold_load_of_a_long_stream_reads_little() {
 
 #[tokio::test]
 async fn of_a_stream_that_is_known_to_be_long_the_begin_is_not_read() {
-    let log = Counting { knows_lengths: true, ..Counting::default() };
-    let world = World::with_walk_in(log, 10_000, 2).await;
+    let world = World::with_walk_in(log().with_known_lengths(), 10_000, 2).await;
     assert_eq!(world.load().await, ((20_000, 10_000), 1), "what the snapshot ends with");
     let revision = world.snapshot().await.unwrap().revision;
     world.keyed.delete(SNAPSHOT, revision).await.unwrap();
     assert_eq!(world.load().await, ((20_000, 10_000), 10_000), "without a snapshot all of it");
-    let log = Counting { knows_lengths: true, ..Counting::default() };
-    let world = World::with_walk_in(log, 64, 1).await;
+    let world = World::with_walk_in(log().with_known_lengths(), 64, 1).await;
     assert_eq!(world.load().await, ((64, 64), 64), "a short one");
 }
 

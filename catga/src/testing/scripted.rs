@@ -1,14 +1,19 @@
-//! A store that does what a test wants to see survived.
+//! A store that does what a test wants to see survived, and tells what it was asked for.
 
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use tokio::sync::watch;
+
 use crate::{
-    Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, Position, Record,
-    StoreError, StreamId, Version,
+    Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore, Position,
+    Record, StoreError, StreamId, Version,
 };
 
 /// How one append fails.
@@ -22,21 +27,58 @@ pub enum Fault {
     LoseAnswer,
 }
 
-/// A store that hands everything on to another one, and fails when it is told to.
+/// A store that hands everything on to another one, counts what is read, and does otherwise when it is told to.
 pub struct ScriptedStore {
     inner: Arc<dyn EventStore>,
+    /// How the next appends go.
     faults: Mutex<VecDeque<Option<Fault>>>,
+    /// Up to where the log can be read.
+    shown: watch::Sender<Position>,
+    of_streams: AtomicUsize,
+    of_log: AtomicUsize,
+    durability: Option<Durability>,
+    knows_lengths: bool,
 }
 
 impl ScriptedStore {
-    /// A store over `inner` that does not fail yet.
+    /// A store over `inner` that does nothing else yet.
     pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        Self { inner, faults: Mutex::default() }
+        let (faults, of_streams, of_log) = Default::default();
+        let shown = watch::Sender::new(Position::MAX);
+        Self { inner, faults, shown, of_streams, of_log, durability: None, knows_lengths: false }
+    }
+
+    /// It says that what it acknowledged survives this.
+    #[must_use]
+    pub fn with_durability(self, level: Durability) -> Self {
+        Self { durability: Some(level), ..self }
+    }
+
+    /// It knows beforehand how long a stream is, and [`read_short`](EventStore::read_short) reads nothing of a long one.
+    #[must_use]
+    pub fn with_known_lengths(self) -> Self {
+        Self { knows_lengths: true, ..self }
     }
 
     /// The next appends go as `faults` says, one each: `None` goes well. After that all go well.
     pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// From now on the log can be read in order up to position `end` only, as if it took long to read on, so that read
+    /// models are behind. [`Position::MAX`] shows all of it, as at first.
+    pub fn show_up_to(&self, end: Position) {
+        self.shown.send_replace(end);
+    }
+
+    /// How many commits of streams were read so far.
+    pub fn read_of_streams(&self) -> usize {
+        self.of_streams.load(Relaxed)
+    }
+
+    /// How many commits were read so far in the order of the log.
+    pub fn read_of_log(&self) -> usize {
+        self.of_log.load(Relaxed)
     }
 
     fn next_fault(&self) -> Option<Fault> {
@@ -68,7 +110,11 @@ impl EventStore for ScriptedStore {
         from: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.read_stream(stream, from, limit)
+        Box::pin(async move {
+            let records = self.inner.read_stream(stream, from, limit).await?;
+            self.of_streams.fetch_add(records.len(), Relaxed);
+            Ok(records)
+        })
     }
 
     fn read_short<'a>(
@@ -76,7 +122,15 @@ impl EventStore for ScriptedStore {
         stream: &'a StreamId,
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
-        self.inner.read_short(stream, limit)
+        Box::pin(async move {
+            let beyond = limit as Version + 1;
+            if self.knows_lengths && !self.inner.read_stream(stream, beyond, 1).await?.is_empty() {
+                return Ok(None);
+            }
+            let records = self.inner.read_short(stream, limit).await?;
+            self.of_streams.fetch_add(records.as_ref().map_or(0, Vec::len), Relaxed);
+            Ok(records)
+        })
     }
 
     fn read_log(
@@ -84,7 +138,13 @@ impl EventStore for ScriptedStore {
         after: Position,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.inner.read_log(after, limit)
+        Box::pin(async move {
+            let end = *self.shown.borrow();
+            let mut records = self.inner.read_log(after, limit).await?;
+            records.retain(|record| record.position <= end);
+            self.of_log.fetch_add(records.len(), Relaxed);
+            Ok(records)
+        })
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
@@ -92,11 +152,18 @@ impl EventStore for ScriptedStore {
     }
 
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.wait(after)
+        Box::pin(async move {
+            let mut shown = self.shown.subscribe();
+            shown.wait_for(|end| *end > after).await.expect("the sender is here");
+            self.inner.wait(after).await
+        })
     }
 
     fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        self.inner.durability()
+        match self.durability {
+            Some(level) => Box::pin(async move { Ok(level.into()) }),
+            None => self.inner.durability(),
+        }
     }
 }
 
