@@ -6,6 +6,7 @@
 //! said at [`History::check`].
 
 mod check;
+mod verdict;
 
 use std::sync::{
     Mutex, PoisonError,
@@ -14,7 +15,7 @@ use std::sync::{
 
 use catga::{Position, Version};
 
-pub use self::check::{Verdict, Violation};
+pub use self::verdict::{Verdict, Violation};
 
 /// A moment: an order of the calls' begins and ends, finer than any clock.
 pub type Tick = u64;

@@ -1,5 +1,7 @@
 //! The NATS store keeps the promises, on the server that Debian has and on the newest.
 
+mod outages;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -369,105 +371,4 @@ async fn p2_only_the_monitoring_tells_that_the_server_syncs() {
     let options = NatsOptions { monitor: Some(durable.monitor()), ..monitored(&server) };
     let error = NatsStore::connect(options).await.unwrap().durability().await.unwrap_err();
     assert!(error.to_string().contains("another NATS server"), "{error}");
-}
-
-/// Not only when the answer is late: whoever is in doubt keeps its aggregate from others.
-#[tokio::test(flavor = "multi_thread")]
-async fn p3_an_append_is_in_doubt_as_soon_as_its_connection_is_lost() {
-    for version in Version::ALL {
-        let server = NatsServer::start(version).await;
-        let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port))).await;
-        let options = NatsOptions::new(format!("nats://{}", proxy.address()));
-        let store = NatsStore::connect(options).await.unwrap();
-        proxy.cut_replies("HPUB catga.", 0, 1);
-        let begin = Instant::now();
-        let outcome = append(&store, &stream("a"), 0, 0, 1).await;
-        assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
-        assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
-        let (store, stream) = (&store, &stream("a"));
-        eventually(|| async move {
-            match append(store, stream, 0, 0, 1).await {
-                Err(AppendError::Conflict { actual: 1 }) => Ok(()),
-                outcome => Err(format!("{outcome:?}")),
-            }
-        })
-        .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_waits_is_woken_over_an_outage_and_by_other_nodes() {
-    for version in Version::ALL {
-        let mut server = NatsServer::start(version).await;
-        let (store, other) = (Arc::new(connect(&server).await), connect(&server).await);
-        let first = append(&other, &stream("a"), 0, 0, 1).await.unwrap();
-        timeout(Duration::from_secs(5), store.wait(0)).await.unwrap().unwrap();
-        let head = store.head().await.unwrap();
-        let waiting = tokio::spawn({
-            let store = store.clone();
-            async move { store.wait(head).await }
-        });
-        server.kill().await;
-        let refused = append(&store, &stream("b"), 0, 0, 1).await;
-        assert!(
-            matches!(refused, Err(AppendError::Refused(_) | AppendError::Unknown(_))),
-            "{refused:?}"
-        );
-        server.restart().await;
-        let other = &other;
-        eventually(|| async move {
-            match append(other, &stream("a"), 1, first.token, 1).await {
-                Ok(_) | Err(AppendError::Conflict { actual: 2 }) => Ok(()),
-                outcome => Err(format!("{outcome:?}")),
-            }
-        })
-        .await;
-        timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap().unwrap();
-        let reader = &store;
-        eventually(|| async move {
-            match reader.read_log(head, 10).await {
-                Ok(records) if !records.is_empty() => Ok(()),
-                outcome => Err(format!("{outcome:?}")),
-            }
-        })
-        .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
-    let mut server = NatsServer::start(Version::Newest).await;
-    let store = connect(&server).await;
-    append(&store, &stream("a"), 0, 0, 1).await.unwrap();
-    let head = store.head().await.unwrap();
-    server.kill().await;
-    server.forget();
-    server.restart().await;
-    // An operator, or another node, makes the stream anew.
-    connect(&server).await;
-    let lost = timeout(Duration::from_secs(10), store.wait(head)).await.unwrap().unwrap_err();
-    assert!(lost.to_string().contains("lost the end of the log"), "{lost}");
-    assert!(!lost.is_unavailable());
-    assert!(matches!(append(&store, &stream("b"), 0, 0, 1).await, Err(AppendError::Refused(_))));
-    store.head().await.unwrap_err();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_lost_end_was_filled_by_others_is_an_error() {
-    let mut server = NatsServer::start(Version::Newest).await;
-    let store = connect(&server).await;
-    append(&store, &stream("a"), 0, 0, 1).await.unwrap();
-    server.kill().await;
-    server.forget();
-    server.restart().await;
-    let other = connect(&server).await;
-    append(&other, &stream("b"), 0, 0, 1).await.unwrap();
-    append(&other, &stream("c"), 0, 0, 1).await.unwrap();
-    eventually(|| async {
-        match store.head().await {
-            Err(error) if error.to_string().contains("lost the end of the log") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
 }
