@@ -136,7 +136,7 @@ impl Row {
         Self { what, status, reach, rates: Rounds::new(), p99s: Rounds::new() }
     }
 
-    /// Sends the same requests to both servers. What the service answers is shown to `seen`.
+    /// Sends the same requests to both servers, to the service last. What they answer is shown to `seen`.
     async fn round(
         &mut self,
         servers: [SocketAddr; 2],
@@ -144,7 +144,7 @@ impl Row {
         seen: impl Fn(&[u8]) + Sync,
     ) -> Outcome<()> {
         let [service, bare] = servers;
-        let limit = load::send(bare, CONNECTIONS, requests, |_, _, _| {}).await?;
+        let limit = load::send(bare, CONNECTIONS, requests, |_, _, body| seen(body)).await?;
         let value = load::send(service, CONNECTIONS, requests, |_, _, body| seen(body)).await?;
         for load in [&limit, &value] {
             assert_eq!(
@@ -199,7 +199,8 @@ async fn main() -> Outcome<()> {
             ids.lock().expect("no panics").push(id);
         };
         rows[0].round([service, bare], &creates, keep).await?;
-        let ids = ids.into_inner()?;
+        // Those of the service, which come last.
+        let ids = ids.into_inner()?.split_off(REQUESTS);
         made += ids.len();
         let requests = |method, rest: &str, body| {
             let request = |id| load::request(method, &format!("/orders/{id}{rest}"), body);
