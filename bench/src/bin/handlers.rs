@@ -1,7 +1,8 @@
 //! How fast events are handled, on one node and on three, over reading the transport and doing nothing.
 //!
 //! A log is filled first. In each round all nodes start at its beginning, under a new name for their checkpoints, and
-//! the time counts until the last event is handled; the handler counts. The nodes share this process and its two
+//! the time counts until the last event is handled; the handler counts. Then one node starts that has its read models
+//! from a snapshot, and no checkpoint. The nodes share this process and its two
 //! cores, and the server has its own process on them.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use catga::{
     ClusterSettings, EventStore, InMemoryTransport, Keyed, MemoryKeyed, NatsOptions, NatsStore,
-    RedisOptions, RedisStore, Transport, prelude::*,
+    PARTITIONS, RedisOptions, RedisStore, Transport, prelude::*,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
 use catga_tests::{
@@ -103,12 +104,22 @@ impl Server {
         }
     }
 
-    /// Starts `nodes` nodes at the log's beginning. Answers the seconds until everything is handled, and the
+    /// Forgets how far the handler came, as if it were new.
+    async fn forget(&self, checkpoints: &str) {
+        let (_, keyed) = self.stores(checkpoints).await;
+        for partition in 0..PARTITIONS {
+            let key = format!("handler/count/{partition}");
+            let entry = keyed.get(&key).await.expect("it can be read").expect("there is one");
+            assert!(keyed.delete(&key, entry.revision).await.expect("it can be written"));
+        }
+    }
+
+    /// Starts `nodes` nodes whose handler begins at the log's beginning. Answers the seconds until everything is handled, and the
     /// processor seconds.
-    async fn handle(&self, nodes: usize, round: usize) -> (f64, f64) {
+    async fn handle(&self, nodes: usize, checkpoints: &str) -> (f64, f64) {
         let handled = Handled::default();
         let mut running = Vec::new();
-        let (_, keyed) = self.stores(&format!("round-{nodes}-{round}")).await;
+        let (_, keyed) = self.stores(checkpoints).await;
         for node in 0..nodes {
             let (log, _) = self.stores("log").await;
             let settings = ClusterSettings {
@@ -177,6 +188,7 @@ async fn main() {
         let (log, _) = server.stores("log").await;
         fill(log).await;
         let mut by_nodes = [(); 3].map(|()| Rounds::new());
+        let mut behind = Rounds::new();
         let mut per_processor = [(); 2].map(|()| Rounds::new());
         for round in 0..rounds(3) {
             // Somebody who has nothing of it in memory.
@@ -184,10 +196,15 @@ async fn main() {
             let limit = all / read(&InMemoryTransport::new(log)).await;
             let mut one = 0.0;
             for nodes in 1..=3 {
-                let (seconds, processor) = server.handle(nodes, round).await;
+                let checkpoints = format!("round-{nodes}-{round}");
+                let (seconds, processor) = server.handle(nodes, &checkpoints).await;
                 by_nodes[nodes - 1].push(all / seconds, limit);
                 match nodes {
-                    1 => one = all / processor,
+                    1 => {
+                        one = all / processor;
+                        server.forget(&checkpoints).await;
+                        behind.push(all / server.handle(1, &checkpoints).await.0, limit);
+                    }
                     _ => per_processor[nodes - 2].push(all / processor, one),
                 }
             }
@@ -201,6 +218,8 @@ async fn main() {
                 reach,
             );
         }
+        let what = format!("{name}, a new handler on 1 node that has a snapshot");
+        table.row(what, Unit::PerSecond, &behind, Reach::AtLeast(0.7));
         for (nodes, rounds) in per_processor.iter().enumerate() {
             let reach = if nodes == 1 { Reach::AtLeast(0.9) } else { Reach::Shown };
             let what = format!("{name}, {} nodes, a processor second, over 1 node's", nodes + 2);
