@@ -226,8 +226,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Append, BoxFuture, Commit, EventFrame, EventStore, InMemoryTransport, MemoryStore, Record,
-        StoreError, StreamId, Timestamp, transport::partition_of,
+        BoxFuture, EventFrame, EventStore, InMemoryTransport, MemoryStore, Record, StoreError,
+        StreamId, testing, transport::partition_of,
     };
 
     /// A log that is not read at once, and counts how often it is.
@@ -271,20 +271,7 @@ mod tests {
         let stream = StreamId::new("test", "a").unwrap();
         for version in store.head().await.unwrap()..count {
             let event = EventFrame { id: Uuid::nil(), name: "Tested", schema: 1, payload: &[] };
-            let commit = Commit {
-                stream: stream.as_str(),
-                first_version: version + 1,
-                time: Timestamp::from_micros(1),
-                node: "test",
-                command: None,
-                correlation: None,
-                causation: None,
-                traceparent: None,
-                events: [event].into(),
-            };
-            let frame = commit.encode();
-            let append = Append { stream: &stream, version, token: 0, events: 1, frame };
-            store.append(append).await.unwrap();
+            testing::append(store, &testing::commit(&stream, version, [event]), 0).await.unwrap();
         }
         store.read_log(0, 1000).await.unwrap()
     }
