@@ -22,12 +22,20 @@ use crate::{StoreError, retry::Backoff};
 /// How often the end of the log is looked at, beside what comes by itself.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// After so many commits it is seen whether they were all ours.
-const ALONE: u64 = 512;
+/// After so many commits it is seen whether they were all ours. While that is not seen, a node that begins to write is sent
+/// each of them back, and its clients wait longer. But a commit that comes before its answer is taken for another node's: of
+/// fewer commits these could be too many each time. And of fewer, by chance, nearly all could be ours when others write too.
+const ALONE: u64 = 128;
 
-/// How long answers may leave a gap, or not be waited for by anybody, before there is a consumer again: up to twice as much
-/// later we are told of another node's commit.
+/// As [`ALONE`], after another node's commit: if it writes a little now and then, there is a new consumer after each.
+const NOT_ALONE: u64 = 4 * ALONE;
+
+/// How often it is looked whether answers leave a gap, or nobody waits for any.
 const MOMENT: Duration = Duration::from_millis(2);
+
+/// After so many looks at the same gap there is a consumer again, so that we are told of another node's commit at most three
+/// moments later. When the processors are busy, an answer is often late by one, behind those to hundreds of others.
+const LOOKS: u32 = 2;
 
 impl Log {
     /// Follows the log for as long as the store is open, over every outage of the server.
@@ -92,47 +100,51 @@ impl Log {
     }
 
     async fn follow_end(&self, backoff: &mut Backoff) -> Result<Infallible, StoreError> {
+        let mut alone = ALONE;
         loop {
-            let cursor = self.follow_all(backoff).await?;
-            tokio::select! {
-                () = self.follow_ours() => {}
+            let cursor = self.follow_all(alone, backoff).await?;
+            let has_gap = tokio::select! {
+                has_gap = self.follow_ours() => has_gap,
                 // Nobody waits for it: a user may not be allowed to delete consumers.
-                () = async { cursor.close(&self.topic).await; pending().await } => {}
-            }
+                has_gap = async { cursor.close(&self.topic).await; pending().await } => has_gap,
+            };
+            alone = if has_gap { NOT_ALONE } else { ALONE };
         }
     }
 
-    /// Takes in what everybody appends, until it is only us. Answers the consumer that is not needed then.
-    async fn follow_all(&self, backoff: &mut Backoff) -> Result<Cursor, StoreError> {
+    /// Takes in what everybody appends, until so many were only ours. Answers the consumer that is not needed then.
+    async fn follow_all(&self, alone: u64, backoff: &mut Backoff) -> Result<Cursor, StoreError> {
         let next = locked(&self.recent).next();
         let mut cursor = Cursor::new(&self.topic, next).await?;
         loop {
             let ours = locked(&self.recent).ours();
-            for _ in 0..ALONE {
+            for _ in 0..alone {
                 let record = cursor.next().await?.record();
                 let known = locked(&self.recent).put(record);
                 self.head.rise_to(last_position(known));
                 *backoff = new_backoff();
             }
             // Some that came were not answered yet.
-            if locked(&self.recent).ours() - ours >= ALONE - ALONE / 8 {
+            if locked(&self.recent).ours() - ours >= alone - alone / 8 {
                 return Ok(cursor);
             }
         }
     }
 
     /// Leaves it to the answers to our appends to say what is in the log, for as long as there are any. When they leave a
-    /// gap for a moment, another node's commit is in it.
-    async fn follow_ours(&self) {
-        let mut known = 0;
+    /// gap that stays, another node's commit is in it. Answers whether it is that.
+    async fn follow_ours(&self) -> bool {
+        let (mut known, mut looks) = (0, 0);
         loop {
             let (next, has_gap) = {
                 let recent = locked(&self.recent);
                 (recent.next(), recent.has_gap())
             };
             let is_quiet = self.appending.load(Ordering::Relaxed) == 0;
-            if next == known && (has_gap || is_quiet) {
-                return;
+            let is_still = next == known && (has_gap || is_quiet);
+            looks = if is_still { looks + 1 } else { 0 };
+            if is_still && (is_quiet || looks == LOOKS) {
+                return has_gap;
             }
             known = next;
             sleep(MOMENT).await;
