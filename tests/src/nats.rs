@@ -115,6 +115,15 @@ impl NatsServer {
         format!("127.0.0.1:{}", self.monitor_port)
     }
 
+    /// What its monitoring says at `path`, as JSON.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn monitored(&self, path: &str) -> String {
+        let answer = http_get(&self.monitor(), path).await.expect("the monitoring answers");
+        answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+    }
+
     /// Ends it as a crash does.
     ///
     /// # Panics

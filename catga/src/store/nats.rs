@@ -83,10 +83,15 @@ impl NatsStore {
     }
 
     async fn open(options: NatsOptions) -> Result<Self, StoreError> {
-        let connection = options.connect().await?;
-        server::check(&connection.0, &options)?;
-        let topic = Topic::open(connection.clone(), server::log_config(&options)).await?;
-        let values = Topic::open(connection, server::values_config(&options)).await?;
+        let connector = options.connector().await?;
+        let mut clients = vec![connector.connect().await?];
+        server::check(&clients[0], &options)?;
+        if server::stores_where_it_reads(&clients[0]) {
+            clients.push(connector.connect().await?);
+        }
+        let lost = &connector.lost;
+        let topic = Topic::open(&clients, lost, server::log_config(&options)).await?;
+        let values = Topic::open(&clients[..1], lost, server::values_config(&options)).await?;
         let monitor = options.monitor.as_deref();
         let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
             && topic.allow_batches().await;

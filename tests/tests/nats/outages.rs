@@ -5,11 +5,15 @@ use super::*;
 /// Not only when the answer is late: whoever is in doubt keeps its aggregate from others.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_an_append_is_in_doubt_as_soon_as_its_connection_is_lost() {
-    for version in Version::ALL {
+    // On the old server commits take turns on two connections.
+    for (version, turns) in Version::ALL.into_iter().flat_map(|v| [(v, 0), (v, 1)]) {
         let server = NatsServer::start(version).await;
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port))).await;
         let options = NatsOptions::new(format!("nats://{}", proxy.address()));
         let store = NatsStore::connect(options).await.unwrap();
+        for turn in 0..turns {
+            append(&store, &stream(&turn.to_string()), 0, 0, 1).await.unwrap();
+        }
         proxy.cut_replies("HPUB catga.", 0, 1);
         let begin = Instant::now();
         let outcome = append(&store, &stream("a"), 0, 0, 1).await;
@@ -23,6 +27,24 @@ async fn p3_an_append_is_in_doubt_as_soon_as_its_connection_is_lost() {
             }
         })
         .await;
+    }
+}
+
+/// The old one stores a message before it reads the next one of the connection.
+#[tokio::test]
+async fn a_server_that_takes_more_from_two_connections_is_given_commits_on_both() {
+    for (version, connections) in [(Version::Debian, 2), (Version::Newest, 1)] {
+        let server = NatsServer::start(version).await;
+        let store = connect(&server).await;
+        for i in 0..100 {
+            append(&store, &stream(&i.to_string()), 0, 0, 1).await.unwrap();
+        }
+        let monitored: serde_json::Value =
+            serde_json::from_str(&server.monitored("/connz").await).unwrap();
+        let found = monitored["connections"].as_array().unwrap();
+        let messages: Vec<_> = found.iter().map(|c| c["in_msgs"].as_u64().unwrap()).collect();
+        assert_eq!(messages.len(), connections, "{version:?}: {monitored}");
+        assert!(messages.iter().all(|&messages| messages >= 50), "{version:?}: {messages:?}");
     }
 }
 

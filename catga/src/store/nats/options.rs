@@ -80,8 +80,8 @@ impl NatsOptions {
         Ok(Servers { addresses, login })
     }
 
-    /// The client, and what changes whenever its connection is lost.
-    pub(super) async fn connect(&self) -> Result<(Client, watch::Receiver<u64>), StoreError> {
+    /// What connects to it.
+    pub(super) async fn connector(&self) -> Result<Connector, StoreError> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=MAX_KEY).contains(&self.prefix.len()) || !self.prefix.bytes().all(is_plain) {
             return Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
@@ -122,7 +122,22 @@ impl NatsOptions {
         if let Some(file) = &self.ca {
             options = options.add_root_certificates(file.clone());
         }
-        let client = options.connect(addresses).await.map_err(|error| {
+        Ok(Connector { options, addresses, lost })
+    }
+}
+
+/// Makes connections that differ in nothing.
+pub(super) struct Connector {
+    options: ConnectOptions,
+    addresses: Vec<ServerAddr>,
+    /// Changes whenever any of the connections is lost: what one was told by then may be about a log that the server lost
+    /// since, whichever of them notices first.
+    pub(super) lost: watch::Receiver<u64>,
+}
+
+impl Connector {
+    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
+        self.options.clone().connect(self.addresses.clone()).await.map_err(|error| {
             // The kind says what is wrong; the rest of the text could show the address.
             let io =
                 std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
@@ -130,8 +145,7 @@ impl NatsOptions {
                 Some(io) => StoreError::unavailable(format!("{}: {}", error.kind(), io.kind())),
                 None => StoreError::unavailable(error.kind()),
             }
-        })?;
-        Ok((client, lost))
+        })
     }
 }
 

@@ -3,17 +3,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_nats::{
     Client, HeaderMap, Message, PublishError, PublishErrorKind, StatusCode,
+    connection::State,
     jetstream::{self, ErrorCode},
 };
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::try_join_all};
 use serde::Deserialize;
 use tokio::{
     select,
@@ -48,11 +52,19 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How many answers are handed out at once.
 const TOGETHER: usize = 256;
 
-/// Publishes messages, and has the answers to them come to one inbox.
+/// A publisher for each connection: one, or more where the server takes more messages from several.
+#[derive(Debug)]
+pub(super) struct Publishers {
+    all: Vec<Publisher>,
+    /// How many messages were published on any of them.
+    turns: AtomicUsize,
+}
+
+/// Publishes messages over a connection, and has the answers to them come to one inbox.
 #[derive(Debug)]
 pub(super) struct Publisher {
     client: Client,
-    /// Changes whenever the connection is lost.
+    /// Changes whenever a connection is lost.
     lost: watch::Receiver<u64>,
     /// What the subjects of the answers begin with; the number of the message follows.
     inbox: String,
@@ -85,12 +97,35 @@ pub(super) enum NotPublished {
     Unknown(StoreError),
 }
 
-impl Publisher {
-    /// One over a connection, and what changes whenever that is lost.
+impl Publishers {
+    /// Those over some connections, at least one, and what changes whenever any of these is lost.
     pub(super) async fn new(
-        client: Client,
-        lost: watch::Receiver<u64>,
+        clients: &[Client],
+        lost: &watch::Receiver<u64>,
     ) -> Result<Self, StoreError> {
+        let all = clients.iter().map(|client| Publisher::new(client.clone(), lost.clone()));
+        Ok(Self { all: try_join_all(all).await?, turns: AtomicUsize::new(0) })
+    }
+
+    /// The one for messages that the server must get in the order in which they are sent: always the same.
+    pub(super) fn in_order(&self) -> &Publisher {
+        &self.all[0]
+    }
+
+    /// One for a message that may overtake others, and be overtaken: each in turn.
+    pub(super) fn any(&self) -> &Publisher {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let publisher = &self.all[turn % self.all.len()];
+        // One that is not connected would keep the message.
+        match publisher.client.connection_state() {
+            State::Connected => publisher,
+            _ => self.in_order(),
+        }
+    }
+}
+
+impl Publisher {
+    async fn new(client: Client, lost: watch::Receiver<u64>) -> Result<Self, StoreError> {
         let inbox = format!("{}.", client.new_inbox());
         let answers = client.subscribe(format!("{inbox}*")).await;
         let answers = answers.map_err(|error| unavailable("NATS", error))?;
@@ -241,10 +276,16 @@ pub(super) fn lost() -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-    use tokio::sync::mpsc;
+    use futures_util::{future::join_all, stream};
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        time::timeout,
+    };
 
     use super::*;
+    use crate::NatsOptions;
 
     fn answer(number: &str, payload: &'static str, status: Option<StatusCode>) -> Message {
         Message {
@@ -317,5 +358,68 @@ mod tests {
         losses.send_modify(|losses| *losses += 1);
         assert!(third.await.is_err(), "the answer can't come any more");
         assert_eq!((begin.elapsed(), locked(&waiting).senders.len()), (Duration::ZERO, 0));
+    }
+
+    /// A server that answers no message. It says on which connection each comes.
+    async fn serve(
+        stream: TcpStream,
+        connection: usize,
+        messages: mpsc::UnboundedSender<usize>,
+    ) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"INFO {\"max_payload\":1000,\"headers\":true}\r\n").await?;
+        let mut line = String::new();
+        while stream.read_line(&mut line).await? > 0 {
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["PING"] => stream.write_all(b"PONG\r\n").await?,
+                ["PUB" | "HPUB", .., size] => {
+                    let size: usize = size.parse().unwrap();
+                    stream.read_exact(&mut vec![0; size + b"\r\n".len()]).await?;
+                    messages.send(connection).unwrap();
+                }
+                _ => {}
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn p3_the_loss_of_either_connection_leaves_in_doubt_what_was_published_on_both() {
+        for lost in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let options = NatsOptions::new(listener.local_addr().unwrap().to_string());
+            let (sender, mut messages) = mpsc::unbounded_channel();
+            let accept = async {
+                let mut connections = Vec::new();
+                for connection in 0..2 {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let served = serve(stream, connection, sender.clone());
+                    connections.push(AbortOnDropHandle::new(tokio::spawn(served)));
+                }
+                connections
+            };
+            let connector = options.connector().await.unwrap();
+            let connect =
+                async { [connector.connect().await.unwrap(), connector.connect().await.unwrap()] };
+            let (clients, mut connections) = tokio::join!(connect, accept);
+            let publishers = Publishers::new(&clients, &connector.lost).await.unwrap();
+            let any = join_all((0..4).map(|_| {
+                publishers.any().publish("log".to_owned(), HeaderMap::new(), Bytes::new())
+            }));
+            let cut = async {
+                let mut used = Vec::new();
+                while used.len() < 4 {
+                    used.push(messages.recv().await.unwrap());
+                }
+                used.sort_unstable();
+                assert_eq!(used, [0, 0, 1, 1]);
+                drop(connections.remove(lost));
+            };
+            let outcomes = timeout(REQUEST_TIMEOUT / 2, async { tokio::join!(any, cut).0 }).await;
+            for outcome in outcomes.expect("nobody waits for an answer that can't come") {
+                assert!(matches!(outcome, Err(NotPublished::Unknown(_))), "{lost}: {outcome:?}");
+            }
+        }
     }
 }

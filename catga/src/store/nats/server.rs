@@ -23,6 +23,9 @@ const REPLICATED: (u64, u64) = (2, 14);
 /// The oldest version whose atomic batches were seen to be synced, as a whole, before they are acknowledged.
 const BATCHES: (u64, u64) = (2, 15);
 
+/// The oldest version that reads messages from a connection while it stores those before them, in all its releases.
+const QUEUES: (u64, u64) = (2, 10);
+
 /// How long the monitoring may take to answer.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -96,6 +99,12 @@ pub(super) async fn prefers_batches(
         && durability(client, config, monitor)
             .await
             .is_ok_and(|report| report.level == Durability::PowerLoss)
+}
+
+/// Whether each message is checked, stored and answered before the server reads the next one of its connection, so that
+/// it takes more of them from two. A newer server takes no more, and who waits is answered later.
+pub(super) fn stores_where_it_reads(client: &Client) -> bool {
+    numbers(&client.server_info().version) < QUEUES
 }
 
 fn numbers(version: &str) -> (u64, u64) {
@@ -195,6 +204,7 @@ mod tests {
 
     #[test]
     fn versions_are_compared_by_number() {
+        assert!(numbers("2.9.10") < QUEUES && numbers("2.10.0") >= QUEUES);
         assert!(numbers("2.9.10") < REPLICATED && numbers("2.14.0") >= REPLICATED);
         assert!(numbers("10.0.1-beta") > REPLICATED && numbers("nonsense") < REPLICATED);
     }

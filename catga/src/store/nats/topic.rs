@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     options::REQUEST_TIMEOUT,
-    publisher::{self, NotPublished, Publisher, Stored},
+    publisher::{self, NotPublished, Publishers, Stored},
 };
 use crate::StoreError;
 
@@ -33,9 +33,9 @@ const HEADER_ROOM: usize = 512;
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     client: Client,
-    /// Changes whenever the connection is lost.
+    /// Changes whenever a connection is lost.
     lost: watch::Receiver<u64>,
-    publisher: Arc<Publisher>,
+    publishers: Arc<Publishers>,
     context: Context,
     stream: Stream,
     /// Whether other servers than the leader may answer, with what they have by then.
@@ -61,11 +61,14 @@ pub(super) struct Message {
 }
 
 impl Topic {
-    /// The stream with `config`, which is made when it is not there.
+    /// The stream with `config`, which is made when it is not there. The first of the `clients`, at least one, does all
+    /// but publish what may come in any order.
     pub(super) async fn open(
-        (client, lost): (Client, watch::Receiver<u64>),
+        clients: &[Client],
+        lost: &watch::Receiver<u64>,
         config: Config,
     ) -> Result<Self, StoreError> {
+        let client = clients[0].clone();
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIMEOUT);
         let stream = match context.get_stream(&config.name).await {
@@ -87,8 +90,9 @@ impl Topic {
             )));
         }
         let is_replicated = stream.cached_info().config.num_replicas > 1;
-        let publisher = Arc::new(Publisher::new(client.clone(), lost.clone()).await?);
-        Ok(Self { client, lost, publisher, context, stream, is_replicated })
+        let publishers = Arc::new(Publishers::new(clients, lost).await?);
+        let lost = lost.clone();
+        Ok(Self { client, lost, publishers, context, stream, is_replicated })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -140,8 +144,13 @@ impl Topic {
     /// Publishes a message. Answers its sequence.
     pub(super) async fn publish(&self, message: Message) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
-        let Message { subject, headers, payload, .. } = self.expecting(message)?;
-        Ok(self.publisher.publish(subject, headers, payload).await?.sequence)
+        let Message { subject, headers, payload, after } = self.expecting(message)?;
+        let publisher = match after {
+            After::OnSubject(_) => self.publishers.any(),
+            // It may be sent before the one it comes after is answered.
+            After::Message(_) => self.publishers.in_order(),
+        };
+        Ok(publisher.publish(subject, headers, payload).await?.sequence)
     }
 
     /// Publishes all messages or none, in this order, as one atomic batch, which the server syncs once. Each subject is
@@ -153,6 +162,7 @@ impl Topic {
         let messages = messages.iter().map(|message| self.expecting(message.clone()));
         let messages = messages.collect::<Result<Vec<_>, _>>()?;
         let publish = async {
+            let publisher = self.publishers.in_order();
             let batch = Uuid::new_v4().simple().to_string();
             let (mut answer, count) = (None, messages.len() as u64);
             for (message, number) in messages.into_iter().zip(1..) {
@@ -160,10 +170,10 @@ impl Topic {
                 headers.insert(header::NATS_BATCH_ID, batch.as_str());
                 headers.insert(header::NATS_BATCH_SEQUENCE, number.to_string());
                 if number < count {
-                    self.publisher.send(subject, headers, payload).await?;
+                    publisher.send(subject, headers, payload).await?;
                 } else {
                     headers.insert(header::NATS_BATCH_COMMIT, header::NATS_BATCH_COMMIT_FINAL);
-                    answer = Some(self.publisher.publish(subject, headers, payload).await);
+                    answer = Some(publisher.publish(subject, headers, payload).await);
                 }
             }
             first_of_batch(answer.expect("there are messages"), count)
@@ -266,7 +276,7 @@ impl Topic {
         }
     }
 
-    /// Returns when the connection that is there now is lost.
+    /// Returns when a connection that is there now is lost.
     pub(super) fn lost(&self) -> impl Future<Output = StoreError> + Send + 'static {
         let mut lost = self.lost.clone();
         lost.mark_unchanged();

@@ -79,9 +79,10 @@ impl NatsTransport {
     }
 
     async fn open(options: NatsOptions) -> Result<Self, StoreError> {
-        let connection = options.connect().await?;
-        server::check(&connection.0, &options)?;
-        let topic = Topic::open(connection, server::topic_config(&options)).await?;
+        let connector = options.connector().await?;
+        let client = connector.connect().await?;
+        server::check(&client, &options)?;
+        let topic = Topic::open(&[client], &connector.lost, server::topic_config(&options)).await?;
         let open = Mutex::new(Open::new(topic.clone()).await?);
         let prefix = format!("{}-topic", options.prefix);
         Ok(Self { address: options.address(), prefix, topic, open })
