@@ -19,7 +19,7 @@ pub(super) struct Recent {
     bytes: usize,
     /// How many commits were ours, since the store was opened.
     ours: u64,
-    /// The last commit that was seen, also when nobody follows.
+    /// The last commit that was seen before somebody ceased to follow, which the server has to show again then.
     last: Option<Record>,
 }
 
@@ -33,7 +33,8 @@ impl Recent {
     /// Takes in a record. Answers up to which sequence the log is known then.
     pub(super) fn put(&mut self, record: Record) -> u64 {
         let (sequence, next) = (record.token, self.next());
-        if self.last.as_ref().is_none_or(|last| last.token < sequence) {
+        // While nobody follows, what was seen before counts: a server that lost it may have put this in its place.
+        if self.last.as_ref().is_none_or(|last| self.first > 0 && last.token < sequence) {
             self.last = Some(record.clone());
         }
         if self.first == 0 {
@@ -133,9 +134,12 @@ mod tests {
         assert_eq!(kept(&recent, 6), [6]);
         assert!(kept(&recent, 2).is_empty() && kept(&recent, 7).is_empty());
         assert_eq!((recent.ours(), recent.last().map(|last| last.token)), (4, Some(6)));
+        recent.begin(0);
+        assert_eq!(recent.put_ours(record(7)), 7);
+        assert_eq!(recent.last().map(|last| last.token), Some(6), "7 may be where 6 was lost");
         recent.begin(9);
         assert!(kept(&recent, 3).is_empty() && kept(&recent, 9).is_empty());
-        assert_eq!((recent.ours(), recent.last().map(|last| last.token)), (4, Some(6)));
+        assert_eq!((recent.ours(), recent.last().map(|last| last.token)), (5, Some(6)));
     }
 
     #[test]
