@@ -76,7 +76,9 @@ async fn p6_no_node_is_ever_stale(backend: Backend) {
     const CLIENTS: usize = 64;
     const ORDERS: usize = 5000;
     let cluster = Cluster::start(&backend, 3, &[]).await;
-    let (urls, http, created) = (cluster.urls(), Client::new(), AtomicUsize::new(0));
+    // The service closes a connection that is idle for ten seconds: a request that is sent just then is lost.
+    let http = Client::builder().pool_idle_timeout(Duration::from_secs(5)).build().unwrap();
+    let (urls, created) = (cluster.urls(), AtomicUsize::new(0));
     let visits = (0..CLIENTS).map(|client| {
         let dice = Dice::new(client as u64);
         let mut visitor = Visitor { urls: &urls, http: &http, created: &created, dice };
