@@ -109,21 +109,11 @@ impl Feed {
         let place = after / PAGE as u64 % BEHIND as u64;
         let place = usize::try_from(place).expect("it is below BEHIND");
         let _turn = self.behind[place].lock().await;
-        // Who had the turn before may have read it just now.
-        let sight = self.recent().after(partition, after);
-        match sight {
-            Sight::Page(page) => Ok(Some(page)),
-            Sight::Behind | Sight::End => self.read(partition, after).await,
-        }
+        self.read(partition, after).await
     }
 
     /// Asks the transport, for everybody: what there is, or else, for a while, for what comes.
     async fn lead(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
-        // Who led before may have read it just now.
-        let sight = self.recent().after(partition, after);
-        if let Sight::Page(page) = sight {
-            return Ok(Some(page));
-        }
         let page = self.read(partition, after).await?;
         if page.is_none()
             && let Ok(waited) = timeout(IDLE, self.transport.wait(after)).await
@@ -133,8 +123,12 @@ impl Feed {
         Ok(page)
     }
 
-    /// Reads on after `after`, for everybody; `None` when there is nothing.
+    /// Reads on after `after`, for everybody, unless who had the turn before just has; `None` when there is nothing.
     async fn read(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+        let sight = self.recent().after(partition, after);
+        if let Sight::Page(page) = sight {
+            return Ok(Some(page));
+        }
         let page = self.transport.read(after, PAGE).await?;
         let page = page
             .iter()
