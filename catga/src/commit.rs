@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::{
-    Few, Position, StreamId, Timestamp, Version,
+    Few, Origin, Position, StreamId, Timestamp, Version,
     frame::{FrameReader, FrameWriter},
 };
 
@@ -174,6 +174,23 @@ impl<'a> Commit<'a> {
             let (_schema, _payload) = (frame.number()?, frame.bytes()?);
             Some(name)
         })
+    }
+
+    /// Where the events in `frame`, which was decoded before, came from. There may be a thousand of them, and each asks, so
+    /// they are not looked at.
+    pub(crate) fn origin(frame: &'a [u8]) -> Option<Origin<'a>> {
+        let mut frame = FrameReader(frame.get(1..)?);
+        let (_stream, _first, _time) = (frame.bytes()?, frame.number()?, frame.number()?);
+        let node = frame.text()?;
+        let command_id = frame.option(|command| {
+            let id = command.text()?;
+            let (_fingerprint, _reply) = (command.number()?, command.bytes()?);
+            Some(id)
+        })?;
+        let correlation = frame.option(FrameReader::text)?;
+        let causation = frame.option(FrameReader::uuid)?;
+        let traceparent = frame.option(FrameReader::text)?;
+        Some(Origin { command_id, correlation, causation, traceparent, node })
     }
 
     /// Goes from behind the first version to the first event. Answers how many events there are.
@@ -363,8 +380,12 @@ mod tests {
         #[test]
         fn what_is_encoded_is_decoded(payload: Vec<u8>, reply: Vec<u8>, fingerprint: u64, id: String) {
             let command = CommandRecord { id: &id, fingerprint, reply: &reply };
-            let commit = commit(&payload, Some(command));
+            let (causation, traceparent) = (Some(Uuid::from_u64_pair(fingerprint, 7)), Some(&*id));
+            let commit = Commit { causation, traceparent, ..commit(&payload, Some(command)) };
             let frame = commit.encode();
+            let Commit { correlation, node, .. } = commit;
+            let origin = Origin { command_id: Some(&id), correlation, causation, traceparent, node };
+            prop_assert_eq!(Commit::origin(&frame), Some(origin));
             let names: Vec<_> = Commit::event_names(&frame).collect();
             prop_assert_eq!(names, [b"OrderPaid"]);
             prop_assert_eq!(Commit::stream_in(&frame), commit.stream_id());

@@ -151,14 +151,7 @@ pub struct Origin<'a> {
 impl<E> Recorded<E> {
     /// Where the event came from. It is read from the stored commit at each call.
     pub fn origin(&self) -> Origin<'_> {
-        let commit = Commit::decode(&self.frame).expect("the event was read from this very frame");
-        Origin {
-            command_id: commit.command.map(|command| command.id),
-            correlation: commit.correlation,
-            causation: commit.causation,
-            traceparent: commit.traceparent,
-            node: commit.node,
-        }
+        Commit::origin(&self.frame).expect("the event was read from this very frame")
     }
 }
 
