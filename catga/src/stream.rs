@@ -129,7 +129,8 @@ fn check_part(part: &str) -> Result<(), InvalidStreamId> {
     if part.len() > MAX_KEY {
         return Err(InvalidStreamId("a part is longer than 64 characters"));
     }
-    if !part.bytes().all(|b| ALLOWED[usize::from(b)]) {
+    // All of them, without a branch for each.
+    if !part.bytes().fold(true, |all, b| all & ALLOWED[usize::from(b)]) {
         return Err(InvalidStreamId("only A-Z a-z 0-9 _ and - are allowed"));
     }
     Ok(())
