@@ -27,7 +27,7 @@ use self::{
 };
 
 fn plan() -> Plan {
-    Plan { commits: usize::MAX, time: Duration::from_secs(15), ..Plan::default() }
+    Plan { commits: usize::MAX, time: Duration::from_secs(60), ..Plan::default() }
 }
 
 /// Cuts of each kind, each after so many acknowledged appends.
