@@ -95,10 +95,10 @@ impl<A: Aggregate> Repository<A> {
             return;
         }
         let weight = loaded.weight();
-        let stream = loaded.root.stream().clone();
+        let grown = (weight != cached.weight).then(|| loaded.root.stream().clone());
         *slot = Some(loaded);
         drop(slot);
-        if weight != cached.weight {
+        if let Some(stream) = grown {
             self.cache.insert(stream, Cached { slot: cached.slot.clone(), weight });
         }
     }
@@ -107,7 +107,7 @@ impl<A: Aggregate> Repository<A> {
     async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Stop> {
         let store = cx.runtime.store();
         let Some(cached) = self.cache.get(&stream) else {
-            let loaded = Box::new(Loaded::<A>::replay(cx.runtime, stream).await?);
+            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
             let root = loaded.root.share();
             if root.exists() {
                 let cached = self.slot(root.stream());
@@ -120,11 +120,15 @@ impl<A: Aggregate> Repository<A> {
             }
             return Ok(root);
         };
-        let Ok(mut slot) = timeout(PATIENCE, cached.slot.clone().lock_owned()).await else {
-            return Ok(Loaded::replay(cx.runtime, stream).await?.root);
+        let mut slot = match cached.slot.clone().try_lock_owned() {
+            Ok(slot) => slot,
+            Err(_) => match Box::pin(timeout(PATIENCE, cached.slot.clone().lock_owned())).await {
+                Ok(slot) => slot,
+                Err(_) => return Ok(Loaded::replay(cx.runtime, stream).await?.root),
+            },
         };
         let Some(mut loaded) = slot.take() else {
-            let loaded = Box::new(Loaded::<A>::replay(cx.runtime, stream).await?);
+            let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
             let root = loaded.root.share();
             self.put_back(&cached, slot, loaded);
             return Ok(root);
@@ -186,7 +190,7 @@ impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
                 (loaded, true)
             }
             None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
-            None => (Box::new(Loaded::replay(cx.runtime, stream).await?), true),
+            None => (Loaded::replay(cx.runtime, stream).await?, true),
         };
         let mut guard = RootGuard { loaded, is_fresh, cached, slot };
         match guard.admit(cx).await {

@@ -39,7 +39,16 @@ impl<A: Aggregate> Loaded<A> {
     }
 
     /// From the log. A stream of some commits takes one call; a long one with a snapshot two, one after the other.
-    pub(super) async fn replay(runtime: &Runtime, stream: StreamId) -> Result<Self, Error> {
+    ///
+    /// It is boxed, as few messages need it: its state would make that of every message three times as large.
+    pub(super) fn replay(
+        runtime: &Runtime,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Box<Self>, Error>> {
+        Box::pin(async { Self::from_log(runtime, stream).await.map(Box::new) })
+    }
+
+    async fn from_log(runtime: &Runtime, stream: StreamId) -> Result<Self, Error> {
         let store = runtime.store();
         let mut loaded = Self::new(stream.clone());
         if let Some(snapshots) = &A::SNAPSHOTS {
