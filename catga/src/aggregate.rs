@@ -72,6 +72,12 @@ impl<A: Aggregate> Root<A> {
         self.version += 1;
     }
 
+    /// The state as it is now, to keep and to share: no copy is made unless the aggregate changes while somebody still
+    /// holds it, and that never shows.
+    pub fn state(&self) -> Arc<A> {
+        self.state.clone()
+    }
+
     /// The events recorded so far, which are no longer this root's to append.
     pub(crate) fn take_recorded(&mut self) -> Few<A::Event> {
         std::mem::take(&mut self.recorded)

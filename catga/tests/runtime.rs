@@ -89,6 +89,18 @@ fn get(_: Get, account: &Root<Account>) -> Result<(u64, u64), Error> {
     Ok((account.sum, account.version()))
 }
 
+#[derive(Debug, Query)]
+#[query(name = "account.keep", output = Arc<Account>)]
+struct Keep {
+    #[key]
+    account: String,
+}
+
+#[query_handler]
+fn keep(_: Keep, account: &Root<Account>) -> Result<Arc<Account>, Error> {
+    Ok(account.state())
+}
+
 #[derive(Debug, Default)]
 struct Sums {
     total: u64,
@@ -167,6 +179,17 @@ async fn p1_two_nodes_with_old_caches_lose_nothing() {
     }
     sums.sort_unstable();
     assert_eq!(sums, (1..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_state_that_is_kept_is_no_copy_and_stays_as_it_is() {
+    let node = Fixture::new().node().await;
+    let keep = async || node.query(Keep { account: "a".into() }).await.unwrap();
+    node.send(add_to("a", 5)).await.unwrap();
+    let kept = keep().await;
+    assert!(Arc::ptr_eq(&kept, &keep().await), "it was copied");
+    node.send(add_to("a", 10)).await.unwrap();
+    assert_eq!((kept.sum, keep().await.sum), (5, 15));
 }
 
 #[tokio::test]

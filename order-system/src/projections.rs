@@ -76,7 +76,7 @@ impl Orders {
                 self.by_customer.entry_ref(&*created.customer_id).or_default().insert(place);
             }
             OrderEvent::Cancelled(_) => {
-                self.revenue -= i128::from(self.view(place).order.total.units());
+                self.revenue -= i128::from(self.order(place).total.units());
             }
             _ => {}
         }
@@ -102,7 +102,7 @@ impl Orders {
         let Self { rows, places, hasher, .. } = self;
         let hash = |&place: &u32| hasher.hash_one(rows[place as usize].parts().0);
         places.insert_unique(hash(&place), place, hash);
-        let Order { customer_id, status, total, .. } = self.view(place).order;
+        let Order { customer_id, status, total, .. } = self.order(place);
         let Some(status) = status else { return };
         self.by_status[status as usize].insert(place);
         self.counts[status as usize] += 1;
@@ -114,7 +114,13 @@ impl Orders {
 
     fn view(&self, place: u32) -> OrderView {
         let row = &self.rows[place as usize];
-        let (id, mut events) = row.parts();
+        let id = decode_id(row.parts().0);
+        OrderView { id, version: row.version, order: self.order(place).into() }
+    }
+
+    /// The order that a row's events make.
+    fn order(&self, place: u32) -> Order {
+        let mut events = self.rows[place as usize].parts().1;
         let mut order = Order::default();
         while !events.is_empty() {
             let event;
@@ -122,7 +128,7 @@ impl Orders {
                 postcard::take_from_bytes(events).expect("rows hold what `push` encoded");
             order.take_in(event);
         }
-        OrderView { id: decode_id(id), version: row.version, order }
+        order
     }
 
     /// The page that `query` asks for. It costs the rows it holds, however many orders there are.

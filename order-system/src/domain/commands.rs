@@ -1,6 +1,6 @@
 //! What one can have done to an order, and what makes a command unacceptable in itself.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use catga::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,13 +27,13 @@ pub struct OrderView {
     /// At which version.
     pub version: u64,
     /// What it is like.
-    pub order: Order,
+    pub order: Arc<Order>,
 }
 
 impl OrderView {
     /// The order as it is now, what was just recorded included.
     pub fn of(root: &Root<Order>) -> Self {
-        Self { id: root.key().to_owned(), version: root.version(), order: Order::clone(root) }
+        Self { id: root.key().to_owned(), version: root.version(), order: root.state() }
     }
 }
 
