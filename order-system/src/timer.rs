@@ -5,7 +5,7 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,16 +44,17 @@ impl RequestTimer {
     }
 
     /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue.
-    pub(crate) async fn run<T>(self, connection: impl Future<Output = T>) -> T {
-        let mut connection = pin!(connection);
-        let mut timer = pin!(tokio::time::sleep(self.limit));
-        poll_fn(|cx| {
+    ///
+    /// Both are in boxes: a task that is made of them would have room for the connection four times.
+    pub(crate) fn run<T>(self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
+        let mut connection = Box::pin(connection);
+        let mut timer = Box::pin(tokio::time::sleep(self.limit));
+        poll_fn(move |cx| {
             while timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset((self.begin + self.fire()).into());
             }
             connection.as_mut().poll(cx)
         })
-        .await
     }
 
     /// Notes the time, and answers when to look again. Nothing is due earlier: what is set from now on is `limit` away.

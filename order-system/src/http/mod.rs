@@ -118,28 +118,30 @@ impl Service {
 
     /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
     /// types.
-    pub async fn answer(&self, request: Request) -> Response {
+    ///
+    /// The router has the request before the answer is waited for: a request is some hundred bytes, and each future that
+    /// keeps it copies it once more.
+    pub fn answer(&self, request: Request) -> impl Future<Output = Response> + use<'_> {
         let start = Instant::now();
         let route = routes::find(&self.routes, request.uri().path());
         let method = request.method().clone();
         let place = route.is_bounded.then(|| self.places.take());
-        let mut response = match &place {
-            Some(None) => Problem::overloaded().into_response(),
-            // The place is kept until there is an answer.
-            Some(Some(_)) | None => self.handle(request).await,
-        };
-        drop(place);
-        route.record(&method, response.status(), start.elapsed());
-        let no_sniff = HeaderValue::from_static("nosniff");
-        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
-        response
-    }
-
-    async fn handle(&self, request: Request) -> Response {
-        let answer = async { self.router.clone().call(request).await };
-        match AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(answer) => answer.unwrap_or_else(|never| match never {}),
-            Err(_) => Problem::internal().into_response(),
+        let is_too_much = matches!(place, Some(None));
+        let call = (!is_too_much).then(|| self.router.clone().call(request));
+        async move {
+            let mut response = match call {
+                None => Problem::overloaded().into_response(),
+                Some(call) => match AssertUnwindSafe(call).catch_unwind().await {
+                    Ok(answer) => answer.unwrap_or_else(|never| match never {}),
+                    Err(_) => Problem::internal().into_response(),
+                },
+            };
+            // It is kept until there is an answer.
+            drop(place);
+            route.record(&method, response.status(), start.elapsed());
+            let no_sniff = HeaderValue::from_static("nosniff");
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
+            response
         }
     }
 }
