@@ -43,6 +43,9 @@ pub(crate) struct Repository<A: Aggregate> {
 /// The aggregate, or `None` while nobody knows its state.
 type Slot<A> = Arc<Mutex<Option<Box<Loaded<A>>>>>;
 
+/// A slot that is held.
+type OwnedSlot<A> = OwnedMutexGuard<Option<Box<Loaded<A>>>>;
+
 struct Cached<A: Aggregate> {
     slot: Slot<A>,
     /// What it weighs in the cache. It is put in anew when it has grown to the next power of two.
@@ -84,12 +87,7 @@ impl<A: Aggregate> Repository<A> {
     }
 
     /// Puts the aggregate back, known to be as the stream is.
-    fn put_back(
-        &self,
-        cached: &Cached<A>,
-        mut slot: OwnedMutexGuard<Option<Box<Loaded<A>>>>,
-        loaded: Box<Loaded<A>>,
-    ) {
+    fn put_back(&self, cached: &Cached<A>, mut slot: OwnedSlot<A>, loaded: Box<Loaded<A>>) {
         if !loaded.root.exists() {
             // Nothing is worth remembering about a stream that is not there.
             return;
@@ -120,12 +118,8 @@ impl<A: Aggregate> Repository<A> {
             }
             return Ok(root);
         };
-        let mut slot = match cached.slot.clone().try_lock_owned() {
-            Ok(slot) => slot,
-            Err(_) => match Box::pin(timeout(PATIENCE, cached.slot.clone().lock_owned())).await {
-                Ok(slot) => slot,
-                Err(_) => return Ok(Loaded::replay(cx.runtime, stream).await?.root),
-            },
+        let Some(mut slot) = lock_patiently(&cached.slot).await else {
+            return Ok(Loaded::replay(cx.runtime, stream).await?.root);
         };
         let Some(mut loaded) = slot.take() else {
             let loaded = Loaded::<A>::replay(cx.runtime, stream).await?;
@@ -142,13 +136,22 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
+/// The slot, unless a command is at work on it for too long.
+async fn lock_patiently<A: Aggregate>(slot: &Slot<A>) -> Option<OwnedSlot<A>> {
+    match slot.clone().try_lock_owned() {
+        Ok(slot) => Some(slot),
+        // In a box, as it is rare.
+        Err(_) => Box::pin(timeout(PATIENCE, slot.clone().lock_owned())).await.ok(),
+    }
+}
+
 /// An aggregate while a command is at work on it. It holds the place at the head of the queue.
 pub struct RootGuard<A: Aggregate> {
     loaded: Box<Loaded<A>>,
     /// Whether `loaded` was read from the store by this very run.
     is_fresh: bool,
     cached: Cached<A>,
-    slot: OwnedMutexGuard<Option<Box<Loaded<A>>>>,
+    slot: OwnedSlot<A>,
 }
 
 impl<A: Aggregate> Deref for RootGuard<A> {
