@@ -1,114 +1,115 @@
 //! Putting a checked program to work.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Catga, Runtime};
 use crate::{
-    Builder, InMemoryTransport, PARTITIONS, Transport,
-    cluster::{Leases, Membership, Share},
-    delivery::{EventHandler, Feed, Runner, WorkState},
-    pipeline::Timers,
-    projection::{Fold, ModelSnapshots, Tail},
-    relay::Relay,
-    setup::Parts,
-    snapshot::SnapshotStore,
-    telemetry,
+    cluster::{Leases, Membership, Work},
+    follow::{Feed, Tail},
+    program::{Pipeline, Program, ReadProgress, telemetry},
+    react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
+    read::{Fold, Folds},
+    runtime::{Builder, Catga, catga::ThisProgram},
+    store::{InMemoryTransport, PARTITIONS, Transport},
 };
 
-impl Runtime {
-    /// Puts a checked program to work.
-    pub(crate) fn start(
-        builder: Builder,
-        parts: Parts,
-        folds: Vec<Box<dyn Fold>>,
-        membership: Option<Membership>,
-    ) -> Catga {
-        telemetry::describe();
-        let leases = match &membership {
-            Some(membership) => Leases::new(builder.keyed.clone(), membership.view()),
-            None => Leases::alone(builder.keyed.clone()),
-        };
-        let topic: Arc<dyn Transport> = match &builder.transport {
-            Some(transport) => transport.clone(),
-            None => Arc::new(InMemoryTransport::new(builder.store.clone())),
-        };
-        let runtime = Arc::new_cyclic(|this| Self {
-            this: this.clone(),
+/// A program with what runs in its background.
+pub(crate) struct Runtime {
+    pub(crate) program: Arc<Program>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) relay: Arc<WorkState>,
+    /// Each event handler on each partition.
+    pub(crate) runners: Vec<Arc<WorkState>>,
+    /// End the background tasks. Event handlers end first: parking needs the tail, and handing over the roster.
+    pub(crate) stop_handlers: CancellationToken,
+    pub(crate) stop_member: CancellationToken,
+    pub(crate) stop_tail: CancellationToken,
+    pub(crate) handlers: TaskTracker,
+    pub(crate) membership: TaskTracker,
+}
+
+/// Puts a checked program to work.
+pub(crate) fn start(
+    builder: Builder,
+    handlers: EventHandlers,
+    membership: Option<Membership>,
+) -> Catga {
+    telemetry::describe();
+    let leases = match &membership {
+        Some(membership) => Leases::new(builder.kv.clone(), membership.view()),
+        None => Leases::alone(builder.kv.clone()),
+    };
+    let topic: Arc<dyn Transport> = match &builder.transport {
+        Some(transport) => transport.clone(),
+        None => Arc::new(InMemoryTransport::new(builder.store.clone())),
+    };
+    let Builder { mut extensions, transport, delivery: settings, .. } = builder;
+    let folds = extensions.take::<Folds>().into_values().collect();
+    let runtime = Arc::new_cyclic(|this| {
+        extensions.insert(ThisProgram(this.clone()));
+        let program = Arc::new(Program {
             store: builder.store,
-            snapshots: SnapshotStore::new(builder.keyed.clone()),
-            keyed: builder.keyed,
-            feed: Arc::new(Feed::new(topic)),
-            leases,
-            behaviors: builder.behaviors,
-            timers: Timers::new(),
+            kv: builder.kv,
             clock: builder.clock,
             node: builder.node,
-            delivery: builder.delivery,
-            tail: Tail::new(),
+            extensions,
+            pipeline: Pipeline::new(builder.behaviors),
+            progress: ReadProgress::new(),
             timeout: builder.timeout,
-            transport: builder.transport,
-            relay: Arc::new(WorkState::new(Share::Relay)),
-            shares: shares(&parts.event_handlers),
-            parts,
+            tasks: TaskTracker::new(),
+        });
+        let feed = Arc::new(Feed::new(topic));
+        Runtime {
+            dispatcher: Arc::new(Dispatcher {
+                program: program.clone(),
+                leases,
+                feed,
+                transport,
+                settings,
+            }),
+            program,
+            relay: Arc::new(WorkState::new(Work::Relay)),
+            runners: work_on(&handlers),
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
             stop_tail: CancellationToken::new(),
             handlers: TaskTracker::new(),
             membership: TaskTracker::new(),
-            tasks: TaskTracker::new(),
-        });
-        runtime.spawn_tail(folds);
-        runtime.spawn_relay();
-        runtime.spawn_runners();
-        runtime.spawn_membership(membership);
-        Catga { runtime }
+        }
+    });
+    runtime.spawn_tail(folds);
+    runtime.spawn_relay();
+    runtime.spawn_runners(&handlers);
+    runtime.spawn_membership(membership);
+    Catga { runtime }
+}
+
+impl Runtime {
+    fn spawn_tail(&self, folds: Vec<Box<dyn Fold>>) {
+        let Dispatcher { feed, transport, .. } = &*self.dispatcher;
+        let is_topic = transport.is_none() && !self.runners.is_empty();
+        let publisher = is_topic.then(|| feed.publisher(0));
+        let tail = Tail::new(self.program.clone(), folds, publisher);
+        self.program.tasks.spawn(tail.run(self.stop_tail.clone()));
     }
 
-    /// Runs what nobody waits for, until it ends; a shutdown waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+    fn spawn_relay(&self) {
+        let dispatcher = self.dispatcher.clone();
+        let Some(transport) = dispatcher.transport.clone() else { return };
+        let store = self.program.store.clone();
+        let relay = Relay { store, transport, state: self.relay.clone() };
+        let shutdown = self.stop_handlers.clone();
+        self.handlers.spawn(async move { relay.run(&dispatcher.leases, shutdown).await });
     }
 
-    fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {
-        let runtime = self.clone();
-        let is_topic = self.transport.is_none() && !self.shares.is_empty();
-        let offers = is_topic.then(|| self.feed.offers(0));
-        self.tasks.spawn(async move {
-            let Self { store, keyed, tail, parts, .. } = &*runtime;
-            let (stop, folds) = (runtime.stop_tail.clone(), Arc::from(folds));
-            let mut snapshots =
-                ModelSnapshots::new(store.clone(), keyed.clone(), Arc::clone(&folds));
-            let restored = stop.run_until_cancelled(snapshots.restore()).await;
-            let Some(position) = restored else { return };
-            tail.begin(position);
-            if let Some(offers) = &offers {
-                offers.begin(position);
-            }
-            let is_known = |name: &str| parts.event_types.contains(name);
-            tail.run(store, &folds, &mut snapshots, is_known, offers, stop).await;
-            // What a tail that stopped for good has half taken in is no snapshot.
-            if tail.progress().stopped.is_none() {
-                snapshots.finish().await;
-            }
-        });
-    }
-
-    fn spawn_relay(self: &Arc<Self>) {
-        let Some(transport) = self.transport.clone() else { return };
-        let relay = Relay { store: self.store.clone(), transport, state: self.relay.clone() };
-        let (runtime, shutdown) = (self.clone(), self.stop_handlers.clone());
-        self.handlers.spawn(async move { relay.run(&runtime.leases, shutdown).await });
-    }
-
-    fn spawn_runners(self: &Arc<Self>) {
-        for state in &self.shares {
-            let Share::Handler { name, partition } = state.share else { continue };
-            let handler = self.parts.event_handlers.iter().find(|h| h.name() == name);
+    fn spawn_runners(&self, handlers: &EventHandlers) {
+        for state in &self.runners {
+            let Work::Handler { name, partition } = state.work else { continue };
+            let handler = handlers.iter().find(|h| h.name() == name);
             let runner = Runner {
-                runtime: self.clone(),
-                handler: handler.expect("shares are made from the handlers").clone(),
+                dispatcher: self.dispatcher.clone(),
+                handler: handler.expect("the work is made from the handlers").clone(),
                 partition,
                 state: state.clone(),
                 shutdown: self.stop_handlers.clone(),
@@ -120,15 +121,21 @@ impl Runtime {
     fn spawn_membership(self: &Arc<Self>, membership: Option<Membership>) {
         let Some(membership) = membership else { return };
         let (stop, runtime) = (self.stop_member.clone(), self.clone());
-        self.membership.spawn(membership.run(stop, move || runtime.held_shares()));
+        self.membership.spawn(membership.run(stop, move || runtime.held_work()));
     }
 }
 
 /// Each event handler on each partition.
-fn shares(handlers: &[Arc<dyn EventHandler>]) -> Vec<Arc<WorkState>> {
-    let shares = handlers.iter().flat_map(|handler| {
+fn work_on(handlers: &EventHandlers) -> Vec<Arc<WorkState>> {
+    let work = handlers.iter().flat_map(|handler| {
         let name = handler.name();
-        (0..PARTITIONS).map(move |partition| Share::Handler { name, partition })
+        (0..PARTITIONS).map(move |partition| Work::Handler { name, partition })
     });
-    shares.map(|share| Arc::new(WorkState::new(share))).collect()
+    work.map(|work| Arc::new(WorkState::new(work))).collect()
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("program", &self.program).finish_non_exhaustive()
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     log::{Cursor, Log, locked},
     message::{last_position, sequence_after},
 };
-use crate::{StoreError, retry::Backoff};
+use crate::{log::StoreError, store::Backoff};
 
 /// How often the end of the log is looked at, beside what comes by itself.
 const LOOK: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ use super::{
     publisher::NotPublished,
     topic::{Message, Topic},
 };
-use crate::StoreError;
+use crate::log::StoreError;
 
 /// From how many messages on a batch is faster than as many syncs: it takes about as long as 15 of them.
 const FEW: usize = 16;

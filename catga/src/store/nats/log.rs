@@ -13,7 +13,7 @@ use super::{
     recent::Recent,
     topic::{Topic, unavailable},
 };
-use crate::{Position, Record, StoreError};
+use crate::log::{Position, Record, StoreError};
 
 /// From how many messages on a consumer is made for them, which takes the server some milliseconds.
 const MANY: u64 = 256;
@@ -71,7 +71,7 @@ impl Log {
         Ok(end)
     }
 
-    /// As [`EventStore::read_log`](crate::EventStore::read_log).
+    /// As [`EventStore::read_log`](crate::store::EventStore::read_log).
     pub(super) async fn read(
         &self,
         after: Position,

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{log::locked, options::REQUEST_TIMEOUT, topic::unavailable};
-use crate::StoreError;
+use crate::log::StoreError;
 
 /// Errors that say that nothing was stored, as another message is the last one; of a batch, that its messages one by one
 /// may be.
@@ -285,7 +285,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::NatsOptions;
+    use crate::store::NatsOptions;
 
     fn answer(number: &str, payload: &'static str, status: Option<StatusCode>) -> Message {
         Message {

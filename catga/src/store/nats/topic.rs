@@ -25,7 +25,7 @@ use super::{
     options::REQUEST_TIMEOUT,
     publisher::{self, NotPublished, Publishers, Stored},
 };
-use crate::StoreError;
+use crate::log::StoreError;
 
 /// What may go into a message's headers beside what is counted.
 const HEADER_ROOM: usize = 512;

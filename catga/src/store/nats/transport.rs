@@ -1,7 +1,7 @@
 //! A transport on NATS JetStream.
 //!
 //! The topic is one stream, `{prefix}-topic`, with a message for each commit, on the subject
-//! `{prefix}-topic.{partition}.{aggregate}.{key}`. The payload is the [frame](crate::Commit); the header
+//! `{prefix}-topic.{partition}.{aggregate}.{key}`. The payload is the [frame](crate::log::Commit); the header
 //! `Catga-Position` is the position of its first event, `Catga-First-Version` the version of it, and `Catga-Events` how
 //! many events there are. A message is published under the condition that the stream's last message is the one the
 //! relay knows (`Nats-Expected-Last-Sequence`).
@@ -20,7 +20,10 @@ use super::{
     server,
     topic::{After, Message, Topic},
 };
-use crate::{BoxFuture, Position, Record, StoreError, Transport, transport::partition_of};
+use crate::{
+    log::{Position, Record, StoreError},
+    store::{BoxFuture, Transport, partition_of},
+};
 
 /// How many places are remembered.
 const PLACES: usize = 1024;
