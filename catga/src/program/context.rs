@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::{
-    log::{Clock, Position, Version},
-    model::{Consistency, Interrupt, Metadata},
-    program::{FromContext, Program, Resource, Setup},
+    log::{Position, Version},
+    model::{Consistency, Metadata},
+    program::Program,
 };
 
 /// What one run of a handler draws its parameters from. Generated code passes it around.
@@ -34,27 +34,3 @@ impl<'a> Context<'a> {
         }
     }
 }
-
-impl<M: Sync> FromContext<M> for Metadata {
-    type Held<'c> = &'c Self;
-
-    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
-        Ok(cx.metadata)
-    }
-
-    fn declare(_: &mut Setup<'_>) {}
-}
-
-impl<M: Sync, T: Resource> FromContext<M> for T {
-    type Held<'c> = &'c Self;
-
-    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
-        Ok(cx.program.extensions.expect::<T>())
-    }
-
-    fn declare(setup: &mut Setup<'_>) {
-        setup.resource::<T>();
-    }
-}
-
-impl Resource for Clock {}

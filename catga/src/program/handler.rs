@@ -4,14 +4,16 @@
 //! registrations of every linked crate before `main`; nothing lists handlers by hand.
 
 use std::{
-    fmt,
     future::Future,
     ops::{Deref, DerefMut},
 };
 
 use crate::{
-    model::{Error, Interrupt},
-    program::{Context, Setup},
+    model::{Error, Interrupt, Metadata},
+    program::{
+        context::Context,
+        setup::{Resource, Setup},
+    },
 };
 
 /// A command or query that has a handler. The macros implement it, once, in the crate of the message.
@@ -85,12 +87,6 @@ pub trait FromContextMut<M>: Sized {
     fn declare(setup: &mut Setup<'_>);
 }
 
-/// A value of the program that handlers can take as `&Self`: a clock, a mailer, a client.
-///
-/// Give the value to the builder with [`resource`](crate::runtime::Builder::resource); one that is missing is a start
-/// error that names the handler.
-pub trait Resource: Send + Sync + 'static {}
-
 /// What a handler may return: `Result<O, E>` with any error type `E`, or `()` where `O` is `()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this handler must return",
@@ -117,66 +113,24 @@ impl IntoOutcome<()> for () {
     }
 }
 
-/// What a registered item is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A function with `#[command_handler]`.
-    CommandHandler,
-    /// A function with `#[query_handler]`.
-    QueryHandler,
-    /// A function with `#[event_handler]`.
-    EventHandler,
-    /// An impl with `#[projection]`.
-    Projection,
-    /// A struct with `#[derive(Event)]`.
-    Event,
-}
+impl<M: Sync> FromContext<M> for Metadata {
+    type Held<'c> = &'c Self;
 
-impl Kind {
-    /// The kind as users read it.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::CommandHandler => "command",
-            Self::QueryHandler => "query",
-            Self::EventHandler => "event handler",
-            Self::Projection => "projection",
-            Self::Event => "event",
-        }
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
+        Ok(cx.metadata)
     }
+
+    fn declare(_: &mut Setup<'_>) {}
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.label())
+impl<M: Sync, T: Resource> FromContext<M> for T {
+    type Held<'c> = &'c Self;
+
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
+        Ok(cx.program.extensions.expect::<T>())
     }
-}
 
-/// One entry of the catalogue: where an annotated item is, and how to put it to work.
-#[derive(Debug)]
-pub struct Registration {
-    /// What it is.
-    pub kind: Kind,
-    /// The name of the message, handler, projection or event.
-    pub name: &'static str,
-    /// The Rust item: `order_system::handlers::pay_order`.
-    pub item: &'static str,
-    /// Its doc comment, lines joined by `\n`, without the leading blanks.
-    pub doc: &'static str,
-    /// The source file.
-    pub file: &'static str,
-    /// The line in it.
-    pub line: u32,
-    /// Declares what the item needs and adds it to the program.
-    #[doc(hidden)]
-    pub setup: fn(&mut Setup<'_>),
-}
-
-inventory::collect!(Registration);
-
-/// Every item registered by the crates linked into this program, by kind and name.
-pub fn catalogue() -> Vec<&'static Registration> {
-    let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().collect();
-    all.sort_by_key(|r| (r.kind, r.name, r.file, r.line));
-    all
+    fn declare(setup: &mut Setup<'_>) {
+        setup.resource::<T>();
+    }
 }

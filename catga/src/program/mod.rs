@@ -5,6 +5,7 @@ mod extensions;
 mod handler;
 pub(crate) mod pipeline;
 mod progress;
+mod registration;
 mod setup;
 pub(crate) mod telemetry;
 
@@ -14,17 +15,17 @@ use tokio_util::task::TaskTracker;
 
 pub use self::{
     context::Context,
-    handler::{
-        FromContext, FromContextMut, Handled, IntoOutcome, Kind, Registration, Resource, catalogue,
-    },
+    handler::{FromContext, FromContextMut, Handled, IntoOutcome},
     pipeline::{Behavior, Call, Next},
-    setup::Setup,
+    registration::{Kind, Registration, catalogue},
+    setup::{Resource, Setup},
 };
 pub(crate) use self::{
     extensions::Extensions,
     pipeline::Pipeline,
     progress::ReadProgress,
-    setup::{EventTypes, doubled_names},
+    registration::{doubled_names, place},
+    setup::EventTypes,
 };
 use crate::{
     log::Clock,

@@ -20,7 +20,10 @@ use tracing::Instrument;
 
 use crate::{
     model::{Error, ErrorKind, Metadata},
-    program::{Kind, Registration, catalogue, telemetry::HANDLE_SECONDS},
+    program::{
+        registration::{Kind, Registration, catalogue},
+        telemetry::HANDLE_SECONDS,
+    },
     store::BoxFuture,
 };
 

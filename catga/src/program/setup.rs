@@ -8,17 +8,23 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{
-    model::Event,
-    program::{Extensions, Registration, Resource},
-};
+use crate::{log::Clock, model::Event, program::extensions::Extensions};
 
 /// The names of all event types that are linked into the program.
 pub(crate) type EventTypes = HashSet<&'static str, RandomState>;
 
+/// A value of the program that handlers can take as `&Self`: a clock, a mailer, a client.
+///
+/// Give the value to the builder with [`resource`](crate::runtime::Builder::resource); one that is missing is a start
+/// error that names the handler.
+pub trait Resource: Send + Sync + 'static {}
+
+impl Resource for Clock {}
+
 /// What a registered item adds to the program, and what it needs there. Generated code calls it.
 pub struct Setup<'a> {
-    item: &'static Registration,
+    /// The item, and where it is.
+    item: String,
     /// About how many bytes of aggregates of one type are kept in memory.
     pub(crate) cache_bytes: u64,
     extensions: &'a mut Extensions,
@@ -27,7 +33,7 @@ pub struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub(crate) fn new(
-        item: &'static Registration,
+        item: String,
         cache_bytes: u64,
         extensions: &'a mut Extensions,
         problems: &'a mut Vec<String>,
@@ -60,7 +66,7 @@ impl<'a> Setup<'a> {
 
     /// The item's handler takes what `what` says, and that is not there.
     pub(crate) fn missing(&mut self, what: &str) {
-        self.problems.push(format!("{} takes {what}", place(self.item)));
+        self.problems.push(format!("{} takes {what}", self.item));
     }
 
     /// Puts a value into the program, unless one of its type is there.
@@ -78,20 +84,6 @@ impl<'a> Setup<'a> {
 
 impl fmt::Debug for Setup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("item", self.item).finish_non_exhaustive()
+        f.debug_struct("Setup").field("item", &self.item).finish_non_exhaustive()
     }
-}
-
-/// Two items of one kind must not share a name: names are what is stored.
-pub(crate) fn doubled_names(items: &[&'static Registration]) -> Vec<String> {
-    let doubled = items.windows(2).filter(|w| (w[0].kind, w[0].name) == (w[1].kind, w[1].name));
-    let problem = |w: &[&Registration]| {
-        let (a, b) = (w[0], w[1]);
-        format!("two of kind {} have the name `{}`: {} and {}", a.kind, a.name, place(a), place(b))
-    };
-    doubled.map(problem).collect()
-}
-
-fn place(item: &Registration) -> String {
-    format!("`{}` ({}:{})", item.item, item.file, item.line)
 }

@@ -10,14 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     log::{EventId, Position, StreamId, Timestamp, Version},
-    model::{Consistency, Error, Recorded, Snapshots},
-    program::Program,
-    react::{
-        dead_letter_stream::DeadLetterStream,
-        parking_event::{EventParked, ParkingEvent},
-    },
-    read::{Projection, ReadModel},
-    store::partition,
+    model::{Recorded, Snapshots},
+    react::parking_event::{EventParked, ParkingEvent},
+    read::Projection,
 };
 
 /// An event that a handler gave up on. The later events of its stream wait behind it.
@@ -140,34 +135,4 @@ impl DeadLetters {
 
 fn letter_id(handler: &str, event: EventId) -> String {
     format!("{handler}.{event}")
-}
-
-/// The dead letters that were parked before this call, unless `consistency` says otherwise.
-pub(crate) async fn dead_letters(
-    program: &Program,
-    consistency: Consistency,
-) -> Result<Vec<DeadLetter>, Error> {
-    program.read_barrier(consistency).await?;
-    Ok(program.extensions.expect::<ReadModel<DeadLetters>>().read().all())
-}
-
-/// Asks the handler of dead letter `id` to act on it, wherever that handler runs; `None` when there is no such letter.
-pub(crate) async fn request(
-    program: &Program,
-    id: &str,
-    request: ParkingEvent,
-) -> Result<Option<DeadLetter>, Error> {
-    let letters = dead_letters(program, Consistency::Latest).await?;
-    let Some(mut letter) = letters.into_iter().find(|letter| letter.id == id) else {
-        return Ok(None);
-    };
-    letter.status = match &request {
-        ParkingEvent::Drop(_) => DeadLetterStatus::Dropping,
-        _ => DeadLetterStatus::Retrying,
-    };
-    let mut stream = DeadLetterStream::new(&letter.handler, partition(&letter.stream))?;
-    while stream.try_append(program, &request).await?.is_none() {
-        stream.find_end(program).await?;
-    }
-    Ok(Some(letter))
 }

@@ -13,7 +13,9 @@ mod handler;
 mod lanes;
 mod parking;
 mod parking_event;
+mod progress;
 mod relay;
+mod requests;
 mod runner;
 mod task;
 mod work_state;
@@ -24,11 +26,11 @@ pub use self::{
     handler::{Delivered, register_event_handler},
 };
 pub(crate) use self::{
-    dead_letters::{dead_letters, request},
     dispatcher::Dispatcher,
     handler::{EventHandler, EventHandlers},
     parking_event::{DropRequested, ParkingEvent, RetryRequested},
     relay::Relay,
+    requests::{dead_letters, request},
     runner::Runner,
     work_state::WorkState,
 };

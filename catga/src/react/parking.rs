@@ -11,18 +11,12 @@ use crate::{
         dead_letters::{DeadLetterStatus, DeadLetters},
         lanes::Delivery,
         parking_event::{EventParked, ParkingEvent, StreamReleased},
-        runner::{CHECKPOINT_EVERY, Progress, Runner},
+        progress::{CHECKPOINT_EVERY, Parked, Progress},
+        runner::Runner,
         task::{Ended, Failure, drain},
     },
     read::ReadModel,
 };
-
-/// A parked stream.
-pub(crate) struct Parked {
-    pub(crate) is_draining: bool,
-    /// The last event of the stream that was left to the parked, as far as this runner knows.
-    pub(crate) last_left: Position,
-}
 
 impl Runner {
     /// Starts on the letters that somebody wants retried or dropped.

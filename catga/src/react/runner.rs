@@ -1,7 +1,6 @@
 //! The runner of one handler on one partition.
 
 use std::{
-    collections::HashMap,
     future::{pending, ready},
     pin::pin,
     sync::Arc,
@@ -11,21 +10,21 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Checkpoint, Held, Over},
     follow::{DecodedCommit, Reader},
-    log::{Position, StoreError, StreamId},
+    log::StoreError,
     model::{DecodeError, Error},
     react::{
         Dispatcher, EventHandler, WorkState,
         dead_letter_stream::DeadLetterStream,
         lanes::{Delivery, Lanes},
-        parking::Parked,
         parking_event::{HandlerTaken, ParkingEvent},
+        progress::{CHECKPOINT_EVERY, Parked, Progress},
         task::{Ended, Task, deliver},
     },
     store::Backoff,
@@ -33,9 +32,6 @@ use crate::{
 
 /// From how many commits in hand on a runner reads no more.
 const WINDOW: usize = 1024;
-
-/// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
-pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
 /// How long it may lag behind what only went by.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
@@ -50,31 +46,6 @@ pub(crate) struct Runner {
     pub(crate) partition: u16,
     pub(crate) state: Arc<WorkState>,
     pub(crate) shutdown: CancellationToken,
-}
-
-/// What changes while a runner runs.
-pub(crate) struct Progress {
-    pub(crate) held: Held,
-    pub(crate) lanes: Lanes,
-    /// Everything up to here was read.
-    cursor: Position,
-    pub(crate) parked: HashMap<StreamId, Parked>,
-    /// Where letters are written to.
-    pub(crate) letters: DeadLetterStream,
-    /// The position of the last that was written there before the start. What the read models say of letters before
-    /// they are there is old.
-    pub(crate) letters_at: Position,
-    /// When the checkpoint is written next, if there is anything to write.
-    save_at: Option<Instant>,
-    /// Ends the deliveries, when the program or the turn of this node does.
-    stop: CancellationToken,
-}
-
-impl Progress {
-    pub(crate) fn save_within(&mut self, time: Duration) {
-        let at = Instant::now() + time;
-        self.save_at = Some(self.save_at.map_or(at, |earlier| earlier.min(at)));
-    }
 }
 
 impl Runner {

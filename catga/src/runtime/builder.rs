@@ -3,13 +3,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::{ClusterSettings, JoinError, Membership},
+    cluster::ClusterSettings,
     log::Clock,
-    program::{Behavior, Extensions, Kind, Resource, Setup, catalogue, doubled_names},
-    react::{DeliverySettings, EventHandlers},
-    runtime::{Catga, StartError, start::start},
+    program::{Behavior, Extensions, Resource},
+    react::DeliverySettings,
+    runtime::catga::Catga,
     store::{EventStore, KvStore, MemoryKvStore, MemoryStore, Transport},
-    write::SnapshotStore,
 };
 
 /// Settings and parts of a program; [`start`](Self::start) puts them to work.
@@ -26,12 +25,12 @@ pub struct Builder {
     pub(crate) timeout: Duration,
     pub(crate) cache_bytes: u64,
     pub(crate) delivery: DeliverySettings,
-    cluster: Option<ClusterSettings>,
+    pub(crate) cluster: Option<ClusterSettings>,
     pub(crate) extensions: Extensions,
 }
 
 impl Builder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             store: Arc::new(MemoryStore::new()),
             kv: Arc::new(MemoryKvStore::new()),
@@ -115,68 +114,13 @@ impl Builder {
         self.cluster = Some(settings);
         self
     }
-
-    /// Checks the whole program, and starts its read models and event handlers.
-    ///
-    /// # Errors
-    /// [`StartError`] with everything that is missing or doubled, each with the source line to look
-    /// at; or with the store's error when it can't be reached.
-    pub async fn start(mut self) -> Result<Catga, StartError> {
-        self.extensions.insert(self.clock.clone());
-        let items = catalogue();
-        if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
-            return Err(StartError::NoHandlers);
-        }
-        let mut problems = doubled_names(&items);
-        for pass in [Pass::Projections, Pass::Others] {
-            for item in
-                items.iter().filter(|i| (i.kind == Kind::Projection) == (pass == Pass::Projections))
-            {
-                let bytes = self.cache_bytes;
-                let mut setup = Setup::new(item, bytes, &mut self.extensions, &mut problems);
-                (item.setup)(&mut setup);
-            }
-        }
-        if self.cluster.as_ref().is_some_and(|cluster| cluster.lease < Duration::from_secs(1)) {
-            problems.push("a cluster needs a lease time of 1 second or more".to_owned());
-        }
-        if self.delivery.attempts == 0 || self.delivery.concurrency == 0 {
-            problems.push("delivery needs at least 1 attempt and a concurrency of 1".to_owned());
-        }
-        if !problems.is_empty() {
-            problems.sort();
-            return Err(StartError::Incomplete(problems));
-        }
-        self.store.head().await.map_err(StartError::Store)?;
-        let membership = self.join().await?;
-        self.extensions.insert(SnapshotStore::new(self.kv.clone()));
-        let handlers = self.extensions.take::<EventHandlers>();
-        Ok(start(self, handlers, membership))
-    }
-
-    async fn join(&mut self) -> Result<Option<Membership>, StartError> {
-        let Some(settings) = self.cluster.take() else { return Ok(None) };
-        let handlers = self
-            .extensions
-            .get_or_default::<EventHandlers>()
-            .iter()
-            .map(|h| h.name().to_owned())
-            .collect();
-        let (kv, clock) = (self.kv.clone(), self.clock.clone());
-        let joined = Membership::join(kv, settings, clock, &self.node, handlers).await;
-        joined.map(Some).map_err(|error| match error {
-            JoinError::Store(error) => StartError::Store(error),
-            JoinError::NameTaken { address } => {
-                StartError::NameTaken { node: self.node.clone(), address }
-            }
-        })
-    }
 }
 
-#[derive(PartialEq, Clone, Copy)]
-enum Pass {
-    Projections,
-    Others,
+impl Catga {
+    /// A program with default settings, to be set up and started.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
 }
 
 impl fmt::Debug for Builder {

@@ -1,10 +1,6 @@
 //! `Catga`, the handle to a running program.
 
-use std::{
-    fmt,
-    pin::pin,
-    sync::{Arc, Weak},
-};
+use std::{fmt, pin::pin, sync::Arc};
 
 use tokio::time::timeout;
 
@@ -13,7 +9,7 @@ use crate::{
     model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
     program::{Call, Context, FromContext, Handled, Kind, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
-    runtime::{Builder, start::Runtime},
+    runtime::background::{Runtime, ThisProgram},
     store::EventStore,
     write::{CommandOutcome, execute},
 };
@@ -25,11 +21,6 @@ pub struct Catga {
 }
 
 impl Catga {
-    /// A program with default settings, to be set up and started.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     /// Sends a command to its handler, and gives back the answer once its events are in the log.
     ///
     /// # Errors
@@ -143,9 +134,6 @@ impl Catga {
         timeout(limit, work).await.unwrap_or_else(|_| Err(ErrorKind::Timeout.into()))
     }
 }
-
-/// The program itself, for handlers that take `&Catga`.
-pub(crate) struct ThisProgram(pub(crate) Weak<Runtime>);
 
 /// A handler may take `&Catga`, to send commands of its own.
 impl<M: Sync> FromContext<M> for Catga {

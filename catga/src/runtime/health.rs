@@ -10,7 +10,7 @@ use crate::{
     log::{Position, StoreError},
     program::telemetry,
     react::WorkState,
-    runtime::{Catga, start::Runtime},
+    runtime::{background::Runtime, catga::Catga},
     store::DurabilityReport,
 };
 

@@ -1,5 +1,6 @@
 //! A program from start to end: built, checked, put to work, asked how it is, and stopped.
 
+mod background;
 mod builder;
 mod catga;
 mod error;

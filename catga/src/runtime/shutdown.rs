@@ -1,6 +1,6 @@
 //! Stopping a program: what it works on is finished, stored and handed over.
 
-use crate::runtime::Catga;
+use crate::runtime::catga::Catga;
 
 impl Catga {
     /// Ends the event handlers, and hands over what this node works on to the others of the cluster. Commands and

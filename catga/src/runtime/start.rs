@@ -1,40 +1,93 @@
-//! Putting a checked program to work.
+//! Checking a program, and putting it to work.
 
-use std::{fmt, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cluster::{Leases, Membership, Work},
-    follow::{Feed, Tail},
-    program::{Pipeline, Program, ReadProgress, telemetry},
-    react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
-    read::{Fold, Folds},
-    runtime::{Builder, Catga, catga::ThisProgram},
-    store::{InMemoryTransport, PARTITIONS, Transport},
+    cluster::{JoinError, Leases, Membership, Work},
+    follow::Feed,
+    program::{
+        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, place, telemetry,
+    },
+    react::{Dispatcher, EventHandlers, WorkState},
+    read::Folds,
+    runtime::{
+        background::{Runtime, ThisProgram, work_on},
+        builder::Builder,
+        catga::Catga,
+        error::StartError,
+    },
+    store::{InMemoryTransport, Transport},
+    write::SnapshotStore,
 };
 
-/// A program with what runs in its background.
-pub(crate) struct Runtime {
-    pub(crate) program: Arc<Program>,
-    pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) relay: Arc<WorkState>,
-    /// Each event handler on each partition.
-    pub(crate) runners: Vec<Arc<WorkState>>,
-    /// End the background tasks. Event handlers end first: parking needs the tail, and handing over the roster.
-    pub(crate) stop_handlers: CancellationToken,
-    pub(crate) stop_member: CancellationToken,
-    pub(crate) stop_tail: CancellationToken,
-    pub(crate) handlers: TaskTracker,
-    pub(crate) membership: TaskTracker,
+impl Builder {
+    /// Checks the whole program, and starts its read models and event handlers.
+    ///
+    /// # Errors
+    /// [`StartError`] with everything that is missing or doubled, each with the source line to look
+    /// at; or with the store's error when it can't be reached.
+    pub async fn start(mut self) -> Result<Catga, StartError> {
+        self.extensions.insert(self.clock.clone());
+        let items = catalogue();
+        if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
+            return Err(StartError::NoHandlers);
+        }
+        let mut problems = doubled_names(&items);
+        for pass in [Pass::Projections, Pass::Others] {
+            for item in
+                items.iter().filter(|i| (i.kind == Kind::Projection) == (pass == Pass::Projections))
+            {
+                let bytes = self.cache_bytes;
+                let mut setup = Setup::new(place(item), bytes, &mut self.extensions, &mut problems);
+                (item.setup)(&mut setup);
+            }
+        }
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.lease < Duration::from_secs(1)) {
+            problems.push("a cluster needs a lease time of 1 second or more".to_owned());
+        }
+        if self.delivery.attempts == 0 || self.delivery.concurrency == 0 {
+            problems.push("delivery needs at least 1 attempt and a concurrency of 1".to_owned());
+        }
+        if !problems.is_empty() {
+            problems.sort();
+            return Err(StartError::Incomplete(problems));
+        }
+        self.store.head().await.map_err(StartError::Store)?;
+        let membership = self.join().await?;
+        self.extensions.insert(SnapshotStore::new(self.kv.clone()));
+        let handlers = self.extensions.take::<EventHandlers>();
+        Ok(start(self, handlers, membership))
+    }
+
+    async fn join(&mut self) -> Result<Option<Membership>, StartError> {
+        let Some(settings) = self.cluster.take() else { return Ok(None) };
+        let handlers = self
+            .extensions
+            .get_or_default::<EventHandlers>()
+            .iter()
+            .map(|h| h.name().to_owned())
+            .collect();
+        let (kv, clock) = (self.kv.clone(), self.clock.clone());
+        let joined = Membership::join(kv, settings, clock, &self.node, handlers).await;
+        joined.map(Some).map_err(|error| match error {
+            JoinError::Store(error) => StartError::Store(error),
+            JoinError::NameTaken { address } => {
+                StartError::NameTaken { node: self.node.clone(), address }
+            }
+        })
+    }
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Pass {
+    Projections,
+    Others,
 }
 
 /// Puts a checked program to work.
-pub(crate) fn start(
-    builder: Builder,
-    handlers: EventHandlers,
-    membership: Option<Membership>,
-) -> Catga {
+fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
     telemetry::describe();
     let leases = match &membership {
         Some(membership) => Leases::new(builder.kv.clone(), membership.view()),
@@ -83,59 +136,4 @@ pub(crate) fn start(
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
     Catga { runtime }
-}
-
-impl Runtime {
-    fn spawn_tail(&self, folds: Vec<Box<dyn Fold>>) {
-        let Dispatcher { feed, transport, .. } = &*self.dispatcher;
-        let is_topic = transport.is_none() && !self.runners.is_empty();
-        let publisher = is_topic.then(|| feed.publisher(0));
-        let tail = Tail::new(self.program.clone(), folds, publisher);
-        self.program.tasks.spawn(tail.run(self.stop_tail.clone()));
-    }
-
-    fn spawn_relay(&self) {
-        let dispatcher = self.dispatcher.clone();
-        let Some(transport) = dispatcher.transport.clone() else { return };
-        let store = self.program.store.clone();
-        let relay = Relay { store, transport, state: self.relay.clone() };
-        let shutdown = self.stop_handlers.clone();
-        self.handlers.spawn(async move { relay.run(&dispatcher.leases, shutdown).await });
-    }
-
-    fn spawn_runners(&self, handlers: &EventHandlers) {
-        for state in &self.runners {
-            let Work::Handler { name, partition } = state.work else { continue };
-            let handler = handlers.iter().find(|h| h.name() == name);
-            let runner = Runner {
-                dispatcher: self.dispatcher.clone(),
-                handler: handler.expect("the work is made from the handlers").clone(),
-                partition,
-                state: state.clone(),
-                shutdown: self.stop_handlers.clone(),
-            };
-            self.handlers.spawn(runner.run());
-        }
-    }
-
-    fn spawn_membership(self: &Arc<Self>, membership: Option<Membership>) {
-        let Some(membership) = membership else { return };
-        let (stop, runtime) = (self.stop_member.clone(), self.clone());
-        self.membership.spawn(membership.run(stop, move || runtime.held_work()));
-    }
-}
-
-/// Each event handler on each partition.
-fn work_on(handlers: &EventHandlers) -> Vec<Arc<WorkState>> {
-    let work = handlers.iter().flat_map(|handler| {
-        let name = handler.name();
-        (0..PARTITIONS).map(move |partition| Work::Handler { name, partition })
-    });
-    work.map(|work| Arc::new(WorkState::new(work))).collect()
-}
-
-impl fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("program", &self.program).finish_non_exhaustive()
-    }
 }

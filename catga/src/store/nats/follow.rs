@@ -14,8 +14,9 @@ use std::{
 use tokio::time::{interval, sleep};
 
 use super::{
-    log::{Cursor, Log, locked},
+    log::{Cursor, Log},
     message::{last_position, sequence_after},
+    publication::locked,
 };
 use crate::{log::StoreError, store::Backoff};
 

@@ -6,13 +6,12 @@ use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
 use super::{
-    NatsStore,
-    publisher::NotPublished,
-    topic::{After, Message, Topic},
+    publication::{After, NotPublished, Publication},
+    topic::Topic,
 };
 use crate::{
     log::{Clock, StoreError},
-    store::{BoxFuture, Entry, KvStore},
+    store::Entry,
 };
 
 /// When a value is gone by itself, in microseconds since 1970. Old servers have no time to live for a key.
@@ -28,6 +27,32 @@ pub(super) struct Values {
 }
 
 impl Values {
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(self.last(key).await?.entry)
+    }
+
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut headers = HeaderMap::new();
+        if let Some(ttl) = ttl {
+            let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+            let ends = Clock::system().now().as_micros().saturating_add(ttl);
+            headers.insert(ENDS, ends.to_string());
+        }
+        self.replace(key, value, headers, expected).await
+    }
+
+    pub(super) async fn delete(&self, key: &str, expected: u64) -> Result<bool, StoreError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        Ok(expected > 0 && self.replace(key, Bytes::new(), headers, expected).await?.is_some())
+    }
+
     pub(super) fn new(topic: Topic, bucket: String) -> Self {
         Self { topic, bucket }
     }
@@ -65,7 +90,7 @@ impl Values {
         if last.entry.map_or(0, |entry| entry.revision) != expected {
             return Ok(None);
         }
-        let message = Message {
+        let message = Publication {
             subject: self.subject(key),
             headers,
             payload: value,
@@ -92,39 +117,4 @@ fn entry(message: StreamMessage) -> Option<Entry> {
         .is_some_and(|ends| ends <= Clock::system().now().as_micros());
     let is_there = header(OPERATION).is_none() && !is_over;
     is_there.then_some(Entry { revision: message.sequence, value: message.payload })
-}
-
-impl KvStore for NatsStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
-        Box::pin(async move { Ok(self.values.last(key).await?.entry) })
-    }
-
-    fn put<'a>(
-        &'a self,
-        key: &'a str,
-        value: Bytes,
-        expected: u64,
-        ttl: Option<Duration>,
-    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
-        let mut headers = HeaderMap::new();
-        if let Some(ttl) = ttl {
-            let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
-            let ends = Clock::system().now().as_micros().saturating_add(ttl);
-            headers.insert(ENDS, ends.to_string());
-        }
-        Box::pin(self.values.replace(key, value, headers, expected))
-    }
-
-    fn delete<'a>(
-        &'a self,
-        key: &'a str,
-        expected: u64,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let mut headers = HeaderMap::new();
-        headers.insert(OPERATION, "DEL");
-        Box::pin(async move {
-            Ok(expected > 0
-                && self.values.replace(key, Bytes::new(), headers, expected).await?.is_some())
-        })
-    }
 }

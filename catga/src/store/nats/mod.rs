@@ -16,6 +16,7 @@ mod log;
 mod message;
 mod options;
 mod places;
+mod publication;
 mod publisher;
 mod recent;
 mod server;
@@ -24,6 +25,7 @@ mod transport;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -34,12 +36,13 @@ use self::{
     log::Log,
     message::{Place, Stored, last_position},
     places::{PlaceCache, Places},
-    publisher::NotPublished,
-    topic::{After, Message, Topic},
+    publication::{After, NotPublished, Publication},
+    topic::Topic,
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
 use super::{
-    Append, AppendError, Appended, DurabilityReport, EventStore, StoreError, shared::Shared,
+    Append, AppendError, Appended, DurabilityReport, Entry, EventStore, KvStore, StoreError,
+    shared::Shared,
 };
 use crate::{
     log::{Position, Record, StreamId, Version},
@@ -145,7 +148,7 @@ impl NatsStore {
             }
         };
         let headers = message::headers(version + 1, events, places.to_list());
-        let message = Message {
+        let message = Publication {
             subject: self.subject(stream),
             headers,
             payload: frame.clone(),
@@ -277,6 +280,30 @@ impl EventStore for NatsStore {
             self.topic.config(),
             self.monitor.as_deref(),
         ))
+    }
+}
+
+impl KvStore for NatsStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        Box::pin(self.values.get(key))
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(self.values.put(key, value, expected, ttl))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        key: &'a str,
+        expected: u64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.values.delete(key, expected))
     }
 }
 

@@ -16,9 +16,9 @@ use super::{
     NatsOptions, OPEN_TIMEOUT, PARALLEL,
     log::Log,
     message::{self, Stored, last_position},
-    publisher::NotPublished,
+    publication::{After, NotPublished, Publication},
     server,
-    topic::{After, Message, Topic},
+    topic::Topic,
 };
 use crate::{
     log::{Position, Record, StoreError},
@@ -203,7 +203,7 @@ impl NatsTransport {
         message::set_position(&mut headers, record.position);
         let payload = record.frame.clone();
         self.topic
-            .publish(Message { subject, headers, payload, after: After::Message(after) })
+            .publish(Publication { subject, headers, payload, after: After::Message(after) })
             .await
     }
 }
