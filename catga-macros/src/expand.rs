@@ -8,7 +8,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, LitStr, spanned::Spanned};
 
-use crate::handler::{Handler, Kind, Param};
+use crate::handler::{Answer, Handler, Kind, Param};
 
 /// What stands in the catalogue for one item.
 pub(crate) struct Registration<'a> {
@@ -29,13 +29,39 @@ pub(crate) struct Registration<'a> {
 pub(crate) fn handler(handler: &Handler) -> TokenStream {
     let cfgs = &handler.cfgs;
     let code = match &handler.kind {
-        Kind::Command => message_handler(handler, "CommandHandler", &format_ident!("Command")),
-        Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query")),
+        Kind::Command { creates } => {
+            message_handler(handler, "CommandHandler", &format_ident!("Command"), *creates)
+        }
+        Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query"), false),
         Kind::Event(name) => event_handler(handler, name),
     };
     quote! {
         #(#cfgs)*
         const _: () = { #code };
+    }
+}
+
+/// What stands for a handler that can't be generated: its message has one all the same, so that the compiler does not
+/// say at every place where it is sent that it has none.
+pub(crate) fn stub(handler: &Handler) -> TokenStream {
+    if let Kind::Event(_) = handler.kind {
+        return TokenStream::new();
+    }
+    let Handler { cfgs, message, answer, .. } = handler;
+    let output = answer.guess().map_or_else(|| quote!(()), ToTokens::into_token_stream);
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            impl ::catga::Handled for #message {
+                type Output = #output;
+                async fn handle<'c>(
+                    self,
+                    _: &'c ::catga::Context<'c>,
+                ) -> ::core::result::Result<Self::Output, ::catga::Interrupt> {
+                    ::core::unreachable!()
+                }
+            }
+        };
     }
 }
 
@@ -66,16 +92,20 @@ pub(crate) fn local(name: &str) -> Ident {
 }
 
 /// `impl Handled for` the message, and the registration.
-fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident) -> TokenStream {
+fn message_handler(
+    handler: &Handler,
+    kind: &'static str,
+    message_trait: &Ident,
+    creates: bool,
+) -> TokenStream {
     let function = &handler.function;
     let message = &handler.message.to_token_stream();
     let at = handler.message.span();
     let [cx, outcome] = ["cx", "outcome"].map(local);
     let this = quote!(self);
-    let output = quote_spanned!(at=> <#message as ::catga::#message_trait>::Output);
+    let output = output(handler);
     let extract = extract(handler, message, &quote!(&#this));
-    let call = call(handler, &this);
-    let into_outcome = into_outcome(handler, &output);
+    let call = into_outcome(handler, &call(handler, &this));
     let finish = match handler.params.iter().find(|param| param.is_mut) {
         Some(param) => {
             let (held, provider) = (param.held(), param.provider(message));
@@ -90,15 +120,28 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
             #cx: &'c ::catga::Context<'c>,
         ) -> ::core::result::Result<Self::Output, ::catga::Interrupt>
     };
+    let check = match (&handler.kind, &handler.answer) {
+        (Kind::Command { .. }, Answer::Value(answer) | Answer::Result(answer)) => {
+            quote_spanned!(answer.span()=> let _ = ::catga::__private::command_output::<#output>;)
+        }
+        _ => TokenStream::new(),
+    };
     let body = quote! {
+        #check
         #extract
-        let #outcome = #into_outcome(#call);
+        let #outcome: ::core::result::Result<Self::Output, ::catga::Error> = #call;
         #finish
     };
+    let creates = creates.then(|| {
+        quote!(
+            const CREATES: bool = true;
+        )
+    });
     // The span of the message is where the compiler says that it has a handler already.
     let handled = quote_spanned! {at=>
         impl ::catga::Handled for #message {
             type Output = #output;
+            #creates
             #handle { #body }
         }
     };
@@ -111,7 +154,8 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
         setup: &setup_calls(handler, message),
     });
     let aliases = aliases(handler);
-    quote!(#aliases #handled #registration)
+    let hidden_result = hidden_result(handler);
+    quote!(#aliases #hidden_result #handled #registration)
 }
 
 /// The function that the runtime calls with each event, and the registration.
@@ -123,10 +167,15 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let extract = extract(handler, &event, &quote!(&#recorded.event));
     let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
     let call = call(handler, &deliver);
-    let into_outcome = into_outcome(handler, &quote!(()));
+    let outcome = match &handler.answer {
+        Answer::Result(answer) => {
+            quote_spanned!(answer.span()=> ::catga::__private::event_outcome::<#answer>(#call))
+        }
+        Answer::Nothing | Answer::Value(_) => ok(&call),
+    };
     let body = quote! {
         #extract
-        #into_outcome(#call).map_err(::catga::Interrupt::from)
+        #outcome.map_err(::catga::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
@@ -206,15 +255,43 @@ fn call(handler: &Handler, message: &TokenStream) -> TokenStream {
     quote!(#function(#message #(, #lent)*)#awaited)
 }
 
-/// The path of the conversion of what the function returns.
-fn into_outcome(handler: &Handler, output: &TokenStream) -> TokenStream {
+/// The type of the answer.
+fn output(handler: &Handler) -> TokenStream {
     match &handler.answer {
-        Some(answer) => {
-            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome<#output>>::into_outcome)
+        Answer::Nothing => quote!(()),
+        Answer::Value(answer) => answer.to_token_stream(),
+        Answer::Result(answer) => {
+            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome>::Output)
         }
-        None => {
-            quote_spanned!(handler.function.span()=> <() as ::catga::IntoOutcome<#output>>::into_outcome)
+    }
+}
+
+/// What the function returned, as a `Result<Output, catga::Error>`.
+fn into_outcome(handler: &Handler, call: &TokenStream) -> TokenStream {
+    match &handler.answer {
+        Answer::Nothing | Answer::Value(_) => ok(call),
+        Answer::Result(answer) => {
+            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome>::into_outcome(#call))
         }
+    }
+}
+
+fn ok(call: &TokenStream) -> TokenStream {
+    quote!(::core::result::Result::<_, ::catga::Error>::Ok(#call))
+}
+
+/// Refuses an answer that is a `Result` by another name: its `Err` would be taken for an answer.
+fn hidden_result(handler: &Handler) -> TokenStream {
+    let Answer::Value(answer) = &handler.answer else { return TokenStream::new() };
+    quote_spanned! {answer.span()=>
+        const _: () = {
+            #[allow(unused_imports)]
+            use ::catga::__private::IsNoResult as _;
+            ::core::assert!(
+                !::catga::__private::IsResult::<#answer>::ANSWER,
+                "a type that is a `Result` has a name that ends with `Result`, so that the handler's errors are told from its answers",
+            );
+        };
     }
 }
 

@@ -14,18 +14,21 @@
 
 use proc_macro::TokenStream;
 use quote::quote;
-use syn::{DeriveInput, Error, Result, parse_macro_input};
+use syn::{DeriveInput, Error, parse_macro_input};
 
 mod args;
+mod attribute;
 mod derive;
 mod expand;
 mod handler;
 mod projection;
+mod root;
 
 use crate::{
-    args::{Errors, no_arguments},
-    derive::{event, message},
-    handler::{Handler, Kind},
+    args::Errors,
+    attribute::Item,
+    derive::message,
+    handler::{Attributed, Handler},
 };
 
 /// Makes a function the handler of a command.
@@ -86,7 +89,7 @@ use crate::{
 /// </details>
 #[proc_macro_attribute]
 pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    message_handler(Kind::Command, arguments, item)
+    handler(Attributed::command, arguments, item)
 }
 
 /// Makes a function the handler of a query.
@@ -105,7 +108,7 @@ pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// `outcome.map_err(Interrupt::from)` in place of the commit.
 #[proc_macro_attribute]
 pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    message_handler(Kind::Query, arguments, item)
+    handler(Attributed::query, arguments, item)
 }
 
 /// Makes a function a handler of events: it is called with every event of a type, at least once.
@@ -158,9 +161,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// </details>
 #[proc_macro_attribute]
 pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let mut errors = Errors::default();
-    let kind = Kind::event(&arguments.into(), &mut errors);
-    beside(item, |item| Ok(expand::handler(&Handler::read(kind, item, errors)?)))
+    handler(Attributed::event, arguments, item)
 }
 
 /// Adds a read model to every program that links the crate. It goes above an `impl Projection`.
@@ -196,7 +197,10 @@ pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// </details>
 #[proc_macro_attribute]
 pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    beside(item, |item| projection::expand(&arguments.into(), item))
+    let item = proc_macro2::TokenStream::from(item);
+    let generated = projection::expand(&arguments.into(), item.clone());
+    let generated = generated.unwrap_or_else(Error::into_compile_error);
+    quote!(#item #generated).into()
 }
 
 /// Implements `Command`, and `Targeted` for the field marked `#[key]`.
@@ -258,6 +262,56 @@ pub fn derive_command(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Query, attributes(query, key))]
 pub fn derive_query(item: TokenStream) -> TokenStream {
     message::expand(message::Kind::Query, &parse_macro_input!(item as DeriveInput)).into()
+}
+
+/// Makes a struct or an enum events, with the derives that they need.
+///
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]`, less what is derived beside it, and its
+/// arguments are those of `#[event(..)]`. serde need not be a dependency.
+///
+/// ```text
+/// #[catga::event]
+/// pub enum OrderEvent {
+///     Created { customer: String },
+///     #[event(version = 2, upcast(1 = PaidV1))]
+///     Paid { method: String, at: Timestamp },
+///     Closed,
+/// }
+/// ```
+///
+/// The attribute is no part of the prelude: as `event` it would be in the way of the `#[event(..)]` of the derive.
+#[proc_macro_attribute]
+pub fn event(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    attribute::expand(Item::Event, arguments.into(), parse_macro_input!(item as DeriveInput)).into()
+}
+
+/// Makes a struct a command, with the derives that it needs.
+///
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]`, less what is derived beside it, and its
+/// arguments are those of `#[command(..)]`.
+///
+/// ```text
+/// #[catga::command(validate)]
+/// pub struct PayOrder {
+///     #[key]
+///     pub order_id: OrderId,
+///     pub method: PaymentMethod,
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as DeriveInput);
+    attribute::expand(Item::Message(message::Kind::Command), arguments.into(), item).into()
+}
+
+/// Makes a struct a query, with the derives that it needs.
+///
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Query)]`, less what is derived beside it, and its
+/// arguments are those of `#[query(..)]`.
+#[proc_macro_attribute]
+pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as DeriveInput);
+    attribute::expand(Item::Message(message::Kind::Query), arguments.into(), item).into()
 }
 
 /// Implements `Event`: for a struct, one type of event; for an enum, all that happens to an aggregate.
@@ -338,21 +392,26 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 /// </details>
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
-    event::expand(&parse_macro_input!(item as DeriveInput)).into()
+    derive::event::expand(&parse_macro_input!(item as DeriveInput)).into()
 }
 
-fn message_handler(kind: Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let mut errors = Errors::default();
-    no_arguments(&arguments.into(), &mut errors);
-    beside(item, |item| Ok(expand::handler(&Handler::read(kind, item, errors)?)))
-}
-
-/// The item as it is written, and beside it what `generate` makes of it, or what is wrong with it.
-fn beside(
+/// The item as it is written, and beside it what makes it a handler. With mistakes in it, it is one as far as others see.
+fn handler(
+    attributed: fn(&proc_macro2::TokenStream, &mut Errors) -> Attributed,
+    arguments: TokenStream,
     item: TokenStream,
-    generate: impl FnOnce(proc_macro2::TokenStream) -> Result<proc_macro2::TokenStream>,
 ) -> TokenStream {
+    let mut errors = Errors::default();
+    let Attributed { kind, root } = attributed(&arguments.into(), &mut errors);
     let item = proc_macro2::TokenStream::from(item);
-    let generated = generate(item.clone()).unwrap_or_else(Error::into_compile_error);
-    quote!(#item #generated).into()
+    let generated = match Handler::read(kind, item.clone(), &mut errors) {
+        Ok(handler) if errors.is_empty() => expand::handler(&handler),
+        Ok(handler) => expand::stub(&handler),
+        Err(error) => {
+            errors.add(error);
+            proc_macro2::TokenStream::new()
+        }
+    };
+    let (errors, generated) = (errors.into_tokens(), root.apply(generated));
+    quote!(#item #errors #generated).into()
 }

@@ -1,16 +1,9 @@
 //! A counter: one event, one command, one handler.
 use catga::prelude::*;
-use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Serialize, Deserialize, Event)]
-#[event(name = "Counted", version = 1)]
-struct Counted {
-    by: u64,
-}
-
-#[derive(Debug, Clone, Event)]
+#[catga::event]
 enum CounterEvent {
-    Counted(Counted),
+    Counted { by: u64 },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -21,13 +14,12 @@ struct Counter {
 impl Aggregate for Counter {
     type Event = CounterEvent;
     const NAME: &'static str = "counter";
-    fn apply(&mut self, CounterEvent::Counted(counted): &CounterEvent) {
-        self.total += counted.by;
+    fn apply(&mut self, CounterEvent::Counted { by }: CounterEvent) {
+        self.total += by;
     }
 }
 
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "counter.count", output = u64)]
+#[catga::command]
 struct Count {
     #[key]
     counter: String,
@@ -36,9 +28,9 @@ struct Count {
 
 /// Counts on, and answers the new total.
 #[command_handler]
-fn count(count: Count, counter: &mut Root<Counter>) -> Result<u64, catga::Error> {
-    counter.record(Counted { by: count.by });
-    Ok(counter.total)
+fn count(count: Count, counter: &mut Root<Counter>) -> u64 {
+    counter.record(CounterEvent::Counted { by: count.by });
+    counter.total
 }
 
 #[tokio::main]

@@ -30,7 +30,8 @@ pub mod testing;
 mod write;
 
 pub use catga_macros::{
-    Command, Event, Query, command_handler, event_handler, projection, query_handler,
+    Command, Event, Query, command, command_handler, event, event_handler, projection, query,
+    query_handler,
 };
 
 #[cfg(feature = "nats")]
@@ -45,13 +46,13 @@ pub use crate::{
     },
     migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
     model::{
-        Aggregate, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
-        EventType, Expected, FieldError, Interrupt, MAX_COMMAND_ID, Metadata, Query, Recorded,
-        Root, Snapshots, Targeted, Validate,
+        Aggregate, BoxError, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
+        EventType, Expected, FieldError, Interrupt, KeyField, MAX_COMMAND_ID, Metadata, Query,
+        Recorded, Result, Root, Snapshots, StreamKey, Targeted, Validate,
     },
     program::{
-        Behavior, Call, Context, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Next,
-        Registration, Resource, Setup, catalogue,
+        Behavior, Call, CommandOutput, Context, FromContext, FromContextMut, Handled, HandlerError,
+        IntoOutcome, Kind, Next, Registration, Setup, State, catalogue,
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
     read::{History, Projection, ReadModel},
@@ -68,8 +69,29 @@ pub use crate::{
 pub mod prelude {
     pub use crate::{
         Aggregate, Behavior, Call, Catga, Clock, Command, Event, FieldError, History, Kind,
-        Metadata, Next, Projection, Query, ReadModel, Recorded, Resource, Root, Snapshots,
-        Timestamp, Validate, command_handler, event_handler, projection, query_handler,
+        Metadata, Next, Projection, Query, ReadModel, Recorded, Root, Snapshots, State, Timestamp,
+        Validate, command_handler, event_handler, projection, query_handler,
+    };
+}
+
+/// Ends a handler with an error unless something holds.
+///
+/// ```
+/// # #[derive(Debug, PartialEq)] enum OrderError { NotPaid }
+/// fn ship(is_paid: bool) -> Result<(), OrderError> {
+///     catga::ensure!(is_paid, OrderError::NotPaid);
+///     Ok(())
+/// }
+/// assert_eq!(ship(false), Err(OrderError::NotPaid));
+/// ```
+///
+/// The error is turned into the one that the function returns, as by `?`.
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr, $error:expr $(,)?) => {
+        if !$condition {
+            return ::core::result::Result::Err(::core::convert::From::from($error));
+        }
     };
 }
 
@@ -77,12 +99,40 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;
+    pub use serde;
 
     pub use crate::{
-        model::{decode_payload, encode_payload},
+        model::{decode_payload, encode_payload, no_key, stream_by},
         react::register_event_handler,
         read::register_projection,
     };
+
+    /// Whether a type is a `Result`, under whatever name.
+    #[derive(Debug)]
+    pub struct IsResult<T>(std::marker::PhantomData<T>);
+
+    impl<T, E> IsResult<Result<T, E>> {
+        /// It is.
+        pub const ANSWER: bool = true;
+    }
+
+    /// The answer for all other types: what a type says itself comes first.
+    pub trait IsNoResult {
+        /// It is not.
+        const ANSWER: bool = false;
+    }
+
+    impl<T> IsNoResult for IsResult<T> {}
+
+    /// Makes the compiler say what a command's answer lacks to be stored.
+    pub fn command_output<T: crate::program::CommandOutput>() {}
+
+    /// The outcome of an event handler, which answers nothing.
+    pub fn event_outcome<R: crate::program::IntoOutcome<Output = ()>>(
+        outcome: R,
+    ) -> Result<(), crate::model::Error> {
+        outcome.into_outcome()
+    }
 
     /// Boxes the future of an event handler. As a call, it makes the compiler name the function whose
     /// future is not `Send`.

@@ -31,14 +31,14 @@ impl Aggregate for Notes {
     type Event = NoteEvent;
     const NAME: &'static str = "notes";
 
-    fn apply(&mut self, NoteEvent::Noted(noted): &NoteEvent) {
+    fn apply(&mut self, NoteEvent::Noted(noted): NoteEvent) {
         self.0.push(noted.note);
     }
 }
 
 /// Notes `note` as often as `times` says, in one commit.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "notes.note", output = usize)]
+#[command(name = "notes.note")]
 struct Note {
     #[key]
     notes: String,
@@ -58,17 +58,14 @@ fn note(note: Note, notes: &mut Root<Notes>) -> Result<usize, catga::Error> {
 #[derive(Debug, Clone, Default)]
 struct Seen(Arc<Mutex<Vec<u64>>>);
 
-impl Resource for Seen {}
-
 #[event_handler(name = "seer")]
-async fn see(noted: Recorded<Noted>, seen: &Seen) -> Result<(), std::convert::Infallible> {
+async fn see(noted: Recorded<Noted>, seen: &State<Seen>) {
     seen.0.lock().unwrap().push(noted.note);
-    Ok(())
 }
 
 async fn start(store: Arc<dyn EventStore>, kv: Arc<dyn KvStore>) -> (Catga, Seen) {
     let seen = Seen::default();
-    let builder = Catga::builder().store(store).kv(kv).resource(seen.clone());
+    let builder = Catga::builder().store(store).kv(kv).state(seen.clone());
     (builder.start().await.unwrap(), seen)
 }
 

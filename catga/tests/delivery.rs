@@ -36,11 +36,11 @@ impl Aggregate for Account {
     type Event = AccountEvent;
     const NAME: &'static str = "account";
 
-    fn apply(&mut self, _: &AccountEvent) {}
+    fn apply(&mut self, _: AccountEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.add", output = ())]
+#[command(name = "account.add")]
 struct Add {
     #[key]
     account: String,
@@ -62,14 +62,12 @@ struct Ledger {
     gate: Arc<Semaphore>,
 }
 
-impl Resource for Ledger {}
-
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger is closed")]
 struct Closed;
 
 #[event_handler(name = "ledger")]
-async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
+async fn keep(added: Recorded<Added>, ledger: &State<Ledger>) -> Result<(), Closed> {
     tokio::task::yield_now().await;
     if ledger.held == Some(added.amount) {
         ledger.gate.acquire().await.unwrap().forget();
@@ -117,7 +115,7 @@ impl Fixture {
             ..DeliverySettings::default()
         };
         let builder = Catga::builder().store(self.store.clone()).kv(self.kv.clone());
-        builder.resource(self.ledger.clone()).delivery(delivery)
+        builder.state(self.ledger.clone()).delivery(delivery)
     }
 
     async fn node(&self) -> Catga {
@@ -296,7 +294,7 @@ async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
     let error = Catga::builder().start().await.unwrap_err();
     let StartError::Incomplete(problems) = &error else { panic!("{error:?}") };
     assert_eq!(problems.len(), 1);
-    for part in ["keep", "Ledger", "delivery.rs", ".resource("] {
+    for part in ["keep", "Ledger", "delivery.rs", ".state("] {
         assert!(problems[0].contains(part), "{part}: {error}");
     }
 }

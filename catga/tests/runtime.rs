@@ -30,7 +30,7 @@ impl Aggregate for Account {
     type Event = AccountEvent;
     const NAME: &'static str = "account";
 
-    fn apply(&mut self, AccountEvent::Added(added): &AccountEvent) {
+    fn apply(&mut self, AccountEvent::Added(added): AccountEvent) {
         self.sum += added.amount;
     }
 }
@@ -40,7 +40,7 @@ impl Aggregate for Account {
 struct OverLimit;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.add", output = u64)]
+#[command(name = "account.add")]
 struct Add {
     #[key]
     account: String,
@@ -57,7 +57,7 @@ fn add(add: Add, account: &mut Root<Account>) -> Result<u64, OverLimit> {
 
 /// Succeeds when there is at least `amount`; with `records_first`, it finds out too late.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.need", output = ())]
+#[command(name = "account.need")]
 struct Need {
     #[key]
     account: String,
@@ -78,7 +78,7 @@ fn need(need: Need, account: &mut Root<Account>) -> Result<(), NotEnough> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.get", output = (u64, u64))]
+#[query(name = "account.get")]
 struct Get {
     #[key]
     account: String,
@@ -90,7 +90,7 @@ fn get(_: Get, account: &Root<Account>) -> Result<(u64, u64), Error> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.keep", output = Arc<Account>)]
+#[query(name = "account.keep")]
 struct Keep {
     #[key]
     account: String,
@@ -119,7 +119,7 @@ impl Projection for Sums {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.total", output = u64)]
+#[query(name = "account.total")]
 struct Total;
 
 #[query_handler]

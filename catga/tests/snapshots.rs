@@ -30,13 +30,13 @@ impl Aggregate for Walk {
     const NAME: &'static str = "walk";
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
 
-    fn apply(&mut self, WalkEvent::Stepped(stepped): &WalkEvent) {
+    fn apply(&mut self, WalkEvent::Stepped(stepped): WalkEvent) {
         self.distance += stepped.by;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "walk.step", output = u64)]
+#[command(name = "walk.step")]
 struct Step {
     #[key]
     walk: String,
@@ -50,7 +50,7 @@ fn step(step: Step, walk: &mut Root<Walk>) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Clone, Query)]
-#[query(name = "walk.distance", output = (u64, Version))]
+#[query(name = "walk.distance")]
 struct GetDistance {
     #[key]
     walk: String,

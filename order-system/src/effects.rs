@@ -13,7 +13,7 @@ fn log_order(event: Recorded<OrderEvent>) {
 
 /// Sends the customer a receipt for a payment.
 #[event_handler(name = "receipts")]
-fn send_receipt(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<(), MailError> {
+fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
     // The event's id goes with the mail, so that a receipt sent twice can be told from two receipts.
     mailer.send(&paid.payment_method, &paid.id.to_string())
 }
@@ -24,8 +24,6 @@ pub struct Mailer {
     /// The payment method for which no receipt can be sent.
     pub refuses: Option<String>,
 }
-
-impl Resource for Mailer {}
 
 /// A mail that could not be sent.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Makes an order.
-#[command_handler]
+#[command_handler(creates)]
 fn create_order(
     cmd: CreateOrder,
     order: &mut Root<Order>,
@@ -77,9 +77,9 @@ async fn get_order(
     query: GetOrder,
     order: &Root<Order>,
     history: &History<Order>,
-) -> Result<OrderView, catga::Error> {
+) -> catga::Result<OrderView> {
     if !order.exists() {
-        return Err(catga::Error::refused(OrderError::NotFound));
+        return Err(OrderError::NotFound.into());
     }
     let then = match query.moment {
         Moment::Now => return Ok(OrderView::of(order)),
@@ -88,8 +88,7 @@ async fn get_order(
         Moment::Version(version) => history.at_version(version).await?,
         Moment::Time(time) => history.at_time(time).await?,
     };
-    then.map(|root| OrderView::of(&root))
-        .ok_or_else(|| catga::Error::refused(OrderError::VersionNotFound))
+    Ok(then.map(|root| OrderView::of(&root)).ok_or(OrderError::VersionNotFound)?)
 }
 
 /// What happened to one order.
@@ -97,22 +96,22 @@ async fn get_order(
 async fn get_history(
     query: GetHistory,
     history: &History<Order>,
-) -> Result<Vec<Recorded<OrderEvent>>, catga::Error> {
+) -> catga::Result<Vec<Recorded<OrderEvent>>> {
     let events = history.events(query.from, query.limit).await?;
     if events.is_empty() && history.events(1, 1).await?.is_empty() {
-        return Err(catga::Error::refused(OrderError::NotFound));
+        return Err(OrderError::NotFound.into());
     }
     Ok(events)
 }
 
 /// A page of orders, newest first.
 #[query_handler]
-fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> Result<OrderPage, catga::Error> {
-    Ok(orders.read().page(&query))
+fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> OrderPage {
+    orders.read().page(&query)
 }
 
 /// How many orders there are, and what they are worth.
 #[query_handler]
-fn get_stats(_: GetStats, orders: &ReadModel<Orders>) -> Result<Stats, catga::Error> {
-    Ok(orders.read().stats())
+fn get_stats(_: GetStats, orders: &ReadModel<Orders>) -> Stats {
+    orders.read().stats()
 }

@@ -84,7 +84,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         .store(backend.store)
         .kv(backend.kv)
         .node(&node_id)
-        .resource(Mailer { refuses: flags.fail_receipts_for })
+        .state(Mailer { refuses: flags.fail_receipts_for })
         .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
     if let Some(transport) = backend.transport {
         builder = builder.transport(transport);

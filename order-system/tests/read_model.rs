@@ -53,7 +53,7 @@ async fn live(catga: &Catga, id: String, steps: usize, is_cancelled: bool) {
 
 #[tokio::test]
 async fn the_list_shows_what_the_streams_say() {
-    let catga = Catga::builder().resource(Mailer::default()).start().await.unwrap();
+    let catga = Catga::builder().state(Mailer::default()).start().await.unwrap();
     let mut revenue = 0;
     for (n, id) in IDS.into_iter().enumerate() {
         // Larger than any buffer that was large enough before.

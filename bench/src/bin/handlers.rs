@@ -52,11 +52,11 @@ impl Aggregate for Cart {
     type Event = CartEvent;
     const NAME: &'static str = "cart";
 
-    fn apply(&mut self, _: &CartEvent) {}
+    fn apply(&mut self, _: CartEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.move", output = ())]
+#[command(name = "bench.move")]
 struct Move {
     #[key]
     cart: String,
@@ -76,10 +76,8 @@ struct Handled {
     work: u64,
 }
 
-impl Resource for Handled {}
-
 #[event_handler(name = "count")]
-async fn count(event: Recorded<Moved>, handled: &Handled) -> Result<(), catga::Error> {
+async fn count(event: Recorded<Moved>, handled: &State<Handled>) -> Result<(), catga::Error> {
     black_box((0..handled.work).fold(event.by, |by, n| black_box(by).wrapping_mul(n | 1)));
     handled.count.fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -136,7 +134,7 @@ impl Server {
             };
             let builder = Catga::builder().store(log).kv(kv.clone());
             let builder = builder.node(format!("node-{node}")).cluster(settings);
-            running.push(builder.resource(handled.clone()));
+            running.push(builder.state(handled.clone()));
         }
         let (begin, before) = (Instant::now(), processor_seconds());
         let starting = running.into_iter().map(catga::Builder::start);
@@ -157,7 +155,7 @@ impl Server {
 /// Fills the log, with checkpoints that nobody needs.
 async fn fill(store: Arc<dyn EventStore>) {
     let kv = Arc::new(MemoryKvStore::new());
-    let writer = Catga::builder().store(store).kv(kv).resource(Handled::default());
+    let writer = Catga::builder().store(store).kv(kv).state(Handled::default());
     let writer = writer.start().await.expect("it starts");
     for by in 1..=EACH {
         stream::iter(0..STREAMS)

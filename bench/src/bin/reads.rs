@@ -45,13 +45,13 @@ impl Aggregate for Meter {
     /// As order-system has them.
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
-    fn apply(&mut self, _: &MeterEvent) {
+    fn apply(&mut self, _: MeterEvent) {
         self.turns += 1;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "meter.turn", output = u64)]
+#[command(name = "meter.turn")]
 struct Turn {
     #[key]
     meter: String,
@@ -64,7 +64,7 @@ fn turn(_: Turn, meter: &mut Root<Meter>) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "meter.read", output = u64)]
+#[query(name = "meter.read")]
 struct ReadMeter {
     #[key]
     meter: String,
@@ -90,7 +90,7 @@ impl Projection for Total {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "meter.total", output = u64)]
+#[query(name = "meter.total")]
 struct ReadTotal;
 
 #[query_handler]

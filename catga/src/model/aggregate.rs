@@ -2,11 +2,9 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use smallvec::SmallVec;
-
 use crate::{
     log::{StreamId, Version},
-    model::{Event, Snapshots},
+    model::{DecodeError, Event, EventType, Recording, Snapshots},
 };
 
 /// Something with an identity whose state is the fold of its events.
@@ -25,7 +23,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     const SNAPSHOTS: Option<Snapshots<Self>> = None;
 
     /// Takes in an event that happened. It can't fail: what is in the log is a fact.
-    fn apply(&mut self, event: &Self::Event);
+    fn apply(&mut self, event: Self::Event);
 
     /// About how many bytes of memory the aggregate takes, so that the cache stays in its bounds.
     fn size_hint_bytes(&self) -> usize {
@@ -43,36 +41,39 @@ pub struct Root<A: Aggregate> {
     state: Arc<A>,
     /// The version of the last event in `state`, recorded ones included.
     version: Version,
-    recorded: SmallVec<[A::Event; 1]>,
+    recording: Recording,
 }
 
 impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Arc::default(), version: 0, recorded: SmallVec::new() }
+        Self { stream, state: Arc::default(), version: 0, recording: Recording::default() }
     }
 
     /// The aggregate as a snapshot has it.
     pub(crate) fn restored(stream: StreamId, version: Version, state: A) -> Self {
-        Self { stream, state: Arc::new(state), version, recorded: SmallVec::new() }
+        Self { stream, state: Arc::new(state), version, recording: Recording::default() }
     }
 
     /// The same aggregate for a reader, at no cost.
     pub(crate) fn share(&self) -> Self {
         let (stream, state) = (self.stream.clone(), self.state.clone());
-        Self { stream, state, version: self.version, recorded: SmallVec::new() }
+        Self { stream, state, version: self.version, recording: Recording::default() }
     }
 
     /// Says that `event` happened: the aggregate takes it in at once, and it is appended when the
     /// handler returns `Ok`.
+    ///
+    /// It is encoded here. If it can't be, the command fails with [`ErrorKind::Decode`](crate::model::ErrorKind::Decode),
+    /// whatever the handler returns as `Ok`.
     pub fn record(&mut self, event: impl Into<A::Event>) {
         let event = event.into();
-        self.apply(&event);
-        self.recorded.push(event);
+        self.recording.push(&event);
+        self.apply(event);
     }
 
     /// Takes in an event that is in the stream already.
-    pub(crate) fn apply(&mut self, event: &A::Event) {
+    pub(crate) fn apply(&mut self, event: A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version += 1;
     }
@@ -84,8 +85,8 @@ impl<A: Aggregate> Root<A> {
     }
 
     /// The events recorded so far, which are no longer this root's to append.
-    pub(crate) fn take_recorded(&mut self) -> SmallVec<[A::Event; 1]> {
-        std::mem::take(&mut self.recorded)
+    pub(crate) fn take_recording(&mut self) -> Recording {
+        std::mem::take(&mut self.recording)
     }
 
     /// The stream of the aggregate.
@@ -108,9 +109,16 @@ impl<A: Aggregate> Root<A> {
         self.version > 0
     }
 
-    /// The events that the handler has recorded so far.
-    pub fn recorded(&self) -> &[A::Event] {
-        &self.recorded
+    /// The events that the handler has recorded so far, as they will be read from the log.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when one can't be stored, or can't be read again.
+    pub fn recorded(&self) -> Result<Vec<A::Event>, DecodeError> {
+        let read = |(ty, payload): (EventType, &[u8])| {
+            let event = A::Event::decode(ty.name, ty.version, payload)?;
+            event.ok_or(DecodeError::Payload(ty))
+        };
+        self.recording.events()?.map(read).collect()
     }
 }
 

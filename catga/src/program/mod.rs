@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 
 pub use self::{
     context::Context,
-    handler::{FromContext, FromContextMut, Handled, IntoOutcome},
+    handler::{
+        CommandOutput, FromContext, FromContextMut, Handled, HandlerError, IntoOutcome, State,
+    },
     pipeline::{Behavior, Call, Next},
     registration::{Kind, Registration, catalogue},
-    setup::{Resource, Setup},
+    setup::Setup,
 };
 pub(crate) use self::{
     extensions::Extensions,

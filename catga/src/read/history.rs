@@ -7,7 +7,7 @@ use crate::{
     model::{Aggregate, DecodeError, Error, Interrupt, Recorded, Root, Targeted},
     program::{Context, FromContext, Setup},
     store::EventStore,
-    write::stream_of,
+    write::{declare_key, stream_of},
 };
 
 /// How many commits are read at once.
@@ -80,7 +80,7 @@ impl<A: Aggregate> History<A> {
                     if !is_wanted(&event) {
                         return Ok(root);
                     }
-                    root.apply(&event);
+                    root.apply(event.event);
                 }
             }
             if page.len() < PAGE {
@@ -98,11 +98,13 @@ impl<M: Targeted + Sync, A: Aggregate> FromContext<M> for History<A> {
     type Held<'c> = Box<Self>;
 
     async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
-        let stream = stream_of::<A>(message)?;
+        let stream = stream_of::<A, M>(message)?;
         Ok(Box::new(Self { store: cx.program.store.clone(), stream, of: PhantomData }))
     }
 
-    fn declare(_: &mut Setup<'_>) {}
+    fn declare(setup: &mut Setup<'_>) {
+        declare_key::<A, M>(setup);
+    }
 }
 
 impl<A> fmt::Debug for History<A> {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     cluster::ClusterSettings,
     log::Clock,
-    program::{Behavior, Extensions, Resource},
+    program::{Behavior, Extensions, State},
     react::DeliverySettings,
     runtime::catga::Catga,
     store::{EventStore, KvStore, MemoryKvStore, MemoryStore, Transport},
@@ -65,9 +65,9 @@ impl Builder {
         self
     }
 
-    /// A value that handlers take as `&T`. A second value of one type replaces the first.
-    pub fn resource<T: Resource>(mut self, value: T) -> Self {
-        self.extensions.insert(value);
+    /// A value that handlers take as `&State<T>`. A second value of one type replaces the first.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(State::new(value));
         self
     }
 

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     log::Position,
     model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
-    program::{Call, Context, FromContext, Handled, Kind, Setup},
+    program::{Call, CommandOutput, Context, FromContext, Handled, Kind, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
     runtime::background::{Runtime, ThisProgram},
     store::EventStore,
@@ -25,9 +25,9 @@ impl Catga {
     ///
     /// # Errors
     /// [`Error`]: the handler's own, or what kept the command from being done.
-    pub async fn send<C>(&self, command: C) -> Result<<C as Command>::Output, Error>
+    pub async fn send<C>(&self, command: C) -> Result<C::Output, Error>
     where
-        C: Command + Handled<Output = <C as Command>::Output>,
+        C: Command + Handled<Output: CommandOutput>,
     {
         Ok(self.execute(command, &Metadata::default()).await?.output)
     }
@@ -40,9 +40,9 @@ impl Catga {
         &self,
         command: C,
         metadata: &Metadata,
-    ) -> Result<CommandOutcome<<C as Command>::Output>, Error>
+    ) -> Result<CommandOutcome<C::Output>, Error>
     where
-        C: Command + Handled<Output = <C as Command>::Output>,
+        C: Command + Handled<Output: CommandOutput>,
     {
         let program = &*self.runtime.program;
         let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
@@ -54,9 +54,9 @@ impl Catga {
     ///
     /// # Errors
     /// [`Error`]: the handler's own, or what kept the query from being answered.
-    pub async fn query<Q>(&self, query: Q) -> Result<<Q as Query>::Output, Error>
+    pub async fn query<Q>(&self, query: Q) -> Result<Q::Output, Error>
     where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
+        Q: Query + Handled,
     {
         self.query_with(query, Consistency::Latest).await
     }
@@ -69,9 +69,9 @@ impl Catga {
         &self,
         query: Q,
         consistency: Consistency,
-    ) -> Result<<Q as Query>::Output, Error>
+    ) -> Result<Q::Output, Error>
     where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
+        Q: Query + Handled,
     {
         let metadata = Metadata::default();
         let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };

@@ -1,9 +1,13 @@
 //! Why a program can't start.
 
+use std::fmt;
+
 use crate::log::StoreError;
 
 /// Why a program can't start.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its `Display`, so that a `main` that returns it prints what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No annotated function was linked into the program.
@@ -27,4 +31,10 @@ pub enum StartError {
         /// Where the other node is reached.
         address: String,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -29,7 +29,6 @@ impl Builder {
     /// [`StartError`] with everything that is missing or doubled, each with the source line to look
     /// at; or with the store's error when it can't be reached.
     pub async fn start(mut self) -> Result<Catga, StartError> {
-        self.extensions.insert(self.clock.clone());
         let items = catalogue();
         if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
             return Err(StartError::NoHandlers);

@@ -5,7 +5,7 @@
 //! # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocCounted", version = 1)] struct Counted { by: u64 }
 //! # #[derive(Debug, Clone, PartialEq, Event)] enum CounterEvent { Counted(Counted) }
 //! # #[derive(Debug, Clone, Default)] struct Counter { total: u64 }
-//! # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "doccounter"; fn apply(&mut self, CounterEvent::Counted(c): &CounterEvent) { self.total += c.by; } }
+//! # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "doccounter"; fn apply(&mut self, CounterEvent::Counted(c): CounterEvent) { self.total += c.by; } }
 //! # fn count(by: u64, counter: &mut Root<Counter>) -> Result<u64, std::fmt::Error> { counter.record(Counted { by }); Ok(counter.total) }
 //! given::<Counter>([Counted { by: 2 }])
 //!     .when(|counter| count(3, counter))
@@ -22,8 +22,6 @@ pub use self::{
     commits::{append, commit},
     scripted::{Fault, ScriptedStore},
 };
-use smallvec::SmallVec;
-
 use crate::{
     log::StreamId,
     model::{Aggregate, Event, Root},
@@ -35,7 +33,7 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = impl Into<A::Event>>
         StreamId::new(A::NAME, "given").expect("the aggregate's NAME can be part of a stream's");
     let mut root = Root::<A>::new(stream);
     for event in events {
-        root.apply(&event.into());
+        root.apply(event.into());
     }
     Given { root }
 }
@@ -48,19 +46,23 @@ pub struct Given<A: Aggregate> {
 
 impl<A: Aggregate> Given<A> {
     /// Runs a handler on the aggregate.
+    ///
+    /// # Panics
+    /// When it records an event that can't be stored, or can't be read again.
     #[must_use = "nothing is checked until `then` or `then_error` is called"]
     pub fn when<O, E>(
         mut self,
         handler: impl FnOnce(&mut Root<A>) -> Result<O, E>,
     ) -> Then<A, O, E> {
         let outcome = handler(&mut self.root);
-        Then { recorded: self.root.take_recorded(), outcome }
+        let recorded = self.root.recorded();
+        Then { recorded: recorded.expect("every recorded event can be stored and read"), outcome }
     }
 }
 
 /// What a handler did.
 pub struct Then<A: Aggregate, O, E> {
-    recorded: SmallVec<[A::Event; 1]>,
+    recorded: Vec<A::Event>,
     outcome: Result<O, E>,
 }
 
@@ -75,7 +77,7 @@ where
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = impl Into<A::Event>>) -> Self {
         assert!(self.outcome.is_ok(), "the handler refused: {:?}", self.outcome);
-        let events: SmallVec<[A::Event; 1]> = events.into_iter().map(Into::into).collect();
+        let events: Vec<A::Event> = events.into_iter().map(Into::into).collect();
         assert_eq!(self.recorded, events, "what was recorded, and what was expected");
         self
     }

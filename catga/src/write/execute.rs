@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::{
     log::{Position, Version},
     model::{Command, Error, ErrorKind, Interrupt, InterruptReason, Metadata},
-    program::{Context, Handled, Program, telemetry},
+    program::{CommandOutput, Context, Handled, Program, telemetry},
     store::Backoff,
 };
 
@@ -33,9 +33,9 @@ pub(crate) async fn execute<C>(
     program: &Program,
     command: C,
     metadata: &Metadata,
-) -> Result<CommandOutcome<<C as Command>::Output>, Error>
+) -> Result<CommandOutcome<C::Output>, Error>
 where
-    C: Command + Handled<Output = <C as Command>::Output>,
+    C: Command + Handled<Output: CommandOutput>,
 {
     command.validate().map_err(ErrorKind::Invalid)?;
     let fingerprint = match metadata.command_id {

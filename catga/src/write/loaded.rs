@@ -173,7 +173,7 @@ impl<A: Aggregate> Loaded<A> {
                         position: record.position + i,
                     }
                 })?;
-            self.root.apply(&event);
+            self.root.apply(event);
         }
         (self.token, self.commit) = (record.token, commit.id());
         if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {

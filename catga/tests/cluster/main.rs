@@ -40,11 +40,11 @@ impl Aggregate for Page {
     type Event = PageEvent;
     const NAME: &'static str = "page";
 
-    fn apply(&mut self, _: &PageEvent) {}
+    fn apply(&mut self, _: PageEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "page.note", output = ())]
+#[command(name = "page.note")]
 struct Note {
     #[key]
     page: String,
@@ -89,14 +89,12 @@ struct Hands {
     pace: Arc<Semaphore>,
 }
 
-impl Resource for Hands {}
-
 #[derive(Debug, thiserror::Error)]
 #[error("it is broken")]
 struct Broken;
 
 #[event_handler(name = "pages")]
-async fn see(noted: Recorded<Noted>, hands: &Hands) -> Result<(), Broken> {
+async fn see(noted: Recorded<Noted>, hands: &State<Hands>) -> Result<(), Broken> {
     let _pace = hands.pace.acquire().await.unwrap();
     if hands.world.broken.lock().unwrap().as_ref() == Some(&noted.text) {
         return Err(Broken);
@@ -201,7 +199,7 @@ impl Cluster {
             .store(self.store.clone())
             .kv(cord.clone())
             .node(node)
-            .resource(Hands { node, world: self.world.clone(), pace: pace.clone() })
+            .state(Hands { node, world: self.world.clone(), pace: pace.clone() })
             .delivery(DeliverySettings {
                 attempts: 2,
                 first_delay: Duration::from_millis(1),

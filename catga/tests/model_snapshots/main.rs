@@ -39,11 +39,11 @@ impl Aggregate for Tally {
     type Event = TallyEvent;
     const NAME: &'static str = "tally";
 
-    fn apply(&mut self, _: &TallyEvent) {}
+    fn apply(&mut self, _: TallyEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "tally.count", output = ())]
+#[command(name = "tally.count")]
 struct Count {
     #[key]
     tally: String,
@@ -87,7 +87,7 @@ impl Projection for Sums {
 }
 
 #[derive(Debug, Clone, Query)]
-#[query(name = "tally.sums", output = Sums)]
+#[query(name = "tally.sums")]
 struct GetSums;
 
 #[query_handler]
@@ -99,8 +99,6 @@ fn sums(_: GetSums, sums: &ReadModel<Sums>) -> Result<Sums, catga::Error> {
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<BTreeMap<String, Vec<Version>>>>);
 
-impl Resource for Seen {}
-
 /// What no handler takes.
 const POISON: u64 = 666_666;
 
@@ -109,7 +107,7 @@ const POISON: u64 = 666_666;
 struct Poisoned;
 
 #[event_handler(name = "watch")]
-fn watch(counted: Recorded<Counted>, seen: &Seen) -> Result<(), Poisoned> {
+fn watch(counted: Recorded<Counted>, seen: &State<Seen>) -> Result<(), Poisoned> {
     if counted.by == POISON {
         return Err(Poisoned);
     }
@@ -229,7 +227,7 @@ impl World {
         let once = DeliverySettings { attempts: 1, ..DeliverySettings::default() };
         let builder = Catga::builder().store(self.log.clone()).kv(self.values.clone());
         let builder = builder.delivery(once);
-        builder.resource(self.seen.clone()).start().await.unwrap()
+        builder.state(self.seen.clone()).start().await.unwrap()
     }
 
     /// A program runs while `events` events are made, and stops.
@@ -382,7 +380,7 @@ async fn p8_dead_letters_are_in_the_snapshot() {
 async fn a_log_that_is_gone_with_the_process_has_none() {
     let (values, seen) = (Arc::new(Values::default()), Seen::default());
     let builder = Catga::builder().store(Arc::new(MemoryStore::new())).kv(values.clone());
-    let catga = builder.resource(seen).start().await.unwrap();
+    let catga = builder.state(seen).start().await.unwrap();
     count_up(&catga, 3000).await;
     catga.query(GetSums).await.unwrap();
     catga.shutdown().await;

@@ -39,7 +39,7 @@ impl OrderView {
 
 /// Makes an order.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.create", output = Created, creates, validate)]
+#[command(name = "order.create", validate)]
 pub struct CreateOrder {
     /// The new order's id.
     #[key]
@@ -76,7 +76,7 @@ pub struct Created {
 
 /// Pays an order.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.pay", output = OrderView, validate)]
+#[command(name = "order.pay", validate)]
 pub struct PayOrder {
     /// Which one.
     #[key]
@@ -87,7 +87,7 @@ pub struct PayOrder {
 
 /// Ships an order.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.ship", output = OrderView, validate)]
+#[command(name = "order.ship", validate)]
 pub struct ShipOrder {
     /// Which one.
     #[key]
@@ -98,7 +98,7 @@ pub struct ShipOrder {
 
 /// Says that an order arrived.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.deliver", output = OrderView)]
+#[command(name = "order.deliver")]
 pub struct DeliverOrder {
     /// Which one.
     #[key]
@@ -107,7 +107,7 @@ pub struct DeliverOrder {
 
 /// Calls an order off.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.cancel", output = OrderView, validate)]
+#[command(name = "order.cancel", validate)]
 pub struct CancelOrder {
     /// Which one.
     #[key]

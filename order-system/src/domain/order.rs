@@ -181,8 +181,8 @@ impl Aggregate for Order {
     const NAME: &'static str = "order";
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
-    fn apply(&mut self, event: &OrderEvent) {
-        self.take_in(event.clone());
+    fn apply(&mut self, event: OrderEvent) {
+        self.take_in(event);
     }
 
     fn size_hint_bytes(&self) -> usize {

@@ -2,11 +2,11 @@
 
 use catga::prelude::*;
 
-use super::{commands::OrderView, events::OrderEvent, order::Status};
+use super::{commands::OrderView, order::Status};
 
 /// One order, now or as it was.
 #[derive(Debug, Query)]
-#[query(name = "order.get", output = OrderView)]
+#[query(name = "order.get")]
 pub struct GetOrder {
     /// Which one.
     #[key]
@@ -28,7 +28,7 @@ pub enum Moment {
 
 /// What happened to one order.
 #[derive(Debug, Query)]
-#[query(name = "order.history", output = Vec<Recorded<OrderEvent>>)]
+#[query(name = "order.history")]
 pub struct GetHistory {
     /// Which one.
     #[key]
@@ -41,7 +41,7 @@ pub struct GetHistory {
 
 /// A page of orders, newest first.
 #[derive(Debug, Query)]
-#[query(name = "order.list", output = OrderPage)]
+#[query(name = "order.list")]
 pub struct ListOrders {
     /// Only those with this status.
     pub status: Option<Status>,
@@ -66,7 +66,7 @@ pub struct OrderPage {
 
 /// How many orders there are, and what they are worth.
 #[derive(Debug, Query)]
-#[query(name = "order.stats", output = Stats)]
+#[query(name = "order.stats")]
 pub struct GetStats;
 
 /// The answer to [`GetStats`].

@@ -119,7 +119,7 @@ async fn step<C>(
     command: C,
 ) -> Result<Response, Problem>
 where
-    C: Command<Output = OrderView> + Handled<Output = OrderView>,
+    C: Command + Handled<Output = OrderView>,
 {
     params.only(&[])?;
     let metadata: Metadata = request::metadata(headers, "")?;

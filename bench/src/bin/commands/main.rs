@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 const ORDERS: usize = 20_000;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.note", output = u64)]
+#[command(name = "bench.note")]
 struct Note {
     #[key]
     order: String,
@@ -32,7 +32,7 @@ struct Note {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "bench.get", output = u64)]
+#[query(name = "bench.get")]
 struct Get {
     #[key]
     order: String,
@@ -63,7 +63,7 @@ impl ByHand {
         };
         let mut order = Order::default();
         for (ty, payload) in &*stream {
-            order.apply(&match ty {
+            order.apply(match ty {
                 0 => OrderEvent::Created(postcard::from_bytes(payload).expect("ours")),
                 1 => OrderEvent::Paid(postcard::from_bytes(payload).expect("ours")),
                 2 => OrderEvent::Shipped(postcard::from_bytes(payload).expect("ours")),
@@ -71,13 +71,13 @@ impl ByHand {
             });
         }
         let event = decide(&order);
-        order.apply(&event);
         stream.push(match &event {
             OrderEvent::Created(event) => (0, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Paid(event) => (1, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Shipped(event) => (2, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Noted(event) => (3, postcard::to_stdvec(event).expect("plain")),
         });
+        order.apply(event);
         order.cents
     }
 
@@ -311,7 +311,7 @@ async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
         let (start, mut order) = (Instant::now(), Order::default());
         for _ in 0..all {
             let noted = postcard::from_bytes(black_box(&payload))?;
-            black_box(&mut order).apply(&OrderEvent::Noted(noted));
+            black_box(&mut order).apply(OrderEvent::Noted(noted));
         }
         both.push(rate, per_second(start, all));
     }

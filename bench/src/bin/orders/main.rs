@@ -33,7 +33,7 @@ async fn order_system<S: EventStore + 'static>(
     cache_bytes: u64,
 ) -> Catga {
     let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
-    builder.resource(Mailer::default()).start().await.expect("the store can be used")
+    builder.state(Mailer::default()).start().await.expect("the store can be used")
 }
 
 fn id(order: u64) -> String {

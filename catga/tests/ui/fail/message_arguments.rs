@@ -12,7 +12,7 @@ struct Nothing;
 struct Bare;
 
 #[derive(Clone, Serialize, Command)]
-#[command(output = u32)]
+#[command()]
 struct NoName;
 
 #[derive(Clone, Serialize, Command)]
@@ -20,19 +20,19 @@ struct NoName;
 struct NoOutput;
 
 #[derive(Clone, Serialize, Command)]
-#[command(name = "pay order", output = u32, create, creates, creates)]
+#[command(name = "pay order", create)]
 struct Wrong;
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32, validate)]
+#[query(name = "order.get", validate)]
 struct Flag;
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
+#[query(name = "order.get")]
 struct Generic<T>(T);
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
+#[query(name = "order.get")]
 enum NotAStruct {
     A,
 }

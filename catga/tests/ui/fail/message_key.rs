@@ -4,7 +4,7 @@
 use catga::prelude::*;
 
 #[derive(Query)]
-#[query(name = "a", output = u32)]
+#[query(name = "a")]
 struct TwoKeys {
     #[key]
     a: String,
@@ -13,7 +13,7 @@ struct TwoKeys {
 }
 
 #[derive(Query)]
-#[query(name = "b", output = u32)]
+#[query(name = "b")]
 struct Arguments(#[key(order)] String);
 
 fn main() {}

@@ -4,7 +4,7 @@
 use catga::prelude::*;
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
+#[query(name = "order.get")]
 struct GetOrder {
     #[key]
     number: u64,

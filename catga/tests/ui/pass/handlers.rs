@@ -16,7 +16,7 @@ async fn pay_order(
     PayOrder { amount, .. }: PayOrder,
     _metadata: &Metadata,
     order: &mut Root<Order>,
-    _: &Mailer,
+    _: &State<Mailer>,
 ) -> Result<u32> {
     order.record(OrderPaid { amount });
     Ok(order.paid)
@@ -28,7 +28,7 @@ fn get_order(_: GetOrder, order: &Root<Order>, _history: &History<Order>) -> Res
 }
 
 #[derive(Debug, Clone, serde::Serialize, Command)]
-#[command(name = "tick", output = ())]
+#[command(name = "tick")]
 pub(crate) struct Tick;
 
 /// Nothing is returned where the output is `()`. Functions may be called as the macro's own variables.
@@ -36,7 +36,7 @@ pub(crate) struct Tick;
 fn message(_: Tick) {}
 
 #[event_handler(name = "receipts")]
-async fn cx(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<()> {
+async fn cx(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<()> {
     let _ = (paid.amount, mailer);
     Ok(())
 }
@@ -56,7 +56,7 @@ fn absent(_: DoesNotExist) {}
 macro_rules! handle {
     ($name:ident, $message:ty, $param:ty) => {
         #[derive(Debug, Query)]
-        #[query(name = "by.macro", output = u32)]
+        #[query(name = "by.macro")]
         struct ByMacro;
 
         #[query_handler]
@@ -66,10 +66,10 @@ macro_rules! handle {
         }
     };
 }
-handle!(setup, ByMacro, &Mailer);
+handle!(setup, ByMacro, &State<Mailer>);
 
 fn main() {
     // A handler stays a function that can be called as it is written.
-    assert_eq!(setup(ByMacro, &Mailer).ok(), Some(1));
+    assert_eq!(setup(ByMacro, &State::new(Mailer)).ok(), Some(1));
     message(Tick);
 }
