@@ -35,11 +35,17 @@ use crate::{
 ///
 /// The first parameter is the command, by value. The others are references to what the handler needs:
 /// `&mut Root<A>` for the aggregate that the command changes (at most one), `&Root<A>`, `&ReadModel<P>`,
-/// `&History<A>`, `&Metadata`, or a `&T` of your own that is a `Resource`. It returns `Result<Output, E>`
-/// with the command's output and any error type, or nothing where the output is `()`. It can be `async`.
+/// `&History<A>`, `&Metadata`, `&Clock`, `&Catga`, or `&State<T>` with a value of your own. It returns the answer, or
+/// `Result<Output, E>` with any error, and can be `async`. What it returns is what sending the command answers. A `Result`
+/// under another name ends with `Result`, as `std::io::Result` does, so that it is known for one.
 ///
-/// What the function records on the `&mut Root<A>` is committed after it returned `Ok`. It runs again when
+/// What the function records on the `&mut Root<A>` is committed after it returned `Ok`, or its value. It runs again when
 /// another command was faster. It stays a function that tests can call.
+///
+/// `#[command_handler(creates)]` is for a command that makes a new aggregate: it then runs on the empty one without asking
+/// the store first. If the aggregate is there after all, it runs again on what is stored.
+///
+/// Every attribute and derive takes `crate = other` in a program that has catga under another name.
 ///
 /// ```text
 /// /// Pays a pending order.
@@ -57,15 +63,17 @@ use crate::{
 /// ```text
 /// const _: () = {
 ///     impl Handled for PayOrder {
-///         type Output = <PayOrder as Command>::Output;
+///         type Output = <Result<OrderView, OrderError> as IntoOutcome>::Output;
+///         // const CREATES: bool = true; with `creates`
 ///
 ///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
 ///             // The aggregate comes last, since it locks its stream.
 ///             let clock = <Clock as FromContext<PayOrder>>::extract(cx, &self).await?;
 ///             let mut order = <Root<Order> as FromContextMut<PayOrder>>::extract_mut(cx, &self).await?;
-///             let outcome = <Result<OrderView, OrderError> as IntoOutcome<Self::Output>>::into_outcome(
+///             let outcome = <Result<OrderView, OrderError> as IntoOutcome>::into_outcome(
 ///                 pay_order(self, &mut order, &clock),
 ///             );
+///             // `Ok(pay_order(..))` if it can't fail
 ///             <Root<Order> as FromContextMut<PayOrder>>::commit(order, cx, outcome).await
 ///         }
 ///     }
@@ -94,7 +102,8 @@ pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream
 
 /// Makes a function the handler of a query.
 ///
-/// As [`macro@command_handler`], but nothing can be taken as `&mut`, and something must be returned.
+/// As [`macro@command_handler`], but nothing can be taken as `&mut`, and something must be returned, which need not be
+/// stored.
 ///
 /// ```text
 /// /// The order as it is now.
@@ -114,7 +123,8 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a function a handler of events: it is called with every event of a type, at least once.
 ///
 /// The first parameter is `Recorded<E>`, or the event `E` alone; an enum of events gets all of its events.
-/// The others are as in [`macro@query_handler`]. It returns `Result<(), E>` or nothing.
+/// The others are as in [`macro@query_handler`], without aggregates: an event handler sends commands and queries with
+/// `&Catga`. It returns `Result<(), E>` or nothing.
 ///
 /// The name is what the handler's progress is stored under. It stays when the function is renamed: under a new
 /// name the handler is a new one, and gets every event since the first. It is 1 to 64 characters of
@@ -123,7 +133,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```text
 /// /// Mails the receipt.
 /// #[event_handler(name = "receipts")]
-/// async fn send_receipt(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<(), MailError> {
+/// async fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
 ///     mailer.send(paid.id, receipt(&paid)).await
 /// }
 /// ```
@@ -137,8 +147,8 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         recorded: Recorded<<Recorded<OrderPaid> as Delivered>::Event>,
 ///     ) -> BoxFuture<'c, Result<(), Interrupt>> {
 ///         boxed(async move {
-///             let mailer = <Mailer as FromContext<OrderPaid>>::extract(cx, &recorded.event).await?;
-///             <Result<(), MailError> as IntoOutcome<()>>::into_outcome(
+///             let mailer = <State<Mailer> as FromContext<OrderPaid>>::extract(cx, &recorded.event).await?;
+///             event_outcome::<Result<(), MailError>>(
 ///                 send_receipt(<Recorded<OrderPaid> as Delivered>::deliver(recorded), &mailer).await,
 ///             )
 ///             .map_err(Interrupt::from)
@@ -151,7 +161,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///             name: "receipts",
 ///             // item, doc, file and line as for a command handler
 ///             setup: |setup| {
-///                 <Mailer as FromContext<OrderPaid>>::declare(setup);
+///                 <State<Mailer> as FromContext<OrderPaid>>::declare(setup);
 ///                 register_event_handler::<Recorded<OrderPaid>>(setup, "receipts", call);
 ///             },
 ///         }
@@ -205,13 +215,15 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Implements `Command`, and `Targeted` for the field marked `#[key]`.
 ///
-/// `#[command(..)]` says the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), the `output` that the handler
-/// answers, `creates` if the command makes a new stream, and `validate` if it is checked by its `Validate` before
-/// the handler runs.
+/// `#[command(..)]` may say the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), which is the type's name otherwise,
+/// and `validate` if the command is checked by its `Validate` before the handler runs. Give a name before the type is
+/// renamed: commands that were sent with an id are known by it.
+///
+/// `#[key(Customer)]` marks a field with the key of another aggregate, for a handler that takes `&Root<Customer>` too.
 ///
 /// ```text
 /// #[derive(Debug, Clone, Serialize, Command)]
-/// #[command(name = "order.pay", output = OrderView, validate)]
+/// #[command(name = "order.pay", validate)]
 /// pub struct PayOrder {
 ///     #[key]
 ///     pub order_id: OrderId,
@@ -224,8 +236,6 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```text
 /// impl Command for PayOrder {
 ///     const NAME: &'static str = "order.pay";
-///     // const CREATES: bool = true; with `creates`
-///     type Output = OrderView;
 ///
 ///     fn validate(&self) -> Result<(), Vec<FieldError>> {
 ///         let problems = <Self as Validate>::problems(self);
@@ -234,8 +244,10 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 ///
 /// impl Targeted for PayOrder {
+///     const KEYS: &'static [KeyField] = &[KeyField { field: "order_id", aggregate: None }];
+///
 ///     fn stream(&self, aggregate: &str) -> Result<StreamId, InvalidStreamId> {
-///         StreamId::new(aggregate, <OrderId as AsRef<str>>::as_ref(&self.order_id))
+///         stream_by::<OrderId>(aggregate, &self.order_id)
 ///     }
 /// }
 /// ```
@@ -247,18 +259,18 @@ pub fn derive_command(item: TokenStream) -> TokenStream {
 
 /// Implements `Query`, and `Targeted` for the field marked `#[key]`.
 ///
-/// `#[query(..)]` says the `name` and the `output`, as in [`macro@Command`].
+/// `#[query(..)]` may say the `name`, as in [`macro@Command`].
 ///
 /// ```text
 /// #[derive(Debug, Query)]
-/// #[query(name = "order.get", output = OrderView)]
+/// #[query(name = "order.get")]
 /// pub struct GetOrder {
 ///     #[key]
 ///     pub order_id: OrderId,
 /// }
 /// ```
 ///
-/// The generated code is that of a command with neither `creates` nor `validate`.
+/// The generated code is that of a command without `validate`.
 #[proc_macro_derive(Query, attributes(query, key))]
 pub fn derive_query(item: TokenStream) -> TokenStream {
     message::expand(message::Kind::Query, &parse_macro_input!(item as DeriveInput)).into()
@@ -316,31 +328,36 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Implements `Event`: for a struct, one type of event; for an enum, all that happens to an aggregate.
 ///
-/// `#[event(..)]` on a struct says what it is stored under for ever: the `name` (1 to 64 characters of
-/// `A-Z a-z 0-9 _ - .`) and the `version` of its fields, from 1. With a change of the fields the version goes one
-/// up, the old struct stays under another name, and `upcast` says which version it reads. `From` lifts it.
+/// An event is a struct, or a variant with fields of an enum; both are stored alike. `#[event(..)]` above it says what it
+/// is stored under for ever: the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), which is that of the struct or
+/// variant if it is left out, and the `version` of its fields, from 1. Give a name before the type is renamed. With a
+/// change of the fields the version goes one up, and `upcast` says by which struct with the old fields an old version is
+/// read. `From` lifts it: to the struct, or to the enum.
 ///
 /// ```text
-/// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
-/// #[event(name = "OrderPaid", version = 2, upcast(1 = OrderPaidV1))]
-/// pub struct OrderPaid {
-///     pub method: PaymentMethod,
-/// }
-///
 /// #[derive(Debug, Clone, Event)]
 /// pub enum OrderEvent {
-///     Created(OrderCreated),
-///     Paid(OrderPaid),
+///     Created { customer: CustomerId },
+///     #[event(name = "OrderPaid", version = 2, upcast(1 = OrderPaidV1))]
+///     Paid { method: PaymentMethod },
+///     Shipped(OrderShipped),
+/// }
+///
+/// /// Read by handlers of their own.
+/// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// pub struct OrderShipped {
+///     pub tracking: String,
 /// }
 /// ```
 ///
-/// A variant holds one event, which is a struct.
+/// A variant without a name for its field holds one event, which is a struct. Handlers and projections can be about the
+/// struct, or about any enum that holds it.
 ///
 /// <details><summary>Generated code</summary>
 ///
 /// ```text
-/// impl Event for OrderPaid {
-///     const TYPES: &'static [EventType] = &[EventType { name: "OrderPaid", version: 2 }];
+/// impl Event for OrderShipped {
+///     const TYPES: &'static [EventType] = &[EventType { name: "OrderShipped", version: 1 }];
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         encode_payload(Self::TYPES[0], self, payload)
@@ -353,8 +370,8 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         }
 ///         let stored = EventType { version: schema, ..today };
 ///         Ok(Some(match schema {
-///             1 => <Self as From<OrderPaidV1>>::from(decode_payload::<OrderPaidV1>(stored, payload)?),
-///             2 => decode_payload::<OrderPaid>(stored, payload)?,
+///             // an upcast: 1 => <Self as From<OrderShippedV1>>::from(decode_payload::<OrderShippedV1>(stored, payload)?),
+///             1 => decode_payload::<OrderShipped>(stored, payload)?,
 ///             _ => {
 ///                 let known = today.version;
 ///                 return Err(DecodeError::UnknownVersion { name: today.name, stored: schema, known });
@@ -362,32 +379,34 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         }))
 ///     }
 /// }
-/// // and a `Registration` of `Kind::Event`, with `setup: |setup| setup.event::<OrderPaid>()`
+/// // and a `Registration` of `Kind::Event`, with `setup: |setup| setup.event::<OrderShipped>()`
 ///
 /// impl Event for OrderEvent {
-///     const TYPES: &'static [EventType] =
-///         &[<OrderCreated as Event>::TYPES[0], <OrderPaid as Event>::TYPES[0]];
+///     const TYPES: &'static [EventType] = &[
+///         EventType { name: "Created", version: 1 },
+///         EventType { name: "OrderPaid", version: 2 },
+///         <OrderShipped as Event>::TYPES[0],
+///     ];
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         match self {
-///             Self::Created(event) => <OrderCreated as Event>::encode(event, payload),
-///             Self::Paid(event) => <OrderPaid as Event>::encode(event, payload),
+///             Self::Created { customer: field_0 } => {
+///                 #[derive(Serialize)]
+///                 struct Stored<'e> { customer: &'e CustomerId }
+///                 let stored = Stored { customer: field_0 };
+///                 encode_payload(EventType { name: "Created", version: 1 }, &stored, payload)
+///             }
+///             // Paid alike
+///             Self::Shipped(event) => <OrderShipped as Event>::encode(event, payload),
 ///         }
 ///     }
 ///
-///     fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
-///         if let Some(event) = <OrderCreated as Event>::decode(name, schema, payload)? {
-///             return Ok(Some(Self::Created(event)));
-///         }
-///         if let Some(event) = <OrderPaid as Event>::decode(name, schema, payload)? {
-///             return Ok(Some(Self::Paid(event)));
-///         }
-///         Ok(None)
-///     }
+///     // decode: for variants with fields as that of a struct, by a `Stored` with the values;
+///     // for the others by that of the struct
 /// }
 ///
-/// impl From<OrderCreated> for OrderEvent { .. }
-/// impl From<OrderPaid> for OrderEvent { .. }
+/// impl From<OrderShipped> for OrderEvent { .. }
+/// // and a `Registration` for each variant with fields
 /// ```
 /// </details>
 #[proc_macro_derive(Event, attributes(event))]

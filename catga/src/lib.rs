@@ -74,6 +74,31 @@ pub mod prelude {
     };
 }
 
+/// Names the crates whose handlers, projections and events the program has.
+///
+/// The linker leaves out a crate that nothing names, and its handlers would be missing without a word. Written once in the
+/// binary, this links each crate; one that brings nothing is a start error.
+///
+/// ```ignore
+/// catga::handlers!(orders, billing);
+/// ```
+#[macro_export]
+macro_rules! handlers {
+    ($($name:ident),+ $(,)?) => {$(
+        #[allow(unused_imports, clippy::single_component_path_imports)]
+        use $name as _;
+        const _: () = {
+            $crate::__private::inventory::submit! {
+                $crate::__private::NamedCrate {
+                    name: ::core::stringify!($name),
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                }
+            }
+        };
+    )+};
+}
+
 /// Ends a handler with an error unless something holds.
 ///
 /// ```
@@ -103,6 +128,7 @@ pub mod __private {
 
     pub use crate::{
         model::{decode_payload, encode_payload, no_key, stream_by},
+        program::NamedCrate,
         react::register_event_handler,
         read::register_projection,
     };

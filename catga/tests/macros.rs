@@ -196,6 +196,38 @@ fn weigh_parcel(
 #[error("it is too light")]
 struct TooLight;
 
+/// Weighs another parcel on the way.
+#[catga::command]
+struct Forward {
+    #[key]
+    parcel: ParcelId,
+    other: ParcelId,
+}
+
+#[command_handler]
+async fn forward(command: Forward, parcel: &mut Root<Parcel>, catga: &Catga) -> Result<u32, Error> {
+    parcel.record(ParcelEvent::Lost);
+    catga.send(WeighParcel { parcel: command.other, order: "none".to_owned(), grams: 1 }).await
+}
+
+/// Has another parcel forwarded.
+#[catga::command]
+struct ForwardBoth {
+    #[key]
+    parcel: ParcelId,
+    first: ParcelId,
+    then: ParcelId,
+}
+
+#[command_handler]
+async fn forward_both(
+    command: ForwardBoth,
+    _: &mut Root<Parcel>,
+    catga: &Catga,
+) -> Result<u32, Error> {
+    catga.send(Forward { parcel: command.first, other: command.then }).await
+}
+
 #[catga::query]
 struct GetParcel(#[key] u32);
 
@@ -441,6 +473,22 @@ async fn a_handler_of_an_enum_gets_its_variants() {
         assert!(tokio::time::Instant::now() < deadline, "the handler was not called");
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_command_to_the_aggregate_that_waits_for_it_is_refused_at_once() {
+    let catga = start().await;
+    let begin = std::time::Instant::now();
+    let [a, b, c] = [ParcelId(200), ParcelId(201), ParcelId(202)];
+    let directly = catga.send(Forward { parcel: a, other: a }).await;
+    let by_another = catga.send(ForwardBoth { parcel: a, first: b, then: a }).await;
+    for refused in [directly, by_another] {
+        let error = refused.unwrap_err();
+        assert!(error.to_string().contains("would wait for itself"), "{error}");
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(4), "it waited for the timeout");
+    catga.send(Forward { parcel: a, other: b }).await.unwrap();
+    catga.send(ForwardBoth { parcel: a, first: b, then: c }).await.unwrap();
 }
 
 #[test]

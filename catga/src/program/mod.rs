@@ -13,21 +13,22 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::{
+    context::Caller,
+    extensions::Extensions,
+    pipeline::Pipeline,
+    progress::ReadProgress,
+    registration::{doubled_names, empty_crates, place},
+    setup::EventTypes,
+};
 pub use self::{
     context::Context,
     handler::{
         CommandOutput, FromContext, FromContextMut, Handled, HandlerError, IntoOutcome, State,
     },
     pipeline::{Behavior, Call, Next},
-    registration::{Kind, Registration, catalogue},
+    registration::{Kind, NamedCrate, Registration, catalogue},
     setup::Setup,
-};
-pub(crate) use self::{
-    extensions::Extensions,
-    pipeline::Pipeline,
-    progress::ReadProgress,
-    registration::{doubled_names, place},
-    setup::EventTypes,
 };
 use crate::{
     log::Clock,

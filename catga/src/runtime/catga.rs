@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     log::Position,
     model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
-    program::{Call, CommandOutput, Context, FromContext, Handled, Kind, Setup},
+    program::{Call, Caller, CommandOutput, Context, FromContext, Handled, Kind, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
     runtime::background::{Runtime, ThisProgram},
     store::EventStore,
@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Catga {
     pub(crate) runtime: Arc<Runtime>,
+    /// The run of the handler that was lent this handle.
+    pub(crate) caller: Option<Arc<Caller>>,
 }
 
 impl Catga {
@@ -46,7 +48,7 @@ impl Catga {
     {
         let program = &*self.runtime.program;
         let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
-        let work = pin!(execute(program, command, metadata));
+        let work = pin!(execute(program, command, metadata, self.caller.as_ref()));
         program.pipeline.run(&call, program.timeout, work).await
     }
 
@@ -76,7 +78,8 @@ impl Catga {
         let metadata = Metadata::default();
         let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
         let program = &*self.runtime.program;
-        let cx = Context { consistency, ..Context::new(program, &metadata) };
+        let caller = self.caller.clone();
+        let cx = Context { consistency, caller, ..Context::new(program, &metadata) };
         let work = pin!(async { query.handle(&cx).await.map_err(Interrupt::into_error) });
         program.pipeline.run(&call, program.timeout, work).await
     }
@@ -142,7 +145,7 @@ impl<M: Sync> FromContext<M> for Catga {
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<Box<Self>, Interrupt> {
         let this = cx.program.extensions.expect::<ThisProgram>();
         let runtime = this.0.upgrade().expect("a handler runs inside a live program");
-        Ok(Box::new(Self { runtime }))
+        Ok(Box::new(Self { runtime, caller: Some(cx.itself()) }))
     }
 
     fn declare(_: &mut Setup<'_>) {}

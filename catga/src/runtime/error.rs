@@ -12,7 +12,7 @@ use crate::log::StoreError;
 pub enum StartError {
     /// No annotated function was linked into the program.
     #[error(
-        "no handler is linked into this program. A crate whose handlers are never named is left out by the linker: write `use my_handlers as _;` in the binary"
+        "no handler is linked into this program. A crate whose handlers are never named is left out by the linker: write `catga::handlers!(my_handlers);` in the binary"
     )]
     NoHandlers,
     /// Something is missing or doubled.

@@ -8,7 +8,8 @@ use crate::{
     cluster::{JoinError, Leases, Membership, Work},
     follow::Feed,
     program::{
-        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, place, telemetry,
+        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, empty_crates,
+        place, telemetry,
     },
     react::{Dispatcher, EventHandlers, WorkState},
     read::Folds,
@@ -34,6 +35,7 @@ impl Builder {
             return Err(StartError::NoHandlers);
         }
         let mut problems = doubled_names(&items);
+        problems.extend(empty_crates(&items));
         for pass in [Pass::Projections, Pass::Others] {
             for item in
                 items.iter().filter(|i| (i.kind == Kind::Projection) == (pass == Pass::Projections))
@@ -134,5 +136,5 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
     runtime.spawn_relay();
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
-    Catga { runtime }
+    Catga { runtime, caller: None }
 }

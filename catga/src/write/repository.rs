@@ -154,6 +154,8 @@ pub struct RootGuard<A: Aggregate> {
     is_fresh: bool,
     cached: Cached<A>,
     slot: OwnedSlot<A>,
+    /// Tells the messages that its handler sends that it is locked.
+    _locked: Option<Arc<StreamId>>,
 }
 
 impl<A: Aggregate> Deref for RootGuard<A> {
@@ -184,9 +186,16 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
 
     async fn extract_mut<'c>(cx: &'c Context<'c>, message: &M) -> Result<RootGuard<A>, Interrupt> {
         let stream = stream_of::<A, M>(message)?;
+        if cx.caller.as_ref().is_some_and(|caller| caller.has_locked(&stream)) {
+            return Err(Error::misuse(format!(
+                "a command on `{stream}` was sent by a handler that is at work on it, and would wait for itself: record its events there, or send it from an event handler"
+            ))
+            .into());
+        }
         let store = cx.program.store();
         let cached = cx.program.extensions.expect::<Repository<A>>().slot(&stream);
         let mut slot = cached.slot.clone().lock_owned().await;
+        let locked = cx.itself.get().map(|itself| itself.lock(&stream));
         let is_first_run = cx.run == 0;
         let (loaded, is_fresh) = match slot.take() {
             Some(loaded) if is_first_run => (loaded, false),
@@ -197,7 +206,7 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
             None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
             None => (Loaded::replay(cx.program, stream).await?, true),
         };
-        let mut guard = RootGuard { loaded, is_fresh, cached, slot };
+        let mut guard = RootGuard { loaded, is_fresh, cached, slot, _locked: locked };
         match guard.admit(cx).await {
             Ok(()) => Ok(guard),
             Err(stop) => {

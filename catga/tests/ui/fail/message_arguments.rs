@@ -2,25 +2,14 @@
 #![allow(unused)]
 
 use catga::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Command)]
-struct Nothing;
+#[command(output = u32)]
+struct Output;
 
 #[derive(Clone, Serialize, Command)]
-#[command]
-struct Bare;
-
-#[derive(Clone, Serialize, Command)]
-#[command()]
-struct NoName;
-
-#[derive(Clone, Serialize, Command)]
-#[command(name = "no-output")]
-struct NoOutput;
-
-#[derive(Clone, Serialize, Command)]
-#[command(name = "pay order", create)]
+#[command(name = "pay order", creates, validates, validate, validate)]
 struct Wrong;
 
 #[derive(Query)]
@@ -28,13 +17,14 @@ struct Wrong;
 struct Flag;
 
 #[derive(Query)]
-#[query(name = "order.get")]
 struct Generic<T>(T);
 
 #[derive(Query)]
-#[query(name = "order.get")]
 enum NotAStruct {
     A,
 }
+
+#[catga::command(name = 7)]
+struct Number;
 
 fn main() {}

@@ -41,6 +41,31 @@ async fn cx(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<()> {
     Ok(())
 }
 
+#[catga::query]
+pub(crate) struct Later(u32);
+
+/// A handler that can't fail returns its value.
+#[query_handler]
+async fn later(Later(by): Later, _: &Clock, _: &State<std::sync::Arc<dyn Fn() + Send + Sync>>) -> Option<u32> {
+    by.checked_add(1)
+}
+
+#[catga::query]
+pub(crate) struct Any(String);
+
+/// `?` takes errors of many types.
+#[query_handler]
+fn any(Any(text): Any) -> catga::Result<u32> {
+    catga::ensure!(!text.is_empty(), MailError);
+    Ok(text.parse()?)
+}
+
+#[event_handler(name = "boxed")]
+fn boxed(_: OrderPaid) -> Result<(), catga::BoxError> {
+    std::fs::read("/")?;
+    Ok(())
+}
+
 #[event_handler(name = "log_2")]
 fn recorded(_: OrderEvent) {}
 
