@@ -75,6 +75,7 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
     timeout(LIMIT, async {
         empty(&*store).await;
         append_and_read(&*store).await;
+        keys(&*store).await;
         conflicts(&*store).await;
         pages(&*store).await;
         largest_commit(&*store).await;
@@ -120,6 +121,21 @@ async fn append_and_read(store: &dyn EventStore) {
     {
         let records = store.read_log(after, 1).await.expect("read_log");
         assert_eq!(records[0].position, wanted.position, "P5: after {after}");
+    }
+}
+
+/// Every key that a stream can have is a stream of its own.
+async fn keys(store: &dyn EventStore) {
+    let keys = ["k.k", "k:k", "k@k", "k+k", "kk", "k", "k.", "k..k", "k-_K", "urn:a.b+c@d.e"];
+    for (i, key) in keys.iter().enumerate() {
+        must_append(store, &stream(key), 0, 0, i + 1).await;
+    }
+    for (i, key) in keys.iter().enumerate() {
+        let records = store.read_stream(&stream(key), 1, 10).await.expect("read_stream");
+        assert_eq!(records.len(), 1, "`{key}` has its own commit alone");
+        let commit = records[0].commit().expect("a frame comes back as it was stored");
+        assert_eq!(commit.stream, stream(key).as_str());
+        assert_eq!(commit.events.len(), i + 1, "`{key}` has its own commit");
     }
 }
 

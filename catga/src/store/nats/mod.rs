@@ -23,7 +23,7 @@ mod server;
 mod topic;
 mod transport;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -73,6 +73,11 @@ pub struct NatsStore {
     values: Values,
     /// Keeps `log` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
+}
+
+/// A stream's key as one token of a subject, in which `.` separates tokens. No key has a `=`.
+fn token(key: &str) -> Cow<'_, str> {
+    if key.contains('.') { Cow::Owned(key.replace('.', "=2E")) } else { Cow::Borrowed(key) }
 }
 
 impl NatsStore {
@@ -127,7 +132,7 @@ impl NatsStore {
 
     fn subject(&self, stream: &StreamId) -> String {
         // Every append makes one: this takes one allocation, of the right size.
-        [&self.prefix, stream.aggregate(), stream.key()].join(".")
+        [&self.prefix, stream.aggregate(), &token(stream.key())].join(".")
     }
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
