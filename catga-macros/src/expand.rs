@@ -6,9 +6,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Ident, LitStr, spanned::Spanned};
+use syn::{Ident, LitStr, Type, spanned::Spanned};
 
-use crate::handler::{Answer, Handler, Kind, Param};
+use crate::handler::{Answer, Handler, Kind, Param, type_arguments};
 
 /// What stands in the catalogue for one item.
 pub(crate) struct Registration<'a> {
@@ -35,9 +35,19 @@ pub(crate) fn handler(handler: &Handler) -> TokenStream {
         Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query"), false),
         Kind::Event(name) => event_handler(handler, name),
     };
+    let free = free_function(handler);
     quote! {
+        #free
         #(#cfgs)*
         const _: () = { #code };
+    }
+}
+
+/// In an `impl`, the compiler says at the function's name that this does not belong there, and no more.
+fn free_function(handler: &Handler) -> TokenStream {
+    quote_spanned! {handler.function.span()=>
+        #[allow(unused_imports)]
+        use ::catga::Handled as _;
     }
 }
 
@@ -118,18 +128,24 @@ fn message_handler(
         async fn handle<'c>(
             #this,
             #cx: &'c ::catga::Context<'c>,
-        ) -> ::core::result::Result<Self::Output, ::catga::Interrupt>
+        ) -> ::core::result::Result<#output, ::catga::Interrupt>
     };
-    let check = match (&handler.kind, &handler.answer) {
-        (Kind::Command { .. }, Answer::Value(answer) | Answer::Result(answer)) => {
-            quote_spanned!(answer.span()=> let _ = ::catga::__private::command_output::<#output>;)
+    let check = match handler.answer.guess() {
+        Some(answer) if matches!(handler.kind, Kind::Command { .. }) => {
+            quote_spanned! {answer.span()=>
+                {
+                    #[allow(unused_imports)]
+                    use ::catga::__private::IsNoResult as _;
+                    let _ = ::catga::__private::IsResult::<#output>::stored;
+                }
+            }
         }
         _ => TokenStream::new(),
     };
     let body = quote! {
         #check
         #extract
-        let #outcome: ::core::result::Result<Self::Output, ::catga::Error> = #call;
+        let #outcome: ::core::result::Result<#output, ::catga::Error> = #call;
         #finish
     };
     let creates = creates.then(|| {
@@ -162,20 +178,22 @@ fn message_handler(
 fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let Handler { message, function, .. } = handler;
     let at = message.span();
-    let [cx, recorded, setup] = ["cx", "recorded", "setup"].map(local);
+    let [cx, recorded, setup, result] = ["cx", "recorded", "setup", "result"].map(local);
     let event = quote_spanned!(at=> <#message as ::catga::Delivered>::Event);
     let extract = extract(handler, &event, &quote!(&#recorded.event));
     let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
     let call = call(handler, &deliver);
     let outcome = match &handler.answer {
         Answer::Result(answer) => {
-            quote_spanned!(answer.span()=> ::catga::__private::event_outcome::<#answer>(#call))
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::into_outcome(#call))
         }
         Answer::Nothing | Answer::Value(_) => ok(&call),
     };
     let body = quote! {
         #extract
-        #outcome.map_err(::catga::Interrupt::from)
+        let #result: ::core::result::Result<(), ::catga::Error> = #outcome;
+        #result.map_err(::catga::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
@@ -241,7 +259,14 @@ fn aliases(handler: &Handler) -> TokenStream {
         let (alias, ty) = (param.alias(), &param.ty);
         quote!(type #alias = #ty;)
     });
-    quote!(#(#aliases)*)
+    let answer = match &handler.answer {
+        Answer::Result(answer) => {
+            let alias = answer_alias(answer);
+            Some(quote!(type #alias = #answer;))
+        }
+        _ => None,
+    };
+    quote!(#(#aliases)* #answer)
 }
 
 /// Calls the function with `message` and what is held for the other parameters.
@@ -260,8 +285,13 @@ fn output(handler: &Handler) -> TokenStream {
     match &handler.answer {
         Answer::Nothing => quote!(()),
         Answer::Value(answer) => answer.to_token_stream(),
+        // Said without the trait where it can be, a wrong error is wrong in one place.
+        Answer::Result(answer) if type_arguments(answer).len() == 2 => {
+            type_arguments(answer)[0].to_token_stream()
+        }
         Answer::Result(answer) => {
-            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome>::Output)
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::Output)
         }
     }
 }
@@ -271,9 +301,16 @@ fn into_outcome(handler: &Handler, call: &TokenStream) -> TokenStream {
     match &handler.answer {
         Answer::Nothing | Answer::Value(_) => ok(call),
         Answer::Result(answer) => {
-            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome>::into_outcome(#call))
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::into_outcome(#call))
         }
     }
+}
+
+/// The name for the type of the answer, where its error is: that is what can be wrong with it.
+fn answer_alias(answer: &Type) -> Ident {
+    let at = type_arguments(answer).get(1).map_or_else(|| answer.span(), |error| error.span());
+    Ident::new("__Answer", at)
 }
 
 fn ok(call: &TokenStream) -> TokenStream {

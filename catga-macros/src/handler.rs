@@ -285,6 +285,13 @@ impl Answer {
         }
         if last_segment(&answer).is_some_and(|last| last.ident.to_string().ends_with("Result")) {
             check_error(&answer, errors);
+            let first = type_arguments(&answer).into_iter().next();
+            if let (Kind::Event(_), Some(output)) = (kind, &first)
+                && last_segment(&answer).is_some_and(|last| last.ident == "Result")
+                && !matches!(output, Type::Tuple(tuple) if tuple.elems.is_empty())
+            {
+                errors.at(output, "an event handler answers nobody: write `Result<(), E>`");
+            }
             return Self::Result(answer);
         }
         if let Kind::Event(_) = kind {
@@ -337,7 +344,7 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
 }
 
 /// The types in the `<..>` of `ty`.
-fn type_arguments(ty: &Type) -> Vec<Type> {
+pub(crate) fn type_arguments(ty: &Type) -> Vec<Type> {
     let Some(PathArguments::AngleBracketed(list)) = last_segment(ty).map(|last| &last.arguments)
     else {
         return Vec::new();

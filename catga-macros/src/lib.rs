@@ -63,7 +63,7 @@ use crate::{
 /// ```text
 /// const _: () = {
 ///     impl Handled for PayOrder {
-///         type Output = <Result<OrderView, OrderError> as IntoOutcome>::Output;
+///         type Output = OrderView; // or `<io::Result<OrderView> as IntoOutcome>::Output`
 ///         // const CREATES: bool = true; with `creates`
 ///
 ///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {

@@ -79,3 +79,29 @@ fn is_keyword(name: &str) -> bool {
     ["impl", "for", "as", "return", "in", "match", "dyn", "if", "let", "mut", "ref", "where"]
         .contains(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    #[test]
+    fn every_path_to_catga_is_replaced() {
+        let root = Root(Some(syn::parse_quote!(crate::other)));
+        let generated = quote! {
+            #[serde(crate = "::catga::__private::serde")]
+            impl ::catga::Event for A {
+                const B: &'static [::catga::C] = &[<D as ::catga::E>::F, my::catga::G];
+            }
+        };
+        let replaced = quote! {
+            #[serde(crate = "crate::other::__private::serde")]
+            impl crate::other::Event for A {
+                const B: &'static [crate::other::C] = &[<D as crate::other::E>::F, my::catga::G];
+            }
+        };
+        assert_eq!(root.apply(generated.clone()).to_string(), replaced.to_string());
+        assert_eq!(Root::default().apply(generated.clone()).to_string(), generated.to_string());
+    }
+}

@@ -140,24 +140,29 @@ pub mod __private {
     impl<T, E> IsResult<Result<T, E>> {
         /// It is.
         pub const ANSWER: bool = true;
+
+        /// It is refused for that.
+        pub fn stored() {}
     }
 
     /// The answer for all other types: what a type says itself comes first.
     pub trait IsNoResult {
         /// It is not.
         const ANSWER: bool = false;
+
+        /// The type.
+        type Value;
+
+        /// Makes the compiler say what a command's answer lacks to be stored.
+        fn stored()
+        where
+            Self::Value: crate::program::CommandOutput,
+        {
+        }
     }
 
-    impl<T> IsNoResult for IsResult<T> {}
-
-    /// Makes the compiler say what a command's answer lacks to be stored.
-    pub fn command_output<T: crate::program::CommandOutput>() {}
-
-    /// The outcome of an event handler, which answers nothing.
-    pub fn event_outcome<R: crate::program::IntoOutcome<Output = ()>>(
-        outcome: R,
-    ) -> Result<(), crate::model::Error> {
-        outcome.into_outcome()
+    impl<T> IsNoResult for IsResult<T> {
+        type Value = T;
     }
 
     /// Boxes the future of an event handler. As a call, it makes the compiler name the function whose
@@ -168,6 +173,12 @@ pub mod __private {
         Box::pin(future)
     }
 }
+
+/// The example of an order, run.
+#[cfg(doctest)]
+#[doc = concat!("```\n", include_str!("../examples/order.rs"), "\n```")]
+#[derive(Debug)]
+pub struct OrderExample;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

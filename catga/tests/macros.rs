@@ -566,3 +566,9 @@ async fn what_a_parameter_needs_is_checked_at_the_start() {
     let error = Catga::builder().start().await.expect_err("`Limit` is missing").to_string();
     assert!(error.contains("Limit"), "{error}");
 }
+
+#[test]
+fn the_example_of_an_order_stays_small() {
+    let lines = include_str!("../examples/order.rs").lines().count();
+    assert!(lines <= 80, "three commands, three events and six errors take {lines} lines");
+}
