@@ -309,7 +309,7 @@ fn into_outcome(handler: &Handler, call: &TokenStream) -> TokenStream {
 
 /// The name for the type of the answer, where its error is: that is what can be wrong with it.
 fn answer_alias(answer: &Type) -> Ident {
-    let at = type_arguments(answer).get(1).map_or_else(|| answer.span(), |error| error.span());
+    let at = type_arguments(answer).get(1).map_or_else(|| answer.span(), Spanned::span);
     Ident::new("__Answer", at)
 }
 

@@ -82,7 +82,7 @@ inventory::collect!(NamedCrate);
 pub(crate) fn empty_crates(items: &[&'static Registration]) -> Vec<String> {
     let is_empty = |named: &&NamedCrate| {
         let is_of = |item: &&Registration| item.item.split("::").next() == Some(named.name);
-        !items.iter().any(|item| is_of(item))
+        !items.iter().any(is_of)
     };
     let problem = |NamedCrate { name, file, line }: &NamedCrate| {
         format!(
