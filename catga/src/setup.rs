@@ -37,6 +37,8 @@ pub struct Builder {
     pub(crate) cache_bytes: u64,
     pub(crate) delivery: DeliverySettings,
     cluster: Option<ClusterSettings>,
+    /// What the program is made of; `None` for all that is linked into it.
+    items: Option<Vec<&'static Registration>>,
     parts: Parts,
 }
 
@@ -84,6 +86,7 @@ impl Builder {
             cache_bytes: 64 << 20,
             delivery: DeliverySettings::default(),
             cluster: None,
+            items: None,
             parts: Parts::default(),
         }
     }
@@ -157,6 +160,12 @@ impl Builder {
         self
     }
 
+    /// What the program is made of, in place of all that is linked into it.
+    pub(crate) fn items(mut self, items: Vec<&'static Registration>) -> Self {
+        self.items = Some(items);
+        self
+    }
+
     /// Checks the whole program, and starts its read models and event handlers.
     ///
     /// # Errors
@@ -164,7 +173,7 @@ impl Builder {
     /// at; or with the store's error when it can't be reached.
     pub async fn start(mut self) -> Result<Catga, StartError> {
         self.parts.insert(self.clock.clone());
-        let items = catalogue();
+        let items = self.items.take().unwrap_or_else(catalogue);
         if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
             return Err(StartError::NoHandlers);
         }

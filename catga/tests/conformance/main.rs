@@ -1,30 +1,67 @@
-//! The backends that need no server keep the promises.
+//! P10 the same everywhere, for the backends that need no server; and the suite tried on stores that are wrong.
 
-use std::sync::Arc;
+mod planted;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use catga::{
-    Durability, EventStore, FileError, FileStore, InMemoryTransport, Keyed, MemoryKeyed,
-    MemoryStore, conformance,
+    BoxFuture, Durability, EventStore, FileError, FileStore, InMemoryTransport, Keyed, MemoryKeyed,
+    MemoryStore,
+    conformance::{self, Fixture, Stores},
 };
+use tempfile::TempDir;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn memory_store() {
-    conformance::event_store(Arc::new(MemoryStore::new())).await;
+fn in_memory() -> Stores {
+    Stores::new(Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_keyed() {
-    conformance::keyed(Arc::new(MemoryKeyed::new())).await;
+async fn p10_memory_keeps_every_promise() {
+    conformance::backend(async || in_memory()).await;
+}
+
+/// A log in files. A directory has one user, so all who have it open share the store.
+struct Directory {
+    path: TempDir,
+    open: Mutex<Weak<FileStore>>,
+}
+
+impl Directory {
+    fn new() -> Self {
+        Self { path: tempfile::tempdir().unwrap(), open: Mutex::default() }
+    }
+}
+
+impl Fixture for Directory {
+    fn open(&self) -> BoxFuture<'_, Stores> {
+        Box::pin(async {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let store = open.upgrade().unwrap_or_else(|| {
+                let store = Arc::new(FileStore::open(&self.path).unwrap());
+                *open = Arc::downgrade(&store);
+                store
+            });
+            Stores::new(store.clone(), store)
+        })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_memory_transport() {
-    let store = Arc::new(MemoryStore::new());
+async fn p10_files_keep_every_promise() {
+    conformance::backend(async || Directory::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_backend_is_tried_by_itself() {
+    let Stores { store, keyed, .. } = in_memory();
+    conformance::event_store(store).await;
+    conformance::keyed(keyed).await;
+    let store = in_memory().store;
     conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_store() {
+async fn a_log_in_files_is_whole_after_every_rule() {
     let directory = tempfile::tempdir().unwrap();
     conformance::event_store(Arc::new(FileStore::open(&directory).unwrap())).await;
     let verified = FileStore::verify(&directory).unwrap();
@@ -34,7 +71,7 @@ async fn file_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_keyed() {
+async fn values_in_files_are_there_after_every_rule() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(&directory).unwrap());
     conformance::keyed(store.clone()).await;
@@ -43,19 +80,12 @@ async fn file_keyed() {
     let again = FileStore::open(&directory).unwrap();
     let entry = again.get("kept").await.unwrap().unwrap();
     assert_eq!((&entry.value[..], entry.revision), (&b"1"[..], revision));
-    assert_eq!(again.get("k").await.unwrap().unwrap().value, "3");
+    assert_eq!(again.get("swap").await.unwrap().unwrap().value, "2");
     assert!(again.delete("kept", revision).await.unwrap());
     drop(again);
     let again = FileStore::open(&directory).unwrap();
     let next = again.put("kept", "2".into(), 0, None).await.unwrap().unwrap();
     assert!(next > revision, "a revision never comes back, not after a restart either");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn in_memory_transport_over_files() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(FileStore::open(&directory).unwrap());
-    conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
