@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod cluster;
+pub mod conformance;
 pub mod crash;
 pub mod dice;
 pub mod history;
@@ -13,6 +14,7 @@ pub mod proxy;
 pub mod redis;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -73,6 +75,15 @@ impl Server {
         Self::spawn(Command::new(binary()).args(flags).stderr(log)).await
     }
 
+    /// Starts a server on a store.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on(backend: &backend::Backend) -> Self {
+        let flags = backend.flags();
+        Self::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
     async fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .args(["--port", "0"])
@@ -85,6 +96,15 @@ impl Server {
         let line = lines.next_line().await.expect("stdout can be read").expect("it prints a line");
         let url = line.strip_prefix("listening on ").expect("the first line says where").to_owned();
         Self { child, url, client: Client::new() }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// Never: the URL is made from an address.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url.strip_prefix("http://").expect("the URL has its scheme");
+        address.parse().expect("it holds an address")
     }
 
     /// Ends it as an operator does, and answers the exit code.

@@ -285,3 +285,14 @@ async fn page(http: &Client, at: &str) -> (Value, Option<String>) {
         sleep(PAUSE).await;
     }
 }
+
+/// Sends every command again to `url`, and asserts the first answer.
+///
+/// # Panics
+/// When another one is given.
+pub async fn all_again(answered: &[Answered], url: &str) {
+    let client = Client::new();
+    stream::iter(answered)
+        .for_each_concurrent(8, |command| command.assert_same_again(&client, url))
+        .await;
+}

@@ -1,4 +1,4 @@
-//! The NATS store keeps the promises, on the server that Debian has and on the newest.
+//! The NATS store on the server that Debian has and on the newest. That it keeps every promise is in `promises`.
 
 mod outages;
 
@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, InMemoryTransport,
-    Keyed, NatsOptions, NatsStore, StoreError, StreamId, conformance, testing,
+    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, Keyed, NatsOptions,
+    NatsStore, StoreError, StreamId, testing,
 };
 use catga_tests::{
     eventually,
@@ -54,16 +54,6 @@ async fn append(
 ) -> Result<Appended, AppendError> {
     let frame = frame(stream, version, events, 10);
     store.append(Append { stream, version, token, events, frame }).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_keeps_its_promises() {
-    for version in Version::ALL {
-        let server = NatsServer::start(version).await;
-        conformance::event_store(Arc::new(connect(&server).await)).await;
-    }
-    let server = NatsServer::start_durable().await;
-    conformance::event_store(Arc::new(connect_durable(&server).await)).await;
 }
 
 /// Among many commits at once, which share syncs, one is refused for itself: not those beside it.
@@ -109,23 +99,6 @@ async fn p1_commits_that_share_a_sync_stand_alone() {
         shared += usize::from(message.headers.get("Nats-Batch-Id").is_some());
     }
     assert!(shared > 100, "{shared} commits shared a sync");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_values_keep_their_promises() {
-    for version in Version::ALL {
-        let server = NatsServer::start(version).await;
-        conformance::keyed(Arc::new(connect(&server).await)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_as_a_topic_keeps_its_promises() {
-    for version in Version::ALL {
-        let server = NatsServer::start(version).await;
-        let store = Arc::new(connect(&server).await);
-        conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
-    }
 }
 
 /// A log that was filled anew may have another commit where the writer's last one was.

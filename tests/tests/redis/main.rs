@@ -1,4 +1,4 @@
-//! The store on a real Redis server: the promises, and what a server can do to them.
+//! The store on a real Redis server, and what a server can do to it. That it keeps every promise is in `promises`.
 
 mod reading;
 
@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, EventFrame, EventId, EventStore, InMemoryTransport, Keyed,
-    Position, Record, RedisOptions, RedisStore, StreamId, Version, conformance, testing,
+    Append, AppendError, Appended, EventFrame, EventId, EventStore, Keyed, Position, Record,
+    RedisOptions, RedisStore, StreamId, Version, conformance, testing,
 };
 use catga_tests::{eventually, redis::RedisServer};
 use redis::{Script, Value, aio::MultiplexedConnection};
@@ -40,25 +40,6 @@ async fn append(
 ) -> Result<Appended, AppendError> {
     let frame = frame(stream, version, events, 10);
     store.append(Append { stream, version, token: 0, events, frame }).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_keeps_its_promises() {
-    let server = RedisServer::start().await;
-    conformance::event_store(store(&server).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_values_keep_their_promises() {
-    let server = RedisServer::start().await;
-    conformance::keyed(store(&server).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_as_a_topic_keeps_its_promises() {
-    let server = RedisServer::start().await;
-    let store = store(&server).await;
-    conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

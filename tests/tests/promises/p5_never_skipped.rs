@@ -1,4 +1,4 @@
-//! The topics on real servers: brought from every store, and brought again when a server lost them.
+//! P5 never skipped, on the topics: brought from every store, and brought again when a server lost them.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
@@ -147,7 +147,7 @@ async fn other_services_find_each_stream_in_its_partition() {
 /// The consumer in docs/cluster.md, as it stands there, but for the server's port.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_consumer_in_the_documentation_reads_the_topic() {
-    let page = include_str!("../../docs/cluster.md");
+    let page = include_str!("../../../docs/cluster.md");
     let code = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let redis = RedisServer::start().await;
     let code = code.replace("redis.Redis()", &format!("redis.Redis(port={})", redis.port));

@@ -1,12 +1,50 @@
-//! Every transport with every store, alone and as a cluster, through the life cycle of `just quick-test`.
+//! P10 the same everywhere: every promise on every backend, by the suite that any backend is tried with; and order-system
+//! with every transport on every store, alone and as a cluster, through the life cycle of `just quick-test`.
+//!
+//! Memory and files need no server: `catga/tests/conformance`.
 
+use catga::conformance;
 use catga_tests::{
-    Server, eventually,
+    Server,
+    conformance::OnServer,
+    eventually,
     nats::{NatsServer, Version},
     redis::RedisServer,
 };
 use tempfile::TempDir;
 use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_redis_keeps_every_promise() {
+    let server = RedisServer::start().await;
+    conformance::backend(async || OnServer::redis(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_debians_nats_keeps_every_promise() {
+    let server = NatsServer::start(Version::Debian).await;
+    conformance::backend(async || OnServer::nats(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_the_newest_nats_keeps_every_promise() {
+    let server = NatsServer::start(Version::Newest).await;
+    conformance::backend(async || OnServer::nats(&server)).await;
+}
+
+/// Commits that are made at once share a sync there.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_nats_that_syncs_keeps_every_promise() {
+    let server = NatsServer::start_durable().await;
+    conformance::backend(async || OnServer::nats(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_topic_on_another_server_keeps_every_promise() {
+    let (redis, nats) = tokio::join!(RedisServer::start(), NatsServer::start(Version::Newest));
+    conformance::backend(async || OnServer::nats(&nats).with_topic(OnServer::redis(&redis))).await;
+    conformance::backend(async || OnServer::redis(&redis).with_topic(OnServer::nats(&nats))).await;
+}
 
 const TRANSPORTS: [&str; 3] = ["inmemory", "redis", "nats"];
 
@@ -108,7 +146,7 @@ async fn run(servers: &Servers, transport: &str, persistence: &str, nodes: usize
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_transport_works_with_every_store() {
+async fn p10_every_transport_works_with_every_store() {
     let servers = Servers::start().await;
     let mut lines = Vec::new();
     for transport in TRANSPORTS {

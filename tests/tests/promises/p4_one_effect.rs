@@ -1,12 +1,80 @@
-//! Many clients at once: one effect a key (P4), one winner (P1), and reads that see the writes (P6).
+//! P4 one effect per key: an `Idempotency-Key` has one effect and one answer, however often and through whatever network a
+//! command is sent.
 
-use catga_tests::{Server, order};
+use std::time::Duration;
+
+use catga_tests::{
+    Server,
+    history::Recorder,
+    load::{Stop, http},
+    order,
+    proxy::{Mode, Proxy},
+};
 use futures_util::future::join_all;
-use reqwest::StatusCode;
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
+fn plan(clients: usize, orders: usize) -> http::Plan {
+    http::Plan { clients, orders, time: Duration::from_secs(20), name: "k".to_owned() }
+}
+
+async fn behind_proxy(server: &Server) -> (Proxy, String) {
+    let proxy = Proxy::start(server.address()).await;
+    let url = format!("http://{}", proxy.address());
+    (proxy, url)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn forty_posts_with_one_key_make_one_order_and_forty_equal_answers() {
+async fn p4_when_every_first_answer_is_lost_nothing_is_lost_or_doubled() {
+    let server = Server::start(&[]).await;
+    let (proxy, url) = behind_proxy(&server).await;
+    proxy.cut_replies(format!("{}: 1\r\n", http::TRY), 0, usize::MAX);
+    let (recorder, plan) = (Recorder::new(), plan(8, 63));
+    let answered = http::send(std::slice::from_ref(&url), &plan, &recorder, &Stop::default()).await;
+    assert_eq!(answered.len(), 1008);
+    assert_eq!(proxy.cuts(), 1008, "every first answer was lost");
+    assert!(answered.iter().all(|command| command.is_replay() && command.tries >= 2));
+    let log = http::final_log(&Client::new(), &server.url).await;
+    recorder.history().check(&log).expect_clean(1008);
+    http::all_again(&answered, &url).await;
+    assert_eq!(http::final_log(&Client::new(), &server.url).await, log, "P4: repeats add nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_clients_that_share_a_bad_network_lose_and_double_nothing() {
+    let server = Server::start(&[]).await;
+    let (proxy, url) = behind_proxy(&server).await;
+    let (recorder, stop, plan) = (Recorder::new(), Stop::default(), plan(8, 63));
+    let faults = async {
+        let bad = [Mode::Refuse, Mode::BlackHole, Mode::Latency(Duration::from_millis(2))];
+        for mode in bad.into_iter().cycle() {
+            proxy.cut_replies("POST ", 20, 20);
+            let cut = async {
+                while proxy.cuts() < 20 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            // Near the end there are not so many requests left.
+            let _ = tokio::time::timeout(Duration::from_secs(1), cut).await;
+            proxy.set(mode);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            proxy.set(Mode::Pass);
+        }
+    };
+    let answered = tokio::select! {
+        answered = http::send(std::slice::from_ref(&url), &plan, &recorder, &stop) => answered,
+        () = faults => unreachable!("the faults go on until the load ends"),
+    };
+    proxy.cut_replies("", 0, 0);
+    let replays = answered.iter().filter(|command| command.is_replay()).count();
+    assert!(replays >= 100, "void: only {replays} commands were done before a lost answer");
+    let log = http::final_log(&Client::new(), &server.url).await;
+    recorder.history().check(&log).expect_clean(1008);
+    http::all_again(&answered, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_forty_posts_with_one_key_make_one_order_and_forty_equal_answers() {
     let server = Server::start(&[]).await;
     let body = order("c");
     let post = || async {
@@ -35,7 +103,7 @@ async fn forty_posts_with_one_key_make_one_order_and_forty_equal_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_counts_for_its_target_and_a_refusal_leaves_no_trace() {
+async fn p4_a_key_counts_for_its_target_and_a_refusal_leaves_no_trace() {
     let server = Server::start(&[]).await;
     let id = server.create("c").await;
     let send = |id: String, step: &'static str, body: Value| {
@@ -71,42 +139,4 @@ async fn a_key_counts_for_its_target_and_a_refusal_leaves_no_trace() {
             .await;
         assert_eq!(answer.unwrap().status(), StatusCode::BAD_REQUEST, "{bad:?}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sixty_racing_payments_have_one_winner() {
-    let server = Server::start(&[]).await;
-    let id = server.create("c").await;
-    let statuses =
-        join_all((0..60).map(|_| async { server.step(&id, "pay").await.status() })).await;
-    assert_eq!(statuses.iter().filter(|status| **status == StatusCode::OK).count(), 1);
-    assert_eq!(statuses.iter().filter(|status| **status == StatusCode::CONFLICT).count(), 59);
-    let history = server.json(&format!("/orders/{id}/history")).await;
-    let paid = history.as_array().unwrap().iter().filter(|event| event["type"] == "OrderPaid");
-    assert_eq!(paid.count(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_right_after_a_create_holds_the_order() {
-    let server = Server::start(&[]).await;
-    let (writers, orders) = (8, 1250);
-    let write = |writer: usize| {
-        let server = &server;
-        async move {
-            let customer = format!("c{writer}");
-            for n in 1..=orders {
-                let id = server.create(&customer).await;
-                let answer = server
-                    .get(&format!("/orders?customerId={customer}&limit=1"))
-                    .send()
-                    .await
-                    .unwrap();
-                assert_eq!(answer.headers()["x-total-count"], n.to_string());
-                let page: Value = answer.json().await.unwrap();
-                assert_eq!(page[0]["id"], id);
-            }
-        }
-    };
-    join_all((0..writers).map(write)).await;
-    assert_eq!(server.json("/stats").await["totalOrders"], writers * orders);
 }
