@@ -8,6 +8,7 @@ use catga::{
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
 #[event(name = "Stepped", version = 1)]
@@ -81,6 +82,14 @@ impl World {
     }
 
     async fn with_walk_in(log: ScriptedStore, steps: u64, by: u64) -> Self {
+        // The first snapshot of a process waits until the program's file is read. Those that come due meanwhile may be
+        // left out, and then the last one is not at the end of the walk.
+        static FIRST: OnceCell<()> = OnceCell::const_new();
+        FIRST.get_or_init(async || drop(Self::walk(self::log(), 101, 1).await)).await;
+        Self::walk(log, steps, by).await
+    }
+
+    async fn walk(log: ScriptedStore, steps: u64, by: u64) -> Self {
         let world = Self { log: Arc::new(log), kv: Arc::default() };
         let catga = world.start().await;
         let id = CommandId::new("first").unwrap();
