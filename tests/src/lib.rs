@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cluster;
 pub mod crash;
 pub mod dice;
+pub mod docs;
 pub mod history;
 pub mod load;
 pub mod nats;
