@@ -33,6 +33,8 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
+#[cfg(feature = "file")]
+pub use crate::store::{FileError, FileStore, Verified};
 #[cfg(feature = "nats")]
 pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
@@ -58,8 +60,8 @@ pub use crate::{
     runtime::{Builder, Catga, HandlerStatus, Health, StartError},
     store::{
         Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
-        FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
-        StoreError, Transport, UnknownDurability, Verified, partition,
+        InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS, StoreError, Transport,
+        UnknownDurability, partition,
     },
     write::CommandOutcome,
 };

@@ -117,11 +117,9 @@ fn lines_match(written: &[String], printed: &[String]) -> bool {
         Some((any, rest)) if any.trim() == "…" => {
             (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..]))
         }
-        Some((line, rest)) => {
-            printed.split_first().is_some_and(|(found, others)| {
-                line_matches(line, found) && lines_match(rest, others)
-            })
-        }
+        Some((line, rest)) => printed
+            .split_first()
+            .is_some_and(|(found, others)| line_matches(line, found) && lines_match(rest, others)),
     }
 }
 
@@ -145,7 +143,8 @@ fn without_times(line: &str) -> String {
     while let Some(at) = rest.find("20") {
         let (before, time) = rest.split_at(at);
         out.push_str(before);
-        let length = time.bytes().take_while(|b| b.is_ascii_digit() || b"-:.TZ".contains(b)).count();
+        let length =
+            time.bytes().take_while(|b| b.is_ascii_digit() || b"-:.TZ".contains(b)).count();
         if length >= 20 && time[..length].ends_with('Z') {
             out.push_str("TIME");
             rest = &time[length..];
@@ -178,11 +177,15 @@ mod tests {
     fn what_is_printed_is_compared_with_what_is_written() {
         let written = "{\"at\":\"2026-01-31T12:00:00Z\",\"items\":[…],\"n\":1}\n…\nend";
         let printed = |n: u8| {
-            format!("{{\"at\":\"2027-02-01T00:00:00.123Z\",\"items\":[1,2],\"n\":{n}}}\nx\ny\nend\n")
+            format!(
+                "{{\"at\":\"2027-02-01T00:00:00.123Z\",\"items\":[1,2],\"n\":{n}}}\nx\ny\nend\n"
+            )
         };
         assert!(is_as_written(written, &printed(1)));
         assert!(!is_as_written(written, &printed(2)));
-        assert!(!is_as_written("a", "b") && !is_as_written("a", "a\nb") && !is_as_written("a…c", "ab"));
+        assert!(
+            !is_as_written("a", "b") && !is_as_written("a", "a\nb") && !is_as_written("a…c", "ab")
+        );
         assert!(is_as_written("2026 orders", "2026 orders"));
     }
 }

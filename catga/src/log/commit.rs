@@ -148,6 +148,7 @@ impl<'a> Commit<'a> {
 
     /// The stream of the commit in `frame`, the version before it, and how many events it has. What comes behind that is
     /// not looked at; `None` when the begin is not that of a commit.
+    #[cfg(feature = "file")]
     pub(crate) fn begin(frame: &[u8]) -> Option<(StreamId, Version, usize)> {
         let mut frame = FrameReader(frame.strip_prefix(&[FORMAT])?);
         let (stream, first) = (frame.text()?.parse().ok()?, frame.number()?);

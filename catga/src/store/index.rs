@@ -129,6 +129,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// The version of `stream`, 0 when there is none.
+    #[cfg(feature = "file")]
     pub(super) fn version(&self, stream: &StreamId) -> Version {
         self.look(stream, |stream| stream.version).unwrap_or(0)
     }
@@ -211,6 +212,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// How many streams and commits there are.
+    #[cfg(feature = "file")]
     pub(super) fn counts(&self) -> (usize, usize) {
         let lock =
             |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();

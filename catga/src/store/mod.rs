@@ -6,6 +6,7 @@ mod append_once;
 mod backoff;
 mod durability;
 mod event_store;
+#[cfg(feature = "file")]
 mod file;
 mod index;
 mod kv_store;
@@ -18,6 +19,8 @@ mod redis;
 mod shared;
 mod transport;
 
+#[cfg(feature = "file")]
+pub use self::file::{FileError, FileStore, Verified};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
@@ -30,7 +33,6 @@ pub(crate) use self::{
 pub use self::{
     durability::{Durability, DurabilityReport, UnknownDurability},
     event_store::{Append, AppendError, Appended, EventStore},
-    file::{FileError, FileStore, Verified},
     kv_store::{Entry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},
