@@ -82,7 +82,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut builder = Catga::builder()
         .store(backend.store)
-        .keyed(backend.keyed)
+        .kv(backend.kv)
         .node(&node_id)
         .resource(Mailer { refuses: flags.fail_receipts_for })
         .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });

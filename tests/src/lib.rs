@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod crash;
 pub mod dice;
+pub mod docs;
 pub mod history;
 pub mod load;
 pub mod nats;

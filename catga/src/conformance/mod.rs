@@ -1,24 +1,24 @@
 //! The promises as rules that any backend is held to.
 //!
 //! [`backend`] checks every rule, and names the promise in each failure. What is tried is all that a promise
-//! asks of a backend: an [`EventStore`] and the [`Keyed`] values beside it, a [`Transport`] where there is one, and whole
+//! asks of a backend: an [`EventStore`] and the [`KvStore`] values beside it, a [`Transport`] where there is one, and whole
 //! programs on top of them, which lose answers, run twice and start again. P10, the same everywhere, is to run it on
 //! every backend.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use catga::{MemoryKeyed, MemoryStore, conformance::{self, Stores}};
+//! use catga::{MemoryKvStore, MemoryStore, conformance::{self, Stores}};
 //!
 //! # #[tokio::main] async fn main() {
 //! conformance::backend(async || {
-//!     Stores::new(Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new()))
+//!     Stores::new(Arc::new(MemoryStore::new()), Arc::new(MemoryKvStore::new()))
 //! })
 //! .await;
 //! # }
 //! ```
 //!
 //! A backend outside the process implements [`Fixture`], so that the rules can connect to it twice and start again.
-//! [`event_store`], [`keyed`] and [`transport`] check a part of a backend by itself.
+//! [`event_store`], [`kv_store`] and [`transport`] check a part of a backend by itself.
 
 mod p1_atomic;
 mod p2_durable;
@@ -39,11 +39,7 @@ use std::{fmt, sync::Arc};
 
 use self::rule::Ground;
 pub use self::rule::{Failure, Promise, Rule};
-use crate::{
-    BoxFuture,
-    store::{EventStore, Keyed, MemoryKeyed},
-    transport::Transport,
-};
+use crate::store::{BoxFuture, EventStore, KvStore, MemoryKvStore, Transport};
 
 /// Handles on one backend: its log, the values beside it, and its topic.
 #[derive(Clone)]
@@ -51,15 +47,15 @@ pub struct Stores {
     /// The log.
     pub store: Arc<dyn EventStore>,
     /// The values beside it.
-    pub keyed: Arc<dyn Keyed>,
+    pub kv: Arc<dyn KvStore>,
     /// The topic that event handlers read; `None` when they read the log itself.
     pub transport: Option<Arc<dyn Transport>>,
 }
 
 impl Stores {
     /// A log and the values beside it.
-    pub fn new(store: Arc<dyn EventStore>, keyed: Arc<dyn Keyed>) -> Self {
-        Self { store, keyed, transport: None }
+    pub fn new(store: Arc<dyn EventStore>, kv: Arc<dyn KvStore>) -> Self {
+        Self { store, kv, transport: None }
     }
 
     /// With a topic that the log is brought to.
@@ -145,7 +141,7 @@ pub async fn check<F: Fixture>(
 /// # Panics
 /// With each rule that is broken, and the promise that breaks with it.
 pub async fn event_store(store: Arc<dyn EventStore>) {
-    let stores = Stores::new(store, Arc::new(MemoryKeyed::new()));
+    let stores = Stores::new(store, Arc::new(MemoryKvStore::new()));
     report(check(LOG.into_iter().flatten(), async || stores.clone()).await);
 }
 
@@ -153,8 +149,8 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
 ///
 /// # Panics
 /// With each rule that is broken, and the promise that breaks with it.
-pub async fn keyed(keyed: Arc<dyn Keyed>) {
-    let stores = Stores::new(Arc::new(crate::store::MemoryStore::new()), keyed);
+pub async fn kv_store(kv: Arc<dyn KvStore>) {
+    let stores = Stores::new(Arc::new(crate::store::MemoryStore::new()), kv);
     report(check(p7_values::RULES, async || stores.clone()).await);
 }
 
@@ -163,7 +159,7 @@ pub async fn keyed(keyed: Arc<dyn Keyed>) {
 /// # Panics
 /// With each rule that is broken, and the promise that breaks with it.
 pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>) {
-    let stores = Stores::new(store, Arc::new(MemoryKeyed::new())).with_transport(transport);
+    let stores = Stores::new(store, Arc::new(MemoryKvStore::new())).with_transport(transport);
     report(check(p7_transport::RULES, async || stores.clone()).await);
 }
 

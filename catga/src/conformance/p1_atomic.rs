@@ -9,9 +9,8 @@ use super::{
     writer::{Writer, commit, positions, stream, whole_log},
 };
 use crate::{
-    commit::{EventFrame, EventId, MAX_EVENTS},
+    log::{EventFrame, EventId, MAX_EVENTS, MAX_KEY, StreamId},
     store::{AppendError, EventStore},
-    stream::{MAX_KEY, StreamId},
     testing,
 };
 
@@ -186,7 +185,8 @@ async fn a_commit_that_is_refused_is_not_written(ground: &Ground<'_>) -> Verdict
     let head = store.head().await?;
     let payload = vec![7; 2 << 20];
     let event = EventFrame { id: EventId::new_v4(), name: "Tested", schema: 1, payload: &payload };
-    let large = testing::commit(&writer.stream, 1, [event]);
+    let stream = writer.stream.clone();
+    let large = testing::commit(&stream, 1, [event]);
     match testing::append(&*store, &large, writer.token).await {
         Ok(appended) => {
             let records = store.read_stream(&writer.stream, 2, 10).await?;

@@ -46,24 +46,24 @@ async fn a_start_finds_every_commit(ground: &Ground<'_>) -> Verdict {
 }
 
 async fn a_start_finds_every_value(ground: &Ground<'_>) -> Verdict {
-    let keyed = ground.open().await.keyed;
+    let kv = ground.open().await.kv;
     let mut revisions = Vec::new();
     for i in 0..20 {
-        let put = keyed.put(&format!("start/{i}"), i.to_string().into(), 0, None).await?;
+        let put = kv.put(&format!("start/{i}"), i.to_string().into(), 0, None).await?;
         ensure!(put.is_some(), "a free key was taken");
         revisions.extend(put);
     }
-    ensure!(keyed.delete("start/0", revisions[0]).await?, "a value could not be deleted");
-    drop(keyed);
+    ensure!(kv.delete("start/0", revisions[0]).await?, "a value could not be deleted");
+    drop(kv);
 
-    let keyed = ground.open().await.keyed;
-    ensure_eq!(keyed.get("start/0").await?, None, "a value that was deleted");
+    let kv = ground.open().await.kv;
+    ensure_eq!(kv.get("start/0").await?, None, "a value that was deleted");
     for (i, revision) in revisions.iter().copied().enumerate().skip(1) {
-        let entry = keyed.get(&format!("start/{i}")).await?;
+        let entry = kv.get(&format!("start/{i}")).await?;
         let found = entry.map(|entry| (entry.value, entry.revision));
         ensure_eq!(found, Some((i.to_string().into(), revision)), "value {i} after a start");
     }
-    let again = keyed.put("start/0", "again".into(), 0, None).await?;
+    let again = kv.put("start/0", "again".into(), 0, None).await?;
     ensure!(again > Some(revisions[0]), "a revision came back after a start: {again:?}");
     Ok(())
 }

@@ -12,9 +12,7 @@ use super::{
     writer::{Writer, commit, whole_log},
 };
 use crate::{
-    error::Stop,
-    repository::append_once,
-    store::{Append, Appended, EventStore},
+    store::{Append, Appended, EventStore, NotAppended, append_once},
     testing::{self, Fault, ScriptedStore},
 };
 
@@ -34,7 +32,7 @@ async fn append_through(
     store: &Arc<dyn EventStore>,
     writer: &Writer,
     faults: &[Option<Fault>],
-) -> Result<Result<Appended, Stop>, Broken> {
+) -> Result<Result<Appended, NotAppended>, Broken> {
     let scripted = ScriptedStore::new(store.clone());
     scripted.script(faults.iter().copied());
     let Writer { stream, version, token, .. } = writer;
@@ -54,7 +52,7 @@ async fn each_is_there_once(
     let start = store.head().await?;
     let mut writer = Writer::new(&store, key);
     for faults in faults.iter().cycle().take(20) {
-        let appended = append_through(&store, &writer, faults).await?.map_err(Stop::into_error)?;
+        let appended = append_through(&store, &writer, faults).await??;
         let records = store.read_stream(&writer.stream, writer.version + 1, 10).await?;
         ensure_eq!(records.len(), 1, "the commits behind version {}", writer.version);
         let found = Appended { position: records[0].position, token: records[0].token };
@@ -118,8 +116,7 @@ async fn an_append_that_is_given_up_holds_up_nobody(ground: &Ground<'_>) -> Verd
         let append = Append { stream, version: *version, token: *token, events: 2, frame };
         let doubtful = ScriptedStore::new(store.clone());
         doubtful.script([Some(Fault::LoseRequest)]);
-        let appended = append_once(&doubtful, append, dropped.id()).await;
-        let appended = appended.map_err(Stop::into_error)?;
+        let appended = append_once(&doubtful, append, dropped.id()).await?;
         (writer.version, writer.token) = (writer.version + 2, appended.token);
     }
     ensure_eq!(writer.whole_stream().await?.len(), 20, "the commits of the stream");

@@ -97,7 +97,7 @@ async fn a_command_has_one_effect_across_snapshots(ground: &Ground<'_>) -> Verdi
     program.stop().await;
     // A snapshot was written: it is what this start reads, and the ids are in it.
     let stores = ground.open().await;
-    let snapshot = stores.keyed.get("snapshot/conformance/snapshots").await?;
+    let snapshot = stores.kv.get("snapshot/conformance/snapshots").await?;
     ensure!(snapshot.is_some(), "there is no snapshot of a stream of {sent} events");
     let program = Program::start(stores).await?;
     let mut sum = 0;

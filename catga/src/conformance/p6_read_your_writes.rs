@@ -7,7 +7,7 @@ use super::{
     rule::{Ground, Rule, Verdict, ensure, ensure_eq, rule},
     writer::Writer,
 };
-use crate::context::Consistency;
+use crate::model::Consistency;
 
 pub(super) const LOG_RULES: &[Rule] = &[
     rule!(ReadYourWrites, the_head_is_no_less_than_what_was_answered),

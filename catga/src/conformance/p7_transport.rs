@@ -9,13 +9,10 @@ use super::{
     writer::{Writer, ensure_same, whole_log},
 };
 use crate::{
-    cluster::Share,
-    commit::Record,
-    delivery::WorkState,
-    relay::Relay,
-    store::EventStore,
-    stream::Position,
-    transport::{InMemoryTransport, Transport},
+    cluster::Work,
+    log::{Position, Record},
+    react::{Relay, WorkState},
+    store::{EventStore, InMemoryTransport, Transport},
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -64,7 +61,7 @@ impl Topic {
         let relay = Relay {
             store: self.store.clone(),
             transport: self.transport.clone(),
-            state: Arc::new(WorkState::new(Share::Relay)),
+            state: Arc::new(WorkState::new(Work::Relay)),
         };
         Ok(relay.catch_up().await?)
     }

@@ -5,7 +5,7 @@ use super::{
     program::{ATTEMPTS, Enter, HANDLER, Ledger, Program, until},
     rule::{Broken, Ground, Rule, Verdict, ensure, ensure_eq, rule},
 };
-use crate::{context::Consistency, parked::DeadLetter};
+use crate::{model::Consistency, react::DeadLetter};
 
 pub(super) const RULES: &[Rule] = &[
     rule!(PoisonContained, a_poisoned_stream_is_parked_alone),

@@ -6,11 +6,9 @@ use super::{
     writer::{stream, whole_log},
 };
 use crate::{
-    commit::{CommandRecord, Commit, EventFrame, EventId},
+    log::{CommandRecord, Commit, EventFrame, EventId, StreamId, Timestamp},
     store::EventStore,
-    stream::StreamId,
     testing,
-    time::Timestamp,
 };
 
 pub(super) const LOG_RULES: &[Rule] = &[rule!(ReadableForever, a_commit_comes_back_byte_for_byte)];

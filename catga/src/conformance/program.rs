@@ -18,17 +18,20 @@ use super::{
     rule::{Broken, Verdict},
 };
 use crate::{
-    BoxFuture,
-    aggregate::{Aggregate, Root},
-    context::{CommandId, Context, Metadata},
-    error::{Error, Stop},
-    event::{DecodeError, Event, EventType, Recorded, decode_payload, encode_payload},
-    handler::{FromContext, FromContextMut, Handled, Kind, Registration, Resource, catalogue},
-    projection::{Projection, ReadModel},
-    runtime::{Catga, Done},
-    setup::{DeliverySettings, Setup},
-    snapshot::Snapshots,
-    stream::Version,
+    log::Version,
+    model::{
+        Aggregate, CommandId, DecodeError, Error, Event, EventType, Interrupt, Metadata, Recorded,
+        Root, Snapshots, decode_payload, encode_payload,
+    },
+    program::{
+        Context, FromContext, FromContextMut, Handled, Kind, Registration, Resource, Setup,
+        catalogue,
+    },
+    react::{DeliverySettings, register_event_handler},
+    read::{Projection, ReadModel, register_projection},
+    runtime::Catga,
+    store::BoxFuture,
+    write::CommandOutcome,
 };
 
 /// After how many events an account has a snapshot. Streams of up to 64 events have none.
@@ -97,7 +100,7 @@ impl Enter {
 impl Handled for Enter {
     type Output = u64;
 
-    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<u64, Stop> {
+    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<u64, Interrupt> {
         let mut account = <Root<Account> as FromContextMut<Self>>::extract_mut(cx, &self).await?;
         account.record(Entered { amount: self.amount });
         let sum = account.sum;
@@ -116,7 +119,7 @@ struct Balance {
 impl Handled for Balance {
     type Output = (u64, Version);
 
-    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<(u64, Version), Stop> {
+    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<(u64, Version), Interrupt> {
         let account = <Root<Account> as FromContext<Self>>::extract(cx, &self).await?;
         Ok((account.sum, account.version()))
     }
@@ -145,7 +148,7 @@ struct Total;
 impl Handled for Total {
     type Output = u64;
 
-    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<u64, Stop> {
+    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<u64, Interrupt> {
         let sums = <ReadModel<Sums> as FromContext<Self>>::extract(cx, &self).await?;
         Ok(sums.read().total)
     }
@@ -184,7 +187,10 @@ impl Ledger {
 struct Poisoned;
 
 /// The event handler.
-fn keep<'c>(cx: &'c Context<'c>, entered: Recorded<Entered>) -> BoxFuture<'c, Result<(), Stop>> {
+fn keep<'c>(
+    cx: &'c Context<'c>,
+    entered: Recorded<Entered>,
+) -> BoxFuture<'c, Result<(), Interrupt>> {
     Box::pin(async move {
         let ledger = <Ledger as FromContext<Entered>>::extract(cx, &entered.event).await?;
         let mut pages = ledger.pages();
@@ -214,7 +220,7 @@ static ITEMS: [Registration; 6] = [
         setup.event::<Entered>();
     }),
     item(Kind::Projection, Sums::NAME, "catga::conformance::Sums", |setup| {
-        setup.projection::<Sums>();
+        register_projection::<Sums>(setup);
     }),
     item(Kind::CommandHandler, "catga-conformance.enter", "catga::conformance::Enter", |setup| {
         <Root<Account> as FromContextMut<Enter>>::declare(setup);
@@ -227,7 +233,7 @@ static ITEMS: [Registration; 6] = [
     }),
     item(Kind::EventHandler, HANDLER, "catga::conformance::keep", |setup| {
         <Ledger as FromContext<Entered>>::declare(setup);
-        setup.event_handler::<Recorded<Entered>>(HANDLER, keep);
+        register_event_handler::<Recorded<Entered>>(setup, HANDLER, keep);
     }),
 ];
 
@@ -265,7 +271,7 @@ impl Program {
             longest_delay: Duration::from_millis(2),
             ..DeliverySettings::default()
         };
-        let mut builder = Catga::builder().store(stores.store).keyed(stores.keyed);
+        let mut builder = Catga::builder().store(stores.store).kv(stores.kv);
         if let Some(transport) = stores.transport {
             builder = builder.transport(transport);
         }
@@ -274,7 +280,11 @@ impl Program {
     }
 
     /// Sends a command under an id.
-    pub(super) async fn send_as(&self, id: &str, command: &Enter) -> Result<Done<u64>, Error> {
+    pub(super) async fn send_as(
+        &self,
+        id: &str,
+        command: &Enter,
+    ) -> Result<CommandOutcome<u64>, Error> {
         let metadata = Metadata { command_id: CommandId::new(id), ..Metadata::default() };
         self.execute(command.clone(), &metadata).await
     }

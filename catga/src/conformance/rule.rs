@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::{Fixture, Stores};
 use crate::{
-    commit::FrameError,
-    error::Error,
-    setup::StartError,
-    store::{AppendError, StoreError},
+    log::{FrameError, StoreError},
+    model::Error,
+    runtime::StartError,
+    store::{AppendError, NotAppended},
 };
 
 /// How long one rule may take.
@@ -140,6 +140,7 @@ macro_rules! broken_by {
 
 broken_by! {
     StoreError: "a call failed",
+    NotAppended: "an append in doubt was not resolved",
     AppendError: "an append at the stream's end failed",
     Error: "a message failed",
     FrameError: "a frame did not come back as it was stored",

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::rule::{Broken, Verdict, ensure, ensure_eq};
 use crate::{
-    commit::{Commit, EventFrame, EventId, Record},
+    log::{Commit, EventFrame, EventId, Position, Record, StreamId, Version},
     store::{AppendError, Appended, EventStore},
-    stream::{Position, StreamId, Version},
     testing,
 };
 

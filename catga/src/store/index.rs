@@ -13,7 +13,7 @@ use hashbrown::{HashTable, hash_table::Entry as Slot};
 use tokio::sync::Notify;
 
 use super::StoreError;
-use crate::{Position, StreamId, Version};
+use crate::log::{Position, StreamId, Version};
 
 /// How many locks the streams are spread over.
 const SHARDS: usize = 64;
@@ -129,6 +129,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// The version of `stream`, 0 when there is none.
+    #[cfg(feature = "file")]
     pub(super) fn version(&self, stream: &StreamId) -> Version {
         self.look(stream, |stream| stream.version).unwrap_or(0)
     }
@@ -211,6 +212,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// How many streams and commits there are.
+    #[cfg(feature = "file")]
     pub(super) fn counts(&self) -> (usize, usize) {
         let lock =
             |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();

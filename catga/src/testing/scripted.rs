@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::{
-    Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore, Position,
-    Record, StoreError, StreamId, Version,
+    log::{Position, Record, StoreError, StreamId, Version},
+    store::{Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore},
 };
 
 /// How one append fails.

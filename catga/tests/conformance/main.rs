@@ -5,14 +5,14 @@ mod planted;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use catga::{
-    BoxFuture, Durability, EventStore, FileError, FileStore, InMemoryTransport, Keyed, MemoryKeyed,
-    MemoryStore,
+    BoxFuture, Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore,
+    MemoryKvStore, MemoryStore,
     conformance::{self, Fixture, Stores},
 };
 use tempfile::TempDir;
 
 fn in_memory() -> Stores {
-    Stores::new(Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new()))
+    Stores::new(Arc::new(MemoryStore::new()), Arc::new(MemoryKvStore::new()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,9 +53,9 @@ async fn p10_files_keep_every_promise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_backend_is_tried_by_itself() {
-    let Stores { store, keyed, .. } = in_memory();
+    let Stores { store, kv, .. } = in_memory();
     conformance::event_store(store).await;
-    conformance::keyed(keyed).await;
+    conformance::kv_store(kv).await;
     let store = in_memory().store;
     conformance::transport(store.clone(), Arc::new(InMemoryTransport::new(store))).await;
 }
@@ -74,7 +74,7 @@ async fn a_log_in_files_is_whole_after_every_rule() {
 async fn values_in_files_are_there_after_every_rule() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(&directory).unwrap());
-    conformance::keyed(store.clone()).await;
+    conformance::kv_store(store.clone()).await;
     let revision = store.put("kept", "1".into(), 0, None).await.unwrap().unwrap();
     drop(store);
     let again = FileStore::open(&directory).unwrap();

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use catga::{Command, Done, Handled, Metadata, Position, Version};
+use catga::{Command, CommandOutcome, Handled, Metadata, Position, Version};
 use uuid::Uuid;
 
 use super::{
@@ -130,7 +130,7 @@ where
 /// An answer with where the command's events are.
 fn command_response<T>(
     status: StatusCode,
-    done: &Done<T>,
+    done: &CommandOutcome<T>,
     body: &impl serde::Serialize,
 ) -> Response {
     let mut response = json_response(status, body);

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, Keyed, NatsOptions,
-    NatsStore, StoreError, StreamId, testing,
+    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, KvStore,
+    NatsOptions, NatsStore, StoreError, StreamId, testing,
 };
 use catga_tests::{
     eventually,

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, EventFrame, EventId, EventStore, Keyed, Position, Record,
+    Append, AppendError, Appended, EventFrame, EventId, EventStore, KvStore, Position, Record,
     RedisOptions, RedisStore, StreamId, Version, conformance, testing,
 };
 use catga_tests::{eventually, redis::RedisServer};
@@ -53,7 +53,7 @@ async fn the_keys_stay_together_in_a_cluster() {
     .await;
     let store = store(&server).await;
     conformance::event_store(store.clone()).await;
-    conformance::keyed(store).await;
+    conformance::kv_store(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

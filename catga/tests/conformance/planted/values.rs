@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use catga::{BoxFuture, Entry, Keyed, StoreError};
+use catga::{BoxFuture, Entry, KvStore, StoreError};
 use tokio::{task::yield_now, time::Instant};
 
 /// What the values do wrong.
@@ -73,7 +73,7 @@ impl PlantedValues {
     }
 }
 
-impl Keyed for PlantedValues {
+impl KvStore for PlantedValues {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(async move { Ok(self.found(&self.key(key)).map(|(entry, _)| entry)) })
     }
