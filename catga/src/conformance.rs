@@ -30,19 +30,20 @@ fn stream(key: &str) -> StreamId {
 async fn append(
     store: &dyn EventStore,
     stream: &StreamId,
-    version: Version,
+    version: impl Into<Version>,
     token: u64,
     events: usize,
 ) -> Result<Appended, AppendError> {
     let payload = b"payload";
     let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload };
-    testing::append(store, &testing::commit(stream, version, (0..events).map(event)), token).await
+    testing::append(store, &testing::commit(stream, version.into(), (0..events).map(event)), token)
+        .await
 }
 
 async fn must_append(
     store: &dyn EventStore,
     stream: &StreamId,
-    version: Version,
+    version: impl Into<Version>,
     token: u64,
     events: usize,
 ) -> Appended {
@@ -88,8 +89,14 @@ pub async fn event_store(store: Arc<dyn EventStore>) {
 
 async fn empty(store: &dyn EventStore) {
     assert_eq!(store.head().await.expect("head"), 0, "the store under test must be empty");
-    assert!(store.read_log(0, 10).await.expect("read_log").is_empty());
-    assert!(store.read_stream(&stream("none"), 1, 10).await.expect("read_stream").is_empty());
+    assert!(store.read_log(Position::ZERO, 10).await.expect("read_log").is_empty());
+    assert!(
+        store
+            .read_stream(&stream("none"), Version::FIRST, 10)
+            .await
+            .expect("read_stream")
+            .is_empty()
+    );
     assert_eq!(store.read_short(&stream("none"), 10).await.expect("read_short"), Some(Vec::new()));
 }
 
@@ -101,7 +108,7 @@ async fn append_and_read(store: &dyn EventStore) {
     assert!(first.position >= 1 && first.position < second.position);
     assert!(second.position + 2 < third.position, "a position for each event of a commit");
     assert_eq!(store.head().await.expect("head"), third.position, "the head is the last event");
-    let records = store.read_stream(&a, 1, 10).await.expect("read_stream");
+    let records = store.read_stream(&a, Version::FIRST, 10).await.expect("read_stream");
     assert_eq!(
         records.iter().map(|r| r.position).collect::<Vec<_>>(),
         [first.position, second.position]
@@ -109,11 +116,11 @@ async fn append_and_read(store: &dyn EventStore) {
     assert_eq!(records[1].token, second.token, "a commit read gives the token its append gave");
     // A version inside a commit finds that commit.
     for from in [2, 3, 4] {
-        let records = store.read_stream(&a, from, 10).await.expect("read_stream");
+        let records = store.read_stream(&a, from.into(), 10).await.expect("read_stream");
         assert_eq!(records.len(), 1, "from version {from}");
         assert_eq!(records[0].position, second.position);
     }
-    assert!(store.read_stream(&a, 5, 10).await.expect("read_stream").is_empty());
+    assert!(store.read_stream(&a, 5.into(), 10).await.expect("read_stream").is_empty());
     // A position inside a commit finds that commit, and its last one does not.
     for (after, wanted) in
         [(second.position, second), (second.position + 1, second), (second.position + 2, third)]
@@ -138,30 +145,30 @@ async fn conflicts(store: &dyn EventStore) {
         }
     }
     assert_eq!(store.head().await.expect("head"), head, "P1: a conflict writes nothing");
-    assert_eq!(store.read_stream(&stream, 1, 10).await.expect("read_stream").len(), 1);
+    assert_eq!(store.read_stream(&stream, Version::FIRST, 10).await.expect("read_stream").len(), 1);
     must_append(store, &stream, 2, first.token, 1).await;
 }
 
 async fn pages(store: &dyn EventStore) {
     let stream = stream("pages");
-    let (mut version, mut token) = (0, 0);
+    let (mut version, mut token) = (Version::ZERO, 0);
     for i in 0..50 {
         let events = i % 3 + 1;
         token = must_append(store, &stream, version, token, events).await.token;
         version += events as u64;
     }
-    let whole = whole_log(store, 0, 1000).await;
-    assert_eq!(whole_log(store, 0, 7).await, whole, "P5: pages make up the log");
+    let whole = whole_log(store, Position::ZERO, 1000).await;
+    assert_eq!(whole_log(store, Position::ZERO, 7).await, whole, "P5: pages make up the log");
     let positions: Vec<_> = whole.iter().map(|r| (r.position, end(r))).collect();
     assert!(positions.windows(2).all(|w| w[0].1 < w[1].0), "P5: positions rise strictly");
     assert!(positions.iter().all(|p| p.1 < 1 << 53), "positions fit in a JSON number");
     for (i, record) in whole.iter().enumerate() {
-        for after in record.position - 1..end(record) {
-            let rest = store.read_log(after, 1000).await.expect("read_log");
+        for after in record.position.get() - 1..end(record).get() {
+            let rest = store.read_log(after.into(), 1000).await.expect("read_log");
             assert_eq!(rest, whole[i..], "P5: resuming after {after}");
         }
     }
-    let mut next = 1;
+    let mut next = Version::FIRST;
     loop {
         let page = store.read_stream(&stream, next, 4).await.expect("read_stream");
         let Some(last) = page.last() else { break };
@@ -169,14 +176,14 @@ async fn pages(store: &dyn EventStore) {
         for record in &page {
             let commit = record.commit().expect("a frame comes back as it was stored");
             assert_eq!((commit.first_version, commit.stream), (next, stream.as_str()));
-            next = commit.last_version() + 1;
+            next = commit.last_version().next();
         }
-        assert_eq!(last.commit().expect("a commit").last_version() + 1, next);
+        assert_eq!(last.commit().expect("a commit").last_version().next(), next);
     }
-    assert_eq!(next, version + 1, "pages make up the stream");
-    let whole = store.read_stream(&stream, 1, 1000).await.expect("read_stream");
+    assert_eq!(next, version.next(), "pages make up the stream");
+    let whole = store.read_stream(&stream, Version::FIRST, 1000).await.expect("read_stream");
     for limit in [1, 20, 50, 99, 100, 1000] {
-        let is_long = version > limit as Version;
+        let is_long = version > limit as u64;
         match store.read_short(&stream, limit).await.expect("read_short") {
             Some(begin) => assert_eq!(begin, whole[..limit.min(50)], "the first {limit} commits"),
             None => assert!(is_long, "a stream of {version} events is not longer than {limit}"),
@@ -187,7 +194,7 @@ async fn pages(store: &dyn EventStore) {
 async fn largest_commit(store: &dyn EventStore) {
     let stream = stream("largest");
     must_append(store, &stream, 0, 0, MAX_EVENTS).await;
-    let records = store.read_stream(&stream, 500, 10).await.expect("read_stream");
+    let records = store.read_stream(&stream, 500.into(), 10).await.expect("read_stream");
     let whole = records[0].commit().expect("a frame comes back as it was stored");
     assert_eq!(whole.events.len(), MAX_EVENTS, "P1: a commit is whole");
 }
@@ -216,7 +223,7 @@ async fn order(store: &Arc<dyn EventStore>) {
         let store = store.clone();
         tokio::spawn(async move {
             let stream = stream(&format!("order{writer}"));
-            let (mut version, mut token) = (0, 0);
+            let (mut version, mut token) = (Version::ZERO, 0);
             for i in 0..commits {
                 let appended = must_append(&*store, &stream, version, token, i % 2 + 1).await;
                 (version, token) = (version + (i % 2 + 1) as u64, appended.token);
@@ -334,10 +341,10 @@ pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>
         state: Arc::new(WorkState::new(Work::Relay)),
     };
     assert_eq!(relay().catch_up().await.expect("an empty log is brought there"), 0);
-    assert_eq!(transport.read(0, 7).await.expect("read"), []);
+    assert_eq!(transport.read(Position::ZERO, 7).await.expect("read"), []);
     let woken = {
         let transport = transport.clone();
-        tokio::spawn(async move { transport.wait(0).await })
+        tokio::spawn(async move { transport.wait(Position::ZERO).await })
     };
     fill(&*store, 0..100).await;
     let middle = relay().catch_up().await.expect("the log is brought there");
@@ -347,7 +354,7 @@ pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>
     // Two at once, as when a paused relay wakes up.
     let (one, two) = (relay(), relay());
     let (one, two) = tokio::join!(one.catch_up(), two.catch_up());
-    let whole = whole_log(&*store, 0, 1000).await;
+    let whole = whole_log(&*store, Position::ZERO, 1000).await;
     let last = end(whole.last().expect("200 commits were made"));
     assert_eq!((one.expect("one relay"), two.expect("the other")), (last, last));
     assert_eq!(transport.end().await.expect("end"), last);
@@ -355,7 +362,7 @@ pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>
     assert!(!late, "P5: nothing is added but at the end");
     transport.wait(middle).await.expect("who waits for what is there is not held up");
 
-    let all = topic(&*transport, 0).await;
+    let all = topic(&*transport, Position::ZERO).await;
     let frames = |records: &[Record]| {
         records.iter().map(|r| (r.position, r.frame.clone())).collect::<Vec<_>>()
     };
@@ -372,8 +379,9 @@ pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>
 async fn fill(store: &dyn EventStore, commits: std::ops::Range<usize>) {
     for i in commits {
         let stream = stream(&format!("t{}", i * 7 % 20));
-        let end = store.read_stream(&stream, 1, 1000).await.expect("read_stream").pop();
-        let (version, token) = end.map_or((0, 0), |record| {
+        let end =
+            store.read_stream(&stream, Version::FIRST, 1000).await.expect("read_stream").pop();
+        let (version, token) = end.map_or((Version::ZERO, 0), |record| {
             (record.commit().expect("it comes back as stored").last_version(), record.token)
         });
         must_append(store, &stream, version, token, i % 3 + 1).await;
