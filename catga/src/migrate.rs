@@ -116,7 +116,7 @@ async fn compare(
     end: Position,
     progress: impl Fn(Position),
 ) -> Result<(Position, u64), CopyError> {
-    let (mut here, mut there, mut commits) = (0, 0, 0);
+    let (mut here, mut there, mut commits) = (Position::ZERO, Position::ZERO, 0);
     loop {
         let theirs = to.read_log(there, PAGE).await.map_err(CopyError::Target)?;
         if theirs.is_empty() {
@@ -124,12 +124,12 @@ async fn compare(
         }
         let ours = from.read_log(here, theirs.len()).await.map_err(CopyError::Source)?;
         if ours.is_empty() {
-            return Err(CopyError::Differs(here + 1));
+            return Err(CopyError::Differs(here.next()));
         }
         // Either page may be shorter than asked for; what is left of the other is read again.
         for (ours, theirs) in ours.iter().zip(&theirs) {
             if here >= end || ours.frame != theirs.frame {
-                return Err(CopyError::Differs(here + 1));
+                return Err(CopyError::Differs(here.next()));
             }
             let commit = decode(ours)?;
             here = commit.last_position(ours.position);

@@ -93,7 +93,7 @@ async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKvStore>) {
 }
 
 async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
-    let records: Vec<Record> = store.read_log(0, 10_000).await.unwrap();
+    let records: Vec<Record> = store.read_log(0.into(), 10_000).await.unwrap();
     records.into_iter().map(|record| record.frame).collect()
 }
 
@@ -116,7 +116,10 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
     assert_eq!((copied.written, copied.found, copied.checkpoints), (300, 0, 1));
     assert_eq!(frames(&*target).await, frames(&*store).await);
     let seen = seen.into_inner();
-    assert!(seen.contains(&(CopyStep::Copy, 600)) && seen.contains(&(CopyStep::Verify, 600)));
+    assert!(
+        seen.contains(&(CopyStep::Copy, 600.into()))
+            && seen.contains(&(CopyStep::Verify, 600.into()))
+    );
 
     let (catga, seen) = start(target.clone(), target.clone()).await;
     // The id of a command that was done before the move.
@@ -172,12 +175,12 @@ async fn a_target_with_something_else_is_refused_and_left_alone() {
     };
     assert_eq!(differs(other.clone()).await, 1, "another log of the same streams");
     let longer = Arc::new(MemoryStore::new());
-    for record in store.read_log(0, 1_000).await.unwrap() {
+    for record in store.read_log(0.into(), 1_000).await.unwrap() {
         testing::append(&*longer, &record.commit().unwrap(), 0).await.unwrap();
     }
-    let one_more: Position = 601;
+    let one_more: Position = 601.into();
     // A commit of a stream that is not there.
-    let record = other.read_log(0, 1).await.unwrap().remove(0);
+    let record = other.read_log(0.into(), 1).await.unwrap().remove(0);
     let foreign = Commit { stream: "notes/more", ..record.commit().unwrap() };
     testing::append(&*longer, &foreign, 0).await.unwrap();
     assert_eq!(differs(longer).await, one_more, "the target has more than the source");
@@ -187,13 +190,13 @@ async fn a_target_with_something_else_is_refused_and_left_alone() {
 async fn damage_in_the_source_stops_the_copy() {
     let (store, kv) = filled().await;
     let damaged = MemoryStore::new();
-    for record in store.read_log(0, 10).await.unwrap() {
+    for record in store.read_log(0.into(), 10).await.unwrap() {
         testing::append(&damaged, &record.commit().unwrap(), 0).await.unwrap();
     }
     let frame = bytes::Bytes::from_static(b"\x01no commit");
     let stream = StreamId::new("notes", "bad").unwrap();
     damaged
-        .append(Append { stream: &stream, version: 0, token: 0, events: 1, frame })
+        .append(Append { stream: &stream, version: 0.into(), token: 0, events: 1, frame })
         .await
         .unwrap();
     let (target, there) = (MemoryStore::new(), MemoryKvStore::new());

@@ -78,7 +78,7 @@ async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
         return Err(Closed);
     }
     let mut seen = ledger.seen.lock().unwrap();
-    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
+    seen.entry(added.stream.key().to_owned()).or_default().push(added.version.get());
     Ok(())
 }
 
@@ -177,7 +177,7 @@ async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
     })
     .await;
     let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
-    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
+    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2.into(), 3));
     assert_eq!(letter.error, "the ledger is closed");
     assert_eq!(fixture.ledger.of("bad"), [1]);
     node.shutdown().await;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*,
-    testing::ScriptedStore,
+    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, prelude::*, testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -51,15 +50,15 @@ fn step(step: Step, walk: &mut Root<Walk>) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Clone, Query)]
-#[query(name = "walk.distance", output = (u64, Version))]
+#[query(name = "walk.distance", output = (u64, u64))]
 struct GetDistance {
     #[key]
     walk: String,
 }
 
 #[query_handler]
-fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, Version), catga::Error> {
-    Ok((walk.distance, walk.version()))
+fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, u64), catga::Error> {
+    Ok((walk.distance, walk.version().get()))
 }
 
 const WALK: &str = "w";
@@ -121,7 +120,7 @@ impl World {
     }
 
     /// The answer of a cold load, and how many commits it read.
-    async fn load(&self) -> ((u64, Version), usize) {
+    async fn load(&self) -> ((u64, u64), usize) {
         let catga = self.start().await;
         let before = self.log.read_of_streams();
         let answer = catga.query(GetDistance { walk: WALK.to_owned() }).await.unwrap();
@@ -199,7 +198,7 @@ async fn p4_the_ids_of_commands_are_in_the_snapshot() {
     let again = Metadata { command_id: CommandId::new("first"), ..Metadata::default() };
     let done = catga.execute(Step { walk: WALK.to_owned(), by: 2 }, &again).await.unwrap();
     assert!(done.is_replay);
-    assert_eq!((done.output, done.version), (2, 1));
+    assert_eq!((done.output, done.version), (2, 1.into()));
     assert_eq!(world.load().await.0, (2_000, 1_000));
 }
 

@@ -205,8 +205,8 @@ pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<St
             CopyStep::Copy => "copy",
             CopyStep::Verify => "verify",
         });
-        bar.set_length(progress.end);
-        bar.set_position(progress.position);
+        bar.set_length(progress.end.get());
+        bar.set_position(progress.position.get());
     };
     let handlers: Vec<_> = catga::catalogue()
         .into_iter()

@@ -1,6 +1,6 @@
 //! Every command and query, each a plain function.
 
-use catga::prelude::*;
+use catga::{Version, prelude::*};
 
 use crate::{
     domain::{
@@ -83,9 +83,9 @@ async fn get_order(
     }
     let then = match query.moment {
         Moment::Now => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version == order.version() => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version > order.version() => None,
-        Moment::Version(version) => history.at_version(version).await?,
+        Moment::Version(version) if order.version() == version => return Ok(OrderView::of(order)),
+        Moment::Version(version) if order.version() < version => None,
+        Moment::Version(version) => history.at_version(version.into()).await?,
         Moment::Time(time) => history.at_time(time).await?,
     };
     then.map(|root| OrderView::of(&root))
@@ -98,8 +98,8 @@ async fn get_history(
     query: GetHistory,
     history: &History<Order>,
 ) -> Result<Vec<Recorded<OrderEvent>>, catga::Error> {
-    let events = history.events(query.from, query.limit).await?;
-    if events.is_empty() && history.events(1, 1).await?.is_empty() {
+    let events = history.events(query.from.into(), query.limit).await?;
+    if events.is_empty() && history.events(Version::FIRST, 1).await?.is_empty() {
         return Err(catga::Error::refused(OrderError::NotFound));
     }
     Ok(events)

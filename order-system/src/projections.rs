@@ -53,7 +53,7 @@ impl Projection for Orders {
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100_000));
 
     fn apply(&mut self, recorded: &Recorded<OrderEvent>) {
-        self.take_in(recorded.stream.key(), recorded.version, &recorded.event);
+        self.take_in(recorded.stream.key(), recorded.version.get(), &recorded.event);
     }
 }
 

@@ -51,7 +51,7 @@ async fn log_of_one_long_order(directory: &Path) {
             schema: ty.version,
             payload,
         });
-        let commit = testing::commit(&stream, first as u64, events);
+        let commit = testing::commit(&stream, (first as u64).into(), events);
         testing::append(&store, &commit, 0).await.unwrap();
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use catga::{
     ClusterSettings, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
-    PARTITIONS, RedisOptions, RedisStore, Transport, prelude::*,
+    PARTITIONS, Position, RedisOptions, RedisStore, Transport, prelude::*,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
 use catga_tests::{
@@ -171,7 +171,7 @@ async fn fill(store: Arc<dyn EventStore>) {
 
 /// How many seconds it takes to read everything, and do nothing.
 async fn read(transport: &InMemoryTransport) -> f64 {
-    let (begin, mut after, mut commits) = (Instant::now(), 0, 0);
+    let (begin, mut after, mut commits) = (Instant::now(), Position::ZERO, 0);
     loop {
         let page = transport.read(after, 256).await.expect("it can be read");
         let Some(last) = page.last() else { break };

@@ -57,13 +57,13 @@ impl Feed {
 
     /// For the tail, which is at `after` and offers what it reads from there on.
     pub(crate) fn publisher(self: &Arc<Self>, after: Position) -> TailPublisher {
-        self.published.store(after + 1, Ordering::Release);
+        self.published.store(after.next().get(), Ordering::Release);
         TailPublisher(self.clone())
     }
 
     /// Whether the tail will offer what follows `after`. Who is ahead of the tail reads for himself.
     fn is_published(&self, after: Position) -> bool {
-        self.published.load(Ordering::Acquire) > after
+        self.published.load(Ordering::Acquire) > after.get()
     }
 
     /// The next commits of `partition` after `after`, as soon as there are any. When others went by meanwhile, a page
@@ -108,7 +108,7 @@ impl Feed {
 
     /// Reads on after `after`, far from the end of the topic, for all who are there.
     async fn catch_up(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
-        let place = after / PAGE as u64 % BEHIND as u64;
+        let place = after.get() / PAGE as u64 % BEHIND as u64;
         let place = usize::try_from(place).expect("it is below BEHIND");
         let _turn = self.behind[place].lock().await;
         self.read(partition, after).await
@@ -196,7 +196,7 @@ impl TailPublisher {
     /// The tail begins after `after`, with a snapshot. Who is behind reads for himself.
     pub(crate) fn begin(&self, after: Position) {
         self.0.recent().push(after, &[]);
-        self.0.published.store(after + 1, Ordering::Release);
+        self.0.published.store(after.next().get(), Ordering::Release);
         self.0.risen.iter().for_each(Notify::notify_waiters);
     }
 
@@ -204,7 +204,7 @@ impl TailPublisher {
     pub(crate) fn push(&self, after: Position, page: &[Arc<DecodedCommit>]) {
         let Some(end) = page.last().map(|fed| fed.last.position) else { return };
         self.0.take_in(after, page);
-        self.0.published.store(end + 1, Ordering::Release);
+        self.0.published.store(end.next().get(), Ordering::Release);
     }
 }
 
@@ -266,11 +266,13 @@ mod tests {
 
     async fn commits(store: &MemoryStore, count: u64) -> Vec<Record> {
         let stream = StreamId::new("test", "a").unwrap();
-        for version in store.head().await.unwrap()..count {
+        for version in store.head().await.unwrap().get()..count {
             let event = EventFrame { id: Uuid::nil(), name: "Tested", schema: 1, payload: &[] };
-            testing::append(store, &testing::commit(&stream, version, [event]), 0).await.unwrap();
+            testing::append(store, &testing::commit(&stream, version.into(), [event]), 0)
+                .await
+                .unwrap();
         }
-        store.read_log(0, 1000).await.unwrap()
+        store.read_log(Position::ZERO, 1000).await.unwrap()
     }
 
     #[tokio::test]
@@ -280,25 +282,27 @@ mod tests {
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
         let feed = Arc::new(Feed::new(log.clone()));
         let partition = partition_of("test/a");
-        let next = async |after| {
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = timeout(Duration::from_secs(10), feed.next(partition, after, &mut idle));
+            let page =
+                timeout(Duration::from_secs(10), feed.next(partition, after.into(), &mut idle));
             let page = page.await.expect("it does not wait for the tail").unwrap();
-            let positions = page.commits.iter().map(|fed| fed.last.position);
+            let positions = page.commits.iter().map(|fed| fed.last.position.get());
             (positions.collect::<Vec<_>>(), log.1.load(Ordering::SeqCst))
         };
-        let publisher = feed.publisher(0);
+        let publisher = feed.publisher(Position::ZERO);
         // Who waits is woken by the offer.
-        let (page, ()) = tokio::join!(next(0), async { publisher.push(0, &feds(&records[0..3])) });
+        let (page, ()) =
+            tokio::join!(next(0), async { publisher.push(Position::ZERO, &feds(&records[0..3])) });
         assert_eq!(page, (vec![1, 2, 3], 0));
         // Who is ahead of the tail does not wait for it.
         assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
-        publisher.push(3, &feds(&records[3..8]));
+        publisher.push(3.into(), &feds(&records[3..8]));
         assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8], 1));
         assert_eq!(next(8).await, (vec![9], 1));
         // The tail comes to where others have been, with a page that goes on behind it.
         let more = commits(&store, 12).await.split_off(8);
-        publisher.push(8, &feds(&more));
+        publisher.push(8.into(), &feds(&more));
         assert_eq!(next(9).await, (vec![10, 11, 12], 1));
         drop(publisher);
         commits(&store, 13).await;
@@ -311,18 +315,18 @@ mod tests {
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
         let feed = Arc::new(Feed::new(log.clone()));
-        let next = async |after| {
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
-            page.commits.iter().map(|fed| fed.last.position).collect::<Vec<_>>()
+            let page = feed.next(partition_of("test/a"), after.into(), &mut idle).await.unwrap();
+            page.commits.iter().map(|fed| fed.last.position.get()).collect::<Vec<_>>()
         };
-        let publisher = feed.publisher(0);
+        let publisher = feed.publisher(Position::ZERO);
         // Who waits already is told.
-        let (page, ()) = tokio::join!(next(0), async { publisher.begin(6) });
+        let (page, ()) = tokio::join!(next(0), async { publisher.begin(6.into()) });
         assert_eq!(page, (1..=9).collect::<Vec<_>>());
         assert_eq!(next(4).await, [5, 6, 7, 8, 9]);
         let read = log.1.load(Ordering::SeqCst);
-        publisher.push(6, &feds(&records[6..]));
+        publisher.push(6.into(), &feds(&records[6..]));
         assert_eq!(next(6).await, [7, 8, 9]);
         assert_eq!(log.1.load(Ordering::SeqCst), read);
     }
@@ -333,18 +337,18 @@ mod tests {
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
         let feed = Arc::new(Feed::new(log.clone()));
-        let publisher = feed.publisher(0);
-        publisher.begin(6);
-        let next = async |after| {
+        let publisher = feed.publisher(Position::ZERO);
+        publisher.begin(6.into());
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
-            page.end.position
+            let page = feed.next(partition_of("test/a"), after.into(), &mut idle).await.unwrap();
+            page.end.position.get()
         };
         assert_eq!(join_all((0..8).map(|_| next(0))).await, [9; 8]);
         assert_eq!(log.1.load(Ordering::SeqCst), 1);
         // Those a little further on too, and when the tail comes there nothing is read any more.
         assert_eq!(join_all((0..8).map(next)).await, [9; 8]);
-        publisher.push(6, &feds(&records[6..]));
+        publisher.push(6.into(), &feds(&records[6..]));
         assert_eq!((next(8).await, log.1.load(Ordering::SeqCst)), (9, 1));
     }
 }

@@ -175,20 +175,18 @@ mod tests {
 
     use super::*;
 
-    fn page(
-        positions: impl IntoIterator<Item = Position>,
-        bytes: usize,
-    ) -> Vec<Arc<DecodedCommit>> {
-        let fed = |position| {
+    fn page(positions: impl IntoIterator<Item = u64>, bytes: usize) -> Vec<Arc<DecodedCommit>> {
+        let commit = |position: u64| {
+            let position = position.into();
             let record = Record { position, token: 0, frame: vec![0; bytes].into() };
             let last = Checkpoint { position, event: Uuid::nil() };
             Arc::new(DecodedCommit { record, partition: 0, last })
         };
-        positions.into_iter().map(fed).collect()
+        positions.into_iter().map(commit).collect()
     }
 
-    fn positions(recent: &Recent, after: Position) -> Vec<Position> {
-        match recent.after(0, after) {
+    fn positions(recent: &Recent, after: u64) -> Vec<Position> {
+        match recent.after(0, after.into()) {
             Lookup::Page(page) => page.commits.iter().map(|fed| fed.last.position).collect(),
             Lookup::Behind | Lookup::End => Vec::new(),
         }
@@ -197,21 +195,21 @@ mod tests {
     #[test]
     fn what_was_read_is_found_again_and_never_with_a_gap() {
         let mut recent = Recent::default();
-        recent.push(0, &page(1..=3, 10));
-        recent.push(3, &page(4..=5, 10));
+        recent.push(0.into(), &page(1..=3, 10));
+        recent.push(3.into(), &page(4..=5, 10));
         assert_eq!(positions(&recent, 0), [1, 2, 3, 4, 5]);
         assert_eq!(positions(&recent, 4), [5]);
         // Somebody was far ahead, and nobody reads across the gap.
-        recent.push(100, &page(101..=102, 10));
-        assert!(matches!(recent.after(0, 5), Lookup::Behind));
+        recent.push(100.into(), &page(101..=102, 10));
+        assert!(matches!(recent.after(0, 5.into()), Lookup::Behind));
         assert_eq!(positions(&recent, 100), [101, 102]);
-        assert!(matches!(recent.after(0, 102), Lookup::End));
+        assert!(matches!(recent.after(0, 102.into()), Lookup::End));
         // What was skipped is found as well, and what is here already is not taken in again.
-        recent.push(4, &page(5..=8, 10));
+        recent.push(4.into(), &page(5..=8, 10));
         assert_eq!(positions(&recent, 2), [3, 4, 5, 6, 7, 8]);
-        assert!(matches!(recent.after(0, 8), Lookup::Behind));
+        assert!(matches!(recent.after(0, 8.into()), Lookup::Behind));
         let bytes = recent.bytes;
-        recent.push(1, &page(2..=8, 10));
+        recent.push(1.into(), &page(2..=8, 10));
         assert_eq!(recent.bytes, bytes);
     }
 
@@ -219,37 +217,37 @@ mod tests {
     fn a_page_is_never_more_than_one() {
         let mut recent = Recent::default();
         for first in (1..=3000).step_by(300) {
-            recent.push(first - 1, &page(first..first + 300, 10));
+            recent.push((first - 1).into(), &page(first..first + 300, 10));
         }
-        let (mut found, mut after) = (0, 0);
+        let (mut found, mut after) = (0, Position::ZERO);
         while let Lookup::Page(page) = recent.after(0, after) {
             assert!(page.commits.len() <= PAGE);
             (found, after) = (found + page.commits.len(), page.end.position);
         }
-        assert_eq!((found, after), (3000, 3000));
+        assert_eq!((found, after), (3000, 3000.into()));
     }
 
     #[test]
     fn other_partitions_go_by() {
         let mut recent = Recent::default();
-        recent.push(0, &page(1..=3, 10));
-        let Lookup::Page(page) = recent.after(7, 1) else { panic!("there is something") };
-        assert_eq!((page.commits.len(), page.end.position), (0, 3));
-        assert!(matches!(recent.after(7, 3), Lookup::End));
+        recent.push(0.into(), &page(1..=3, 10));
+        let Lookup::Page(page) = recent.after(7, 1.into()) else { panic!("there is something") };
+        assert_eq!((page.commits.len(), page.end.position), (0, 3.into()));
+        assert!(matches!(recent.after(7, 3.into()), Lookup::End));
     }
 
     #[test]
     fn it_is_bounded_in_bytes() {
         let mut recent = Recent::default();
         for position in 1..=20 {
-            recent.push(position - 1, &page([position], 1 << 20));
+            recent.push((position - 1).into(), &page([position], 1 << 20));
             assert!(recent.bytes <= RECENT_BYTES + (1 << 20));
         }
-        assert!(matches!(recent.after(0, 0), Lookup::Behind));
+        assert!(matches!(recent.after(0, 0.into()), Lookup::Behind));
         assert_eq!(positions(&recent, 19), [20]);
         // Short commits take more than their frames.
         for first in (21..200_000).step_by(PAGE) {
-            recent.push(first - 1, &page(first..first + PAGE as u64, 1));
+            recent.push((first - 1).into(), &page(first..first + PAGE as u64, 1));
         }
         let commits = recent.stretches.iter().map(|stretch| stretch.commits.len());
         assert!(commits.sum::<usize>() * size_of::<DecodedCommit>() <= RECENT_BYTES);

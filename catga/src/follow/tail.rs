@@ -56,7 +56,7 @@ impl Tail {
             // What the read models have half taken in is no snapshot.
             Err(error) => {
                 let after = self.program.progress.position();
-                tracing::error!(%error, after, "the read models stopped");
+                tracing::error!(%error, after = after.get(), "the read models stopped");
                 self.program.progress.stop(error.to_string());
             }
         }
@@ -132,9 +132,10 @@ impl Tail {
         }
         let known = self.program.extensions.expect::<EventTypes>();
         for ParsedRecord { record, commit, .. } in &commits {
-            for (position, frame) in (record.position..).zip(&commit.events) {
+            for (i, frame) in (0..).zip(&commit.events) {
                 if !known.contains(frame.name) {
                     let (name, version) = (frame.name.to_owned(), frame.schema);
+                    let position = record.position + i;
                     return Err(DecodeError::UnknownType { name, version, position });
                 }
             }

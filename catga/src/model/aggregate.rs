@@ -49,7 +49,7 @@ pub struct Root<A: Aggregate> {
 impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Arc::default(), version: 0, recorded: SmallVec::new() }
+        Self { stream, state: Arc::default(), version: Version::ZERO, recorded: SmallVec::new() }
     }
 
     /// The aggregate as a snapshot has it.

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cluster::{Membership, Work},
     follow::Tail,
+    log::Position,
     program::Program,
     react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
     read::Fold,
@@ -38,7 +39,7 @@ impl Runtime {
     pub(crate) fn spawn_tail(&self, folds: Vec<Box<dyn Fold>>) {
         let Dispatcher { feed, transport, .. } = &*self.dispatcher;
         let is_topic = transport.is_none() && !self.runners.is_empty();
-        let publisher = is_topic.then(|| feed.publisher(0));
+        let publisher = is_topic.then(|| feed.publisher(Position::ZERO));
         let tail = Tail::new(self.program.clone(), folds, publisher);
         self.program.tasks.spawn(tail.run(self.stop_tail.clone()));
     }

@@ -158,7 +158,7 @@ impl EventStore for ScriptedStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
         Box::pin(async move {
-            let beyond = limit as Version + 1;
+            let beyond = Version::new(limit as u64).next();
             if self.knows_lengths && !self.inner.read_stream(stream, beyond, 1).await?.is_empty() {
                 return Ok(None);
             }

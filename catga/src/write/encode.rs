@@ -59,7 +59,7 @@ pub(crate) fn encode<E: Event, O: Serialize>(
     });
     let commit = Commit {
         stream: stream.as_str(),
-        first_version: version + 1,
+        first_version: version.next(),
         time,
         node: &cx.program.node,
         command,

@@ -102,7 +102,7 @@ async fn see(noted: Recorded<Noted>, hands: &Hands) -> Result<(), Broken> {
         return Err(Broken);
     }
     let page = noted.stream.key().to_owned();
-    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version));
+    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version.get()));
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn events(
     let feed = Feed {
         catga: app.catga.clone(),
         draining: app.draining.clone(),
-        after: last.or(from).unwrap_or(0),
+        after: last.or(from).unwrap_or(0).into(),
         ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
     };
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));

@@ -267,6 +267,13 @@ impl<'a> From<&'a Recorded<OrderEvent>> for EventJson<'a> {
         let Origin { command_id, correlation: correlation_id, node, .. } = recorded.origin();
         let metadata = MetadataJson { command_id, correlation_id, event_id: recorded.id, node };
         let (version, position) = (recorded.version, recorded.position);
-        Self { version, position, r#type, timestamp: Time(recorded.time), data, metadata }
+        Self {
+            version: version.get(),
+            position: position.get(),
+            r#type,
+            timestamp: Time(recorded.time),
+            data,
+            metadata,
+        }
     }
 }

@@ -167,7 +167,7 @@ pub(super) async fn get(
     };
     let consistency = params.consistency(&headers)?;
     let view = app.catga.query_with(GetOrder { order_id, moment }, consistency).await?;
-    let tag = etag(view.version);
+    let tag = etag(view.version.into());
     let is_unchanged = is_unchanged(&headers, tag.to_str().unwrap_or_default());
     let mut response = if is_unchanged {
         StatusCode::NOT_MODIFIED.into_response()
@@ -229,7 +229,7 @@ pub(super) async fn list(
     let page = app.catga.query_with(query, consistency).await?;
     let orders: Vec<_> = page.orders.iter().map(OrderJson::from).collect();
     let mut response = json_response(StatusCode::OK, &orders);
-    response.headers_mut().insert("x-total-count", position(page.total));
+    response.headers_mut().insert("x-total-count", page.total.into());
     if let Some(next) = page.next {
         let list = format_args!("/orders?limit={limit}&cursor={}{filters}", cursor(next));
         response.headers_mut().insert(header::LINK, ascii(format_args!("<{list}>; rel=\"next\"")));
@@ -264,7 +264,7 @@ fn etag(version: Version) -> HeaderValue {
 }
 
 fn position(position: Position) -> HeaderValue {
-    HeaderValue::from(position)
+    HeaderValue::from(position.get())
 }
 
 /// How many bytes most values of headers fit in.

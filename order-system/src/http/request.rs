@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, Request},
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
-use catga::{CommandId, Consistency, Expected, Metadata, StreamId};
+use catga::{CommandId, Consistency, Expected, Metadata, Position, StreamId, Version};
 use http_body_util::LengthLimitError;
 use serde::{
     Deserialize, Deserializer,
@@ -100,11 +100,13 @@ impl Params {
     pub(super) fn consistency(&self, headers: &HeaderMap) -> Result<Consistency, Problem> {
         let position = match headers.get(POSITION) {
             None => None,
-            Some(value) => Some(value.to_str().ok().and_then(number).ok_or_else(|| {
-                Problem::bad_request(
-                    "the header X-Catga-Position takes a log position, a whole number",
-                )
-            })?),
+            Some(value) => {
+                Some(value.to_str().ok().and_then(number).map(Position::new).ok_or_else(|| {
+                    Problem::bad_request(
+                        "the header X-Catga-Position takes a log position, a whole number",
+                    )
+                })?)
+            }
         };
         let parse = |text: &str| match text {
             "latest" => Some(Consistency::Latest),
@@ -277,9 +279,9 @@ fn if_match(headers: &HeaderMap) -> Result<Expected, Problem> {
     }
     let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').and_then(number);
     match (quoted(text), text.strip_prefix("W/").and_then(quoted)) {
-        (Some(version), _) => Ok(Expected::Exact(version)),
+        (Some(version), _) => Ok(Expected::Exact(version.into())),
         // A weak tag never matches here (RFC 9110, 13.1.1), and no order has this version.
-        (None, Some(_)) => Ok(Expected::Exact(u64::MAX)),
+        (None, Some(_)) => Ok(Expected::Exact(Version::MAX)),
         (None, None) => Err(Problem::bad_request(
             "the header If-Match takes one version in quotes, as in \"3\", or *",
         )),

@@ -4,7 +4,8 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use catga::{
     EventFrame, EventId, EventStore, FileStore, MemoryStore, NatsOptions, NatsStore, NatsTransport,
-    RedisOptions, RedisStore, RedisTransport, StreamId, Transport, conformance, partition, testing,
+    Position, RedisOptions, RedisStore, RedisTransport, StreamId, Transport, conformance,
+    partition, testing,
 };
 use catga_tests::{
     Server, eventually,
@@ -69,7 +70,7 @@ async fn p5_a_topic_on_debians_nats_is_the_log() {
 async fn append(store: &dyn EventStore, key: &str, events: usize) {
     let stream = StreamId::new("test", key).unwrap();
     let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: b"" };
-    let commit = testing::commit(&stream, 0, vec![event; events]);
+    let commit = testing::commit(&stream, 0.into(), vec![event; events]);
     testing::append(store, &commit, 0).await.unwrap();
 }
 
@@ -79,27 +80,27 @@ async fn a_lost_end_is_brought_again(transport: Arc<dyn Transport>, lose: impl A
     for i in 0..30 {
         append(&store, &format!("k{i}"), i % 3 + 1).await;
     }
-    let log = store.read_log(0, 100).await.unwrap();
-    assert!(transport.publish(0, &log).await.unwrap());
-    assert_eq!(transport.read(0, 3).await.unwrap().len(), 3);
+    let log = store.read_log(0.into(), 100).await.unwrap();
+    assert!(transport.publish(0.into(), &log).await.unwrap());
+    assert_eq!(transport.read(0.into(), 3).await.unwrap().len(), 3);
     let head = store.head().await.unwrap();
     assert_eq!(transport.end().await.unwrap(), head);
     lose().await;
     assert_eq!(transport.end().await.unwrap(), 0);
     // What a reader has in memory was in the log, and is no mistake.
-    eventually(async || match transport.read(0, 3).await {
+    eventually(async || match transport.read(0.into(), 3).await {
         Ok(page) if page.is_empty() => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
     let woken = {
         let transport = transport.clone();
-        tokio::spawn(async move { transport.wait(0).await })
+        tokio::spawn(async move { transport.wait(0.into()).await })
     };
     assert!(!transport.publish(head, &log).await.unwrap(), "P5: never with a gap");
-    assert!(transport.publish(0, &log[..10]).await.unwrap());
+    assert!(transport.publish(0.into(), &log[..10]).await.unwrap());
     timeout(Duration::from_secs(10), woken).await.unwrap().unwrap().unwrap();
-    let mut after = 0;
+    let mut after = Position::ZERO;
     let mut found = Vec::new();
     loop {
         let page = transport.read(after, 4).await.unwrap();
@@ -130,9 +131,9 @@ async fn other_services_find_each_stream_in_its_partition() {
     for i in 0..40 {
         append(&store, &format!("k{i}"), 1).await;
     }
-    let log = store.read_log(0, 100).await.unwrap();
+    let log = store.read_log(0.into(), 100).await.unwrap();
     let redis = RedisServer::start().await;
-    assert!(on_redis(&redis).await.publish(0, &log).await.unwrap());
+    assert!(on_redis(&redis).await.publish(0.into(), &log).await.unwrap());
     let mut lengths = [0; 8];
     for i in 0..40 {
         let stream = StreamId::new("test", &format!("k{i}")).unwrap();
