@@ -9,3 +9,5 @@ extern crate self as catga_axum;
 
 pub mod openapi;
 pub mod problem;
+
+pub use catga_macros::Problem;
