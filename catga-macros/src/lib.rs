@@ -288,6 +288,10 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 /// impl Event for OrderPaid {
 ///     const TYPES: &'static [EventType] = &[EventType { name: "OrderPaid", version: 2 }];
 ///
+///     fn event_type(&self) -> EventType {
+///         Self::TYPES[0]
+///     }
+///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         encode_payload(Self::TYPES[0], self, payload)
 ///     }
@@ -313,6 +317,13 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 /// impl Event for OrderEvent {
 ///     const TYPES: &'static [EventType] =
 ///         &[<OrderCreated as Event>::TYPES[0], <OrderPaid as Event>::TYPES[0]];
+///
+///     fn event_type(&self) -> EventType {
+///         match self {
+///             Self::Created(_) => <OrderCreated as Event>::TYPES[0],
+///             Self::Paid(_) => <OrderPaid as Event>::TYPES[0],
+///         }
+///     }
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         match self {

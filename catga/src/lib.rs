@@ -41,6 +41,7 @@ mod projection;
 mod relay;
 mod repository;
 mod retry;
+mod rfc3339;
 mod runtime;
 mod setup;
 mod snapshot;
@@ -80,6 +81,7 @@ pub use crate::{
     parked::{DeadLetter, DeadLetterStatus},
     pipeline::{Behavior, Call, Next},
     projection::{Projection, ReadModel},
+    rfc3339::InvalidTimestamp,
     runtime::{Catga, Done, HandlerStatus, Health},
     setup::{Builder, DeliverySettings, Setup, StartError},
     snapshot::Snapshots,

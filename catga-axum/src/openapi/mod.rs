@@ -89,6 +89,8 @@ pub struct Body {
     pub schema: SchemaOf,
     /// Whether it must be there.
     pub required: bool,
+    /// Members of the type that no body has, beside those that the path has.
+    pub except: &'static [&'static str],
 }
 
 /// An answer of an operation.

@@ -71,10 +71,13 @@ impl Request {
     fn read(body: Body, path: &[String], schemas: &mut Schemas) -> Self {
         let schema = schemas.request(body.schema);
         let whole = schemas.resolved(&schema).clone();
-        let body_schema = match schemas::properties(&whole).any(|(name, _)| path.contains(name)) {
-            true => without(&whole, path),
-            false => Some(schema),
-        };
+        let except = body.except.iter().map(|name| (*name).to_owned());
+        let elsewhere: Vec<String> = path.iter().cloned().chain(except).collect();
+        let body_schema =
+            match schemas::properties(&whole).any(|(name, _)| elsewhere.contains(name)) {
+                true => without(&whole, &elsewhere),
+                false => Some(schema),
+            };
         Self { required: body.required, whole, body: body_schema }
     }
 

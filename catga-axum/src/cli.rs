@@ -1,39 +1,32 @@
-//! The command line.
+//! The command line that every service has.
+//!
+//! The flags of a store are there when its feature of this crate is.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+#[cfg(any(feature = "redis", feature = "nats"))]
+use std::fmt;
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use catga::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// An event-sourced order service: every change is an event in a log, and everything else is read from it.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    subcommand_precedence_over_arg = true,
-    after_help = "\
-Examples:
-  order-system                       serve on http://127.0.0.1:5000, in memory
-  order-system --port 0              serve on a free port; the first line says which
-  order-system --persistence file --data-dir /var/lib/orders
-                                     keep the orders in files
-  order-system --persistence redis   keep the log on the Redis server at localhost:6379
-  order-system --persistence nats --nats-monitor localhost:8222
-                                     keep it in JetStream, and ask the server how it syncs
-  order-system --cluster --persistence redis --port 0
-                                     be one of many nodes on that server
-  order-system check                 say what an answered command survives
-  order-system handlers              list every command, query, event and handler
-
-Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage, 130 stopped at once by a second Ctrl-C."
-)]
-pub struct Cli {
+/// The command line of a service: the flags and commands that every service has, and the flags `A` of its own.
+#[derive(Debug, Clone, Parser)]
+#[command(version, subcommand_precedence_over_arg = true)]
+pub struct Cli<A: Args = NoArgs> {
     /// What to do; serves when left out.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// How to serve.
     #[command(flatten)]
     pub serve: Serve,
+    /// The service's own flags.
+    #[command(flatten)]
+    pub own: A,
 }
+
+/// No flags of a service's own.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct NoArgs {}
 
 /// What `--from` takes.
 const LOCATIONS: &str = "\
@@ -129,15 +122,6 @@ pub struct Serve {
         help_heading = "Observability"
     )]
     pub log: String,
-    /// Let the receipt of every order paid by this method fail, to see retries and dead letters
-    #[arg(
-        long,
-        global = true,
-        env = "CATGA_FAIL_RECEIPTS_FOR",
-        value_name = "METHOD",
-        help_heading = "Observability"
-    )]
-    pub fail_receipts_for: Option<String>,
 }
 
 /// The flags that say where the log is, and what brings events to event handlers.
@@ -156,6 +140,7 @@ pub struct Backends {
     /// The directory of --persistence file; it is made when it is not there
     #[arg(long, global = true, env = "CATGA_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    #[cfg(feature = "redis")]
     /// The Redis server: host:port, redis://user:password@host:port/db, rediss:// for TLS, or unix: and a path
     #[arg(
         long,
@@ -166,12 +151,15 @@ pub struct Backends {
         value_name = "SERVER"
     )]
     pub redis: ServerAddress,
+    #[cfg(feature = "redis")]
     /// The certificates in PEM that a rediss:// server is trusted by, in place of the public authorities
     #[arg(long, global = true, env = "CATGA_REDIS_CA", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
+    #[cfg(feature = "redis")]
     /// What the keys on the Redis server begin with, so that services can share it
     #[arg(long, global = true, env = "CATGA_REDIS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
     pub redis_prefix: String,
+    #[cfg(feature = "nats")]
     /// The NATS server: nats://user:password@host:port, or tls://; several of a cluster are separated by commas
     #[arg(
         long,
@@ -182,18 +170,23 @@ pub struct Backends {
         value_name = "SERVER"
     )]
     pub nats: ServerAddress,
+    #[cfg(feature = "nats")]
     /// The stream on the NATS server, and what its subjects begin with, so that services can share it
     #[arg(long, global = true, env = "CATGA_NATS_PREFIX", default_value = "catga", value_parser = name, value_name = "PREFIX")]
     pub nats_prefix: String,
+    #[cfg(feature = "nats")]
     /// On how many servers of a NATS cluster each commit is kept: 1, 3 or 5
     #[arg(long, global = true, env = "CATGA_NATS_REPLICAS", default_value_t = 1, value_name = "N")]
     pub nats_replicas: usize,
+    #[cfg(feature = "nats")]
     /// The NATS server's HTTP monitoring, host:port; only this tells whether it syncs before it answers
     #[arg(long, global = true, env = "CATGA_NATS_MONITOR", value_name = "ADDRESS")]
     pub nats_monitor: Option<String>,
+    #[cfg(feature = "nats")]
     /// The file with the NATS user's JWT and key
     #[arg(long, global = true, env = "CATGA_NATS_CREDENTIALS", value_name = "FILE")]
     pub nats_credentials: Option<PathBuf>,
+    #[cfg(feature = "nats")]
     /// The certificates in PEM that a tls:// server is trusted by, beside those of the system
     #[arg(long, global = true, env = "CATGA_NATS_CA", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
@@ -210,10 +203,12 @@ pub struct Backends {
     pub require_durability: Durability,
 }
 
+#[cfg(any(feature = "redis", feature = "nats"))]
 /// Where a server is. The text may hold a password, so it is not shown.
 #[derive(Clone)]
 pub struct ServerAddress(String);
 
+#[cfg(any(feature = "redis", feature = "nats"))]
 impl ServerAddress {
     /// The text as it was given.
     pub fn expose(&self) -> &str {
@@ -221,12 +216,14 @@ impl ServerAddress {
     }
 }
 
+#[cfg(any(feature = "redis", feature = "nats"))]
 impl From<String> for ServerAddress {
     fn from(text: String) -> Self {
         Self(text)
     }
 }
 
+#[cfg(any(feature = "redis", feature = "nats"))]
 impl fmt::Debug for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerAddress(..)")
@@ -238,8 +235,10 @@ impl fmt::Debug for ServerAddress {
 pub enum Transport {
     /// The log itself
     Inmemory,
+    #[cfg(feature = "redis")]
     /// A topic on the Redis server at --redis
     Redis,
+    #[cfg(feature = "nats")]
     /// A topic in JetStream, on the NATS server at --nats
     Nats,
 }
@@ -251,8 +250,10 @@ pub enum Persistence {
     Inmemory,
     /// In files below --data-dir, for one machine; survives a power cut
     File,
+    #[cfg(feature = "redis")]
     /// On the Redis server at --redis
     Redis,
+    #[cfg(feature = "nats")]
     /// In JetStream, on the NATS server at --nats
     Nats,
 }
@@ -262,8 +263,10 @@ pub enum Persistence {
 pub enum Location {
     /// In a directory.
     File(PathBuf),
+    #[cfg(feature = "redis")]
     /// On a Redis server, below a prefix.
     Redis(ServerAddress, String),
+    #[cfg(feature = "nats")]
     /// On a NATS server, below a prefix.
     Nats(ServerAddress, String),
 }
@@ -272,11 +275,15 @@ impl FromStr for Location {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
+        #[cfg(any(feature = "redis", feature = "nats"))]
         let (server, prefix) = text.split_once('#').unwrap_or((text, "catga"));
+        #[cfg(any(feature = "redis", feature = "nats"))]
         let at = || ServerAddress(server.to_owned());
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
+            #[cfg(feature = "redis")]
             Some(("redis" | "rediss" | "unix", _)) => Ok(Self::Redis(at(), name(prefix)?)),
+            #[cfg(feature = "nats")]
             Some(("nats" | "tls", _)) => Ok(Self::Nats(at(), name(prefix)?)),
             _ => Err(
                 "file:DIR, redis://…, rediss://…, unix:PATH, nats://… and tls://… are allowed; \
@@ -300,7 +307,9 @@ impl Transport {
     pub fn name(self) -> &'static str {
         match self {
             Self::Inmemory => "inmemory",
+            #[cfg(feature = "redis")]
             Self::Redis => "redis",
+            #[cfg(feature = "nats")]
             Self::Nats => "nats",
         }
     }
@@ -312,7 +321,9 @@ impl Persistence {
         match self {
             Self::Inmemory => "inmemory",
             Self::File => "file",
+            #[cfg(feature = "redis")]
             Self::Redis => "redis",
+            #[cfg(feature = "nats")]
             Self::Nats => "nats",
         }
     }

@@ -2,15 +2,16 @@
 
 use std::{
     convert::Infallible,
-    fmt::Write as _,
     io::{IsTerminal, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use catga::{Catga, Clock, ClusterSettings, DeliverySettings, StartError};
+use clap::{Args, FromArgMatches};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
@@ -21,11 +22,11 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::{
+    App,
     backend::{self, Failure},
-    cli::{Location, LogFormat, Persistence, Serve},
-    effects::Mailer,
-    http::{App, Node, Service},
+    cli::{Cli, Command, LogFormat, Persistence, Serve},
     server,
+    service::{Node, Shared},
 };
 
 /// The upper bounds of the buckets of every histogram; all of them measure seconds.
@@ -35,8 +36,45 @@ const SECONDS: [f64; 12] =
 /// How often histograms are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Runs a service: reads the command line and does what it says, which is to serve unless it says otherwise.
+///
+/// The exit code is 0 when it went well, 1 when it did not, which stderr explains, 2 for wrong usage, and 130 when a
+/// second Ctrl-C ended it at once.
+pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
+    let program = program();
+    let matches = app.clap(program).get_matches();
+    let Cli { command, serve: flags, own } =
+        Cli::<A>::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match command {
+        Some(Command::Handlers) => print(&app.catalogue()),
+        Some(Command::Openapi) => print(&app.openapi()),
+        Some(Command::Healthcheck) => healthcheck(&flags),
+        command => run(program, &flags, async {
+            match command {
+                Some(Command::Check) => print(&backend::check(&flags.backends).await?),
+                Some(Command::Verify) => print(&backend::verify(&flags.backends)?),
+                Some(Command::Copy { from, to }) => {
+                    print(&backend::copy(&flags.backends, &from, &to).await?)
+                }
+                _ => {
+                    serve(app, &flags, &own, program).await?;
+                    ExitCode::SUCCESS
+                }
+            };
+            Ok(())
+        }),
+    }
+}
+
+/// What the program is called, by who started it.
+fn program() -> &'static str {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.unwrap_or("catga").to_owned().leak()
+}
+
 /// Runs `task` to its end. The exit code is 0 when it went well; otherwise stderr says what did not.
-pub fn run(flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let outcome = start_logging(flags).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(task)
@@ -44,32 +82,14 @@ pub fn run(flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> Ex
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("order-system: {failure}");
+            eprintln!("{program}: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// `order-system check`.
-pub async fn check(flags: Serve) -> Result<(), Failure> {
-    print(&backend::check(&flags.backends).await?);
-    Ok(())
-}
-
-/// `order-system copy`.
-pub async fn copy(flags: Serve, from: Location, to: Location) -> Result<(), Failure> {
-    print(&backend::copy(&flags.backends, &from, &to).await?);
-    Ok(())
-}
-
-/// `order-system verify`.
-pub async fn verify(flags: Serve) -> Result<(), Failure> {
-    print(&backend::verify(&flags.backends)?);
-    Ok(())
-}
-
 /// Serves until a signal.
-pub async fn serve(flags: Serve) -> Result<(), Failure> {
+async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> Result<(), Failure> {
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
     let wanted = SocketAddr::new(flags.host, flags.port);
     let listener = TcpListener::bind(wanted)
@@ -77,45 +97,46 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
         .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
     let address = listener.local_addr()?;
     let node_id = flags.node_id.clone().unwrap_or_else(random_node_id);
-    check_cluster(&flags)?;
+    check_cluster(flags)?;
     let backend = backend::open(&flags.backends).await?;
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
-    let mut builder = Catga::builder()
-        .store(backend.store)
-        .keyed(backend.keyed)
-        .node(&node_id)
-        .resource(Mailer { refuses: flags.fail_receipts_for })
-        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
+    let mut builder =
+        Catga::builder().store(backend.store).keyed(backend.keyed).node(&node_id).delivery(
+            DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() },
+        );
     if let Some(transport) = backend.transport {
         builder = builder.transport(transport);
     }
     if flags.cluster {
         builder = builder.cluster(ClusterSettings {
             address: advertised.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: app.domain.version.to_owned(),
             lease: flags.lease,
         });
     }
+    let (domain, builder, routes) = app.build(builder, own);
     let catga = builder.start().await.map_err(|error| match error {
         StartError::NameTaken { .. } => format!("--node-id: {error}").into(),
         error => Failure::from(error),
     })?;
-    let app = App {
+    let shared = Arc::new(Shared {
         catga: catga.clone(),
-        node: Arc::new(Node {
+        node: Node {
             id: node_id,
             address: advertised,
             transport: flags.backends.transport.name(),
             persistence: flags.backends.persistence.name(),
             started_at: Clock::system().now(),
-        }),
+        },
         metrics: metrics.clone(),
         draining: CancellationToken::new(),
-    };
-    let stop = app.draining.clone();
+        domain,
+    });
+    let stop = shared.draining.clone();
     // Whoever reads that it listens may send a signal at once.
     spawn_signals(stop.clone())?;
-    banner(&app, address, &backend::describe(&flags.backends, &backend.durability));
+    let store = backend::describe(&flags.backends, &backend.durability);
+    banner(&shared, address, program, &store);
     let handing_over = async {
         stop.cancelled().await;
         // The others can have the work at once. A node alone goes on with it for as long as orders come in.
@@ -123,7 +144,8 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
             catga.hand_over().await;
         }
     };
-    let serving = server::serve(listener, Service::new(app), stop.clone(), flags.drain_timeout);
+    let service = routes.serve(shared);
+    let serving = server::serve(listener, service, stop.clone(), flags.drain_timeout);
     let serving = async { tokio::join!(serving, handing_over) };
     tokio::select! {
         _ = serving => {}
@@ -179,14 +201,14 @@ fn random_node_id() -> String {
 }
 
 /// Says where the service is. Nobody has to read it: a closed stdout stops nothing.
-fn banner(app: &App, address: SocketAddr, store: &str) {
-    let Node { id, transport, .. } = &*app.node;
+fn banner(shared: &Shared, address: SocketAddr, program: &str, store: &str) {
+    let Node { id, transport, .. } = &shared.node;
+    let version = shared.domain.version;
     let text = format!(
         "listening on http://{address}\n\
-         order-system {} as {id}\n\
+         {program} {version} as {id}\n\
          transport {transport}, {store}\n\
-         try http://{address}/docs\n",
-        env!("CARGO_PKG_VERSION")
+         try http://{address}/docs\n"
     );
     print(&text);
 }
@@ -212,29 +234,15 @@ fn spawn_signals(stop: CancellationToken) -> Result<(), Failure> {
 }
 
 /// Prints `text` to stdout. A reader that has gone away is no failure.
-pub fn print(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
 }
 
-/// The catalogue as a table.
-pub fn catalogue() -> String {
-    let mut table = String::new();
-    for item in catga::catalogue() {
-        let summary = item.doc.lines().next().unwrap_or_default();
-        let _ = writeln!(
-            table,
-            "{:<14} {:<24} {:<48} {}:{}",
-            item.kind, item.name, summary, item.file, item.line
-        );
-    }
-    table
-}
-
 /// Asks a running server whether it is ready.
-pub fn healthcheck(flags: &Serve) -> ExitCode {
+fn healthcheck(flags: &Serve) -> ExitCode {
     let address = SocketAddr::new(flags.host, flags.port);
     match ask(address) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,

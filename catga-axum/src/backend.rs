@@ -4,27 +4,32 @@ use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
     Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
-    House, Keyed, Kind, MemoryKeyed, MemoryStore, NatsOptions, NatsStore, NatsTransport,
-    RedisOptions, RedisStore, RedisTransport, Transport,
+    House, Keyed, Kind, MemoryKeyed, MemoryStore, Transport,
 };
+#[cfg(feature = "nats")]
+use catga::{NatsOptions, NatsStore, NatsTransport};
+#[cfg(feature = "redis")]
+use catga::{RedisOptions, RedisStore, RedisTransport};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{self, Backends, Location, Persistence, ServerAddress};
+#[cfg(any(feature = "redis", feature = "nats"))]
+use crate::cli::ServerAddress;
+use crate::cli::{self, Backends, Location, Persistence};
 
 /// Why a backend can't be used; the text is for the person who started the program.
-pub type Failure = Box<dyn std::error::Error>;
+pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// An open store.
 #[derive(Clone)]
-pub struct Backend {
+pub(crate) struct Backend {
     /// The log.
-    pub store: Arc<dyn EventStore>,
+    pub(crate) store: Arc<dyn EventStore>,
     /// The values beside it.
-    pub keyed: Arc<dyn Keyed>,
+    pub(crate) keyed: Arc<dyn Keyed>,
     /// The topic that the log is brought to; `None` when event handlers read the log itself.
-    pub transport: Option<Arc<dyn Transport>>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
     /// What an acknowledged command survived when it was opened.
-    pub durability: DurabilityReport,
+    pub(crate) durability: DurabilityReport,
 }
 
 impl fmt::Debug for Backend {
@@ -55,7 +60,7 @@ impl Stores {
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
-pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
+pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
     let Stores { store, keyed } = open_stores(flags).await?;
     let durability = store.durability().await?;
     if durability.level < flags.require_durability {
@@ -71,25 +76,28 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
 
 /// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
 async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, Failure> {
-    let is_new = flags.persistence == Persistence::Inmemory;
     match (flags.transport, flags.persistence) {
-        (cli::Transport::Inmemory, _)
-        | (cli::Transport::Redis, Persistence::Redis)
-        | (cli::Transport::Nats, Persistence::Nats) => Ok(None),
-        (cli::Transport::Redis, _) => {
+        (cli::Transport::Inmemory, _) => Ok(None),
+        #[cfg(feature = "redis")]
+        (cli::Transport::Redis, Persistence::Redis) => Ok(None),
+        #[cfg(feature = "nats")]
+        (cli::Transport::Nats, Persistence::Nats) => Ok(None),
+        #[cfg(feature = "redis")]
+        (cli::Transport::Redis, persistence) => {
             let options = redis_options(flags, &flags.redis, &flags.redis_prefix);
             let failure = |error| format!("--transport redis: {}: {error}", options.address());
             let transport = RedisTransport::connect(options.clone()).await.map_err(failure)?;
-            if is_new {
+            if persistence == Persistence::Inmemory {
                 transport.clear().await.map_err(failure)?;
             }
             Ok(Some(Arc::new(transport)))
         }
-        (cli::Transport::Nats, _) => {
+        #[cfg(feature = "nats")]
+        (cli::Transport::Nats, persistence) => {
             let options = nats_options(flags, &flags.nats, &flags.nats_prefix);
             let failure = |error| format!("--transport nats: {}: {error}", options.address());
             let transport = NatsTransport::connect(options.clone()).await.map_err(failure)?;
-            if is_new {
+            if persistence == Persistence::Inmemory {
                 transport.clear().await.map_err(failure)?;
             }
             Ok(Some(Arc::new(transport)))
@@ -97,6 +105,7 @@ async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, 
     }
 }
 
+#[cfg(feature = "redis")]
 fn redis_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> RedisOptions {
     RedisOptions {
         server: server.expose().to_owned(),
@@ -105,6 +114,7 @@ fn redis_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> Redi
     }
 }
 
+#[cfg(feature = "nats")]
 fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsOptions {
     NatsOptions {
         server: server.expose().to_owned(),
@@ -125,9 +135,11 @@ async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
             });
         }
         Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
+        #[cfg(feature = "redis")]
         Persistence::Redis => {
             ("--redis", Location::Redis(flags.redis.clone(), flags.redis_prefix.clone()))
         }
+        #[cfg(feature = "nats")]
         Persistence::Nats => {
             ("--nats", Location::Nats(flags.nats.clone(), flags.nats_prefix.clone()))
         }
@@ -135,17 +147,20 @@ async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
     open_at(flags, &location).await.map_err(|error| format!("{flag}: {error}").into())
 }
 
+#[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(unused_variables))]
 async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failure> {
     match location {
         Location::File(directory) => {
             FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
         }
+        #[cfg(feature = "redis")]
         Location::Redis(server, prefix) => {
             let options = redis_options(flags, server, prefix);
             let address = options.address();
             let store = RedisStore::connect(options).await;
             store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
         }
+        #[cfg(feature = "nats")]
         Location::Nats(server, prefix) => {
             let options = nats_options(flags, server, prefix);
             let address = options.address();
@@ -160,7 +175,7 @@ fn file(directory: &Path, error: &FileError) -> Failure {
 }
 
 /// What an acknowledged command survives, with the settings that say so, a line each.
-pub fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
+pub(crate) fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
     let name = flags.persistence.name();
     let mut lines =
         format!("persistence {name}: an answered command survives: {}", durability.level);
@@ -173,21 +188,25 @@ pub fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
     lines
 }
 
-/// `order-system check`: what the store is, or why it can't be used.
+/// `check`: what the store is, or why it can't be used.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn check(flags: &Backends) -> Result<String, Failure> {
+pub(crate) async fn check(flags: &Backends) -> Result<String, Failure> {
     let backend = open(flags).await?;
     let head = backend.store.head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
 }
 
-/// `order-system copy`: what was copied. The progress is shown on stderr, when that is a terminal.
+/// `copy`: what was copied. The progress is shown on stderr, when that is a terminal.
 ///
 /// # Errors
 /// When a store can't be opened, read or written, or when the target holds something else.
-pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<String, Failure> {
+pub(crate) async fn copy(
+    flags: &Backends,
+    from: &Location,
+    to: &Location,
+) -> Result<String, Failure> {
     if let Location::File(directory) = from {
         // Opening a directory makes a log where there is none.
         let verified = FileStore::verify(directory);
@@ -228,11 +247,11 @@ pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<St
     ))
 }
 
-/// `order-system verify`: what the log below `--data-dir` holds.
+/// `verify`: what the log below `--data-dir` holds.
 ///
 /// # Errors
 /// When something there is not as it was written, or can't be read.
-pub fn verify(flags: &Backends) -> Result<String, Failure> {
+pub(crate) fn verify(flags: &Backends) -> Result<String, Failure> {
     let found = FileStore::verify(&flags.data_dir)
         .map_err(|error| format!("--data-dir: {}", file(&flags.data_dir, &error)))?;
     let end = match found.torn_bytes {

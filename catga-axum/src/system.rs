@@ -7,23 +7,17 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use catga::{Health, Member};
+use catga::{Clock, Health, Member, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{
-    App, OPENAPI, json_response,
-    problem::Problem,
-    request::Params,
-    write::{Time, exact},
-};
-use crate::domain::{order::Status, queries::GetStats};
+use crate::{problem::Problem, request::Params, respond::json_response, service::Shared};
 
-fn now() -> Time {
-    Time(catga::Clock::system().now())
+fn now() -> Timestamp {
+    Clock::system().now()
 }
 
-pub(super) async fn info(
-    State(app): State<Arc<App>>,
+pub(crate) async fn info(
+    State(shared): State<Arc<Shared>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -32,14 +26,14 @@ pub(super) async fn info(
     if accept.is_some_and(|accept| accept.contains("text/html")) {
         return Ok(Redirect::to("/docs").into_response());
     }
-    let node = &app.node;
+    let node = &shared.node;
     Ok(json_response(
         StatusCode::OK,
         &json!({
-            "service": "Catga OrderSystem",
-            "version": env!("CARGO_PKG_VERSION"),
+            "service": shared.domain.name,
+            "version": shared.domain.version,
             "node": node.id,
-            "mode": if app.catga.members().is_some() { "Cluster" } else { "Standalone" },
+            "mode": if shared.catga.members().is_some() { "Cluster" } else { "Standalone" },
             "transport": node.transport,
             "persistence": node.persistence,
             "status": "running",
@@ -48,31 +42,31 @@ pub(super) async fn info(
     ))
 }
 
-pub(super) async fn health(
-    State(app): State<Arc<App>>,
+pub(crate) async fn health(
+    State(shared): State<Arc<Shared>>,
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    let health = app.catga.health().await;
+    let health = shared.catga.health().await;
     Ok(health_response(&health, is_healthy(&health)))
 }
 
-pub(super) async fn live(params: Params) -> Result<Response, Problem> {
+pub(crate) async fn live(params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() })))
 }
 
-pub(super) async fn ready(
-    State(app): State<Arc<App>>,
+pub(crate) async fn ready(
+    State(shared): State<Arc<Shared>>,
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    if app.draining.is_cancelled() {
+    if shared.draining.is_cancelled() {
         let body =
             json!({ "status": "unhealthy", "timestamp": now(), "checks": { "draining": true } });
         return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
     }
-    let health = app.catga.health().await;
+    let health = shared.catga.health().await;
     Ok(health_response(&health, is_healthy(&health) && health.is_caught_up))
 }
 
@@ -128,48 +122,28 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
     json_response(status, &body)
 }
 
-pub(super) async fn stats(
-    State(app): State<Arc<App>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    params.only(&["consistency"])?;
-    let stats = app.catga.query_with(GetStats, params.consistency(&headers)?).await?;
-    let counts = Status::ALL.iter().zip(stats.by_status);
-    let by_status: Map<String, Value> =
-        counts.map(|(status, n)| (status.name().to_owned(), n.into())).collect();
-    let revenue =
-        rust_decimal::Decimal::try_from_i128_with_scale(stats.revenue, 4).unwrap_or_default();
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({
-            "totalOrders": stats.by_status.iter().sum::<u64>(),
-            "byStatus": by_status,
-            "totalRevenue": exact(revenue.normalize()),
-            "timestamp": now(),
-        }),
-    ))
-}
-
-pub(super) async fn metrics(
-    State(app): State<Arc<App>>,
+pub(crate) async fn metrics(
+    State(shared): State<Arc<Shared>>,
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    app.catga.observe().await;
-    app.metrics.run_upkeep();
+    shared.catga.observe().await;
+    shared.metrics.run_upkeep();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, kind)], app.metrics.render()).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.render()).into_response())
 }
 
-pub(super) async fn openapi(params: Params) -> Result<Response, Problem> {
+pub(crate) async fn openapi(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let kind = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, kind)], OPENAPI).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], shared.domain.openapi.clone()).into_response())
 }
 
 /// A page to try the API, with nothing from another host.
-pub(super) async fn docs(params: Params) -> Result<Response, Problem> {
+pub(crate) async fn docs(params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
     let policy = HeaderValue::from_static(policy);
@@ -177,27 +151,27 @@ pub(super) async fn docs(params: Params) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response())
 }
 
-pub(super) async fn cluster(
-    State(app): State<Arc<App>>,
+pub(crate) async fn cluster(
+    State(shared): State<Arc<Shared>>,
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    let health = app.catga.health().await;
+    let health = shared.catga.health().await;
     let handlers: Vec<_> = health
         .handler_positions()
         .map(|(name, position)| {
             json!({ "handler": name, "lag": health.head.saturating_sub(position) })
         })
         .collect();
-    let nodes: Vec<_> = match app.catga.members() {
+    let nodes: Vec<_> = match shared.catga.members() {
         Some(members) => members.iter().map(member_json).collect(),
         None => vec![json!({
-            "node": app.node.id,
-            "address": app.node.address,
-            "version": env!("CARGO_PKG_VERSION"),
-            "startedAt": Time(app.node.started_at),
+            "node": shared.node.id,
+            "address": shared.node.address,
+            "version": shared.domain.version,
+            "startedAt": shared.node.started_at,
             "lastSeen": now(),
-            "leases": app.catga.leases(),
+            "leases": shared.catga.leases(),
         })],
     };
     Ok(json_response(StatusCode::OK, &json!({ "nodes": nodes, "handlers": handlers })))
@@ -208,8 +182,8 @@ fn member_json(member: &Member) -> Value {
         "node": member.node,
         "address": member.address,
         "version": member.version,
-        "startedAt": Time(member.started_at),
-        "lastSeen": Time(member.last_seen),
+        "startedAt": member.started_at,
+        "lastSeen": member.last_seen,
         "leases": member.leases,
     })
 }

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::Service,
+    service::Service,
     timer::{RequestTimer, TimedBody},
 };
 
@@ -50,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// While it waits, connections are served too, one request more each: a load balancer that has not noticed yet
 /// is answered, and its probe is told 503 rather than turned away.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     service: Service,
     stop: CancellationToken,

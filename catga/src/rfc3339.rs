@@ -1,26 +1,57 @@
-//! Times and amounts, written into JSON without a string of their own: every answer has some.
+//! Times as people and JSON write them: RFC 3339 in UTC, as `2026-01-31T12:00:00.25Z`.
 
-use catga::Timestamp;
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
+use std::{fmt, str::FromStr};
 
-use crate::domain::money::Money;
+use crate::Timestamp;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 24 * 60 * 60;
 
-/// A time in RFC 3339, UTC.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Time(pub(super) Timestamp);
+/// A text for a time that has room for all of it.
+const ROOM: [u8; 27] = *b"YYYY-MM-DDThh:mm:ss.ffffffZ";
 
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
-        let micros = self.0.as_micros();
-        let mut text = *b"YYYY-MM-DDThh:mm:ss.ffffffZ";
-        match write_time(micros, &mut text).map(std::str::from_utf8) {
-            Some(Ok(text)) => json.serialize_str(text),
-            _ => json.serialize_str(&jiff_text(micros)),
-        }
+/// Gives `time` to `write` as text, mostly without a string of its own: every answer over HTTP has some times.
+pub(crate) fn with_text<T>(time: Timestamp, write: impl FnOnce(&str) -> T) -> T {
+    let micros = time.as_micros();
+    let mut text = ROOM;
+    match write_time(micros, &mut text).map(std::str::from_utf8) {
+        Some(Ok(text)) => write(text),
+        _ => write(&jiff_text(micros)),
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_text(*self, |text| f.pad(text))
+    }
+}
+
+#[cfg(feature = "schemars")]
+impl schemars::JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+/// A text that is no time in RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time in RFC 3339 is expected, as 2026-01-31T12:00:00Z")]
+pub struct InvalidTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        Ok(Self::from_micros(time.as_microsecond()))
     }
 }
 
@@ -78,33 +109,6 @@ fn date(days: i64) -> (i64, i64, i64) {
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
-/// An amount as an exact number.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Exact(pub(super) Money);
-
-/// Amounts below this, in ten-thousandths, have at most 15 digits, and no two such decimals share an `f64`. So the
-/// shortest text of the nearest one is the amount.
-const EXACT: u64 = 1_000_000_000_000_000;
-
-impl Serialize for Exact {
-    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
-        let units = self.0.units();
-        if units % Money::ONE == 0 {
-            return json.serialize_i64(units / Money::ONE);
-        }
-        if units.unsigned_abs() < EXACT {
-            #[expect(clippy::cast_precision_loss, reason = "it is below 2^53")]
-            return json.serialize_f64(units as f64 / Money::ONE as f64);
-        }
-        exact(self.0).serialize(json)
-    }
-}
-
-/// A number exactly as `decimal` is written.
-pub(super) fn exact(decimal: impl ToString) -> Box<RawValue> {
-    RawValue::from_string(decimal.to_string()).expect("a decimal is a JSON number")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +126,7 @@ mod tests {
     }
 
     fn check_time(micros: i64) {
-        let written = serde_json::to_string(&Time(Timestamp::from_micros(micros))).unwrap();
+        let written = serde_json::to_string(&Timestamp::from_micros(micros)).unwrap();
         assert_eq!(written, format!("\"{}\"", jiff_text(micros)), "{micros}");
     }
 
@@ -142,21 +146,21 @@ mod tests {
         }
     }
 
-    fn check_amount(units: i64) {
-        let money: Money = serde_json::from_str(&units.to_string()).unwrap();
-        let written = serde_json::to_string(&Exact(money)).unwrap();
-        assert_eq!(written, money.to_string(), "{units}");
-    }
-
     #[test]
-    fn amounts_are_written_as_decimals() {
-        [i64::MIN, i64::MAX].into_iter().chain(-20_001..=20_001).for_each(check_amount);
-        for units in numbers() {
-            for decimals in [1, 10, 100, 1000, 10_000] {
-                check_amount(units / decimals * decimals);
-            }
+    fn times_are_read_as_they_are_written() {
+        for micros in [0, 1, -1, 1_700_000_000_000_000, 253_402_207_199_999_999] {
+            let time = Timestamp::from_micros(micros);
+            assert_eq!(time.to_string().parse(), Ok(time));
+            let json = serde_json::to_string(&time).unwrap();
+            assert_eq!(json, format!("\"{time}\""));
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), time);
+            // In the log it is a number, as it always was.
+            let stored = postcard::to_stdvec(&time).unwrap();
+            assert_eq!(stored, postcard::to_stdvec(&micros).unwrap());
+            assert_eq!(postcard::from_bytes::<Timestamp>(&stored).unwrap(), time);
         }
-        let edge = i64::try_from(EXACT).unwrap();
-        (edge - 1000..edge + 1000).for_each(check_amount);
+        for text in ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
     }
 }

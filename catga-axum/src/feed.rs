@@ -1,9 +1,7 @@
 //! `GET /events`: the log as it grows, as server-sent events
 //! ([WHATWG HTML, 9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)).
 
-use std::sync::Arc;
-
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -13,23 +11,23 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use catga::{Aggregate, Catga, Error, Position, Recorded};
+use catga::{Aggregate, Error, Position, Record, Recorded};
 use futures_util::{Stream, stream};
-use tokio_util::sync::CancellationToken;
+use serde::Serialize;
 
-use super::{
-    App,
-    json::EventJson,
+use crate::{
+    event_json::{EventJson, key_member},
+    message::number,
     problem::Problem,
-    request::{Params, number},
+    request::Params,
+    service::Shared,
 };
-use crate::domain::{events::OrderEvent, order::Order};
 
 /// How many commits are read at once. A slow client is read for only when it has taken what it has.
 const PAGE: usize = 256;
 
-pub(super) async fn events(
-    State(app): State<Arc<App>>,
+pub(crate) async fn events(
+    State(shared): State<Arc<Shared>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -43,8 +41,7 @@ pub(super) async fn events(
         })?),
     };
     let feed = Feed {
-        catga: app.catga.clone(),
-        draining: app.draining.clone(),
+        shared,
         after: last.or(from).unwrap_or(0),
         ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
     };
@@ -53,8 +50,7 @@ pub(super) async fn events(
 }
 
 struct Feed {
-    catga: Catga,
-    draining: CancellationToken,
+    shared: Arc<Shared>,
     /// Everything up to here was sent, or is ready.
     after: Position,
     ready: VecDeque<Event>,
@@ -67,7 +63,7 @@ impl Feed {
             if let Some(event) = self.ready.pop_front() {
                 return Some((Ok(event), self));
             }
-            let draining = self.draining.clone();
+            let draining = self.shared.draining.clone();
             tokio::select! {
                 () = draining.cancelled() => return None,
                 outcome = self.read_on() => if let Err(error) = outcome {
@@ -79,21 +75,18 @@ impl Feed {
     }
 
     async fn read_on(&mut self) -> Result<(), Error> {
-        let page = self.catga.store().read_log(self.after, PAGE).await?;
+        let page = self.shared.catga.store().read_log(self.after, PAGE).await?;
         if page.is_empty() {
-            return Ok(self.catga.store().wait(self.after).await?);
+            return Ok(self.shared.catga.store().wait(self.after).await?);
         }
         let mut last = self.after;
         for record in &page {
             let commit = record.commit().map_err(catga::DecodeError::from)?;
             last = commit.last_position(record.position);
-            if commit.stream_id().map_err(catga::DecodeError::from)?.aggregate() != Order::NAME {
-                continue;
-            }
-            for event in Recorded::<OrderEvent>::read(record)? {
-                if event.position > self.after {
-                    self.ready.push_back(sse(&event));
-                }
+            let stream = commit.stream_id().map_err(catga::DecodeError::from)?;
+            let mut sources = self.shared.domain.feeds.iter();
+            if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
+                (source.read)(source, record, self.after, &mut self.ready)?;
             }
         }
         self.after = last;
@@ -101,10 +94,38 @@ impl Feed {
     }
 }
 
-fn sse(recorded: &Recorded<OrderEvent>) -> Event {
-    let json = EventJson::from(recorded);
-    Event::default()
-        .id(recorded.position.to_string())
-        .event(json.type_name())
-        .data(serde_json::to_string(&json).expect("events are plain structs"))
+/// An aggregate whose events are in the feed.
+#[derive(Debug)]
+pub(crate) struct Source {
+    aggregate: &'static str,
+    /// The name of the member that holds its key.
+    member: String,
+    read: Read,
+}
+
+/// Adds the events in a record that come after a position.
+type Read = fn(&Source, &Record, Position, &mut VecDeque<Event>) -> Result<(), Error>;
+
+impl Source {
+    pub(crate) fn of<A: Aggregate<Event: Serialize>>() -> Self {
+        Self { aggregate: A::NAME, member: key_member(A::NAME), read: read::<A> }
+    }
+}
+
+fn read<A: Aggregate<Event: Serialize>>(
+    source: &Source,
+    record: &Record,
+    after: Position,
+    ready: &mut VecDeque<Event>,
+) -> Result<(), Error> {
+    let events = Recorded::<A::Event>::read(record)?;
+    let new = events.iter().filter(|event| event.position > after);
+    ready.extend(new.map(|event| sse(event, &source.member)));
+    Ok(())
+}
+
+fn sse<E: catga::Event + Serialize>(recorded: &Recorded<E>, member: &str) -> Event {
+    let json = EventJson::new(recorded, member);
+    let event = Event::default().id(recorded.position.to_string()).event(json.type_name());
+    event.data(serde_json::to_string(&json).expect("an event is a struct with named fields"))
 }

@@ -10,12 +10,14 @@ use catga::{ErrorKind, FieldError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::json_response;
-use crate::domain::order::OrderError;
+use super::ProblemDetails;
+use crate::{respond::json_response, service::Shared};
 
 /// An error answer. Its text never holds an address, a path or anything else of the inside.
-#[derive(Debug)]
-pub(super) struct Problem {
+///
+/// Handlers of a service's own routes can return it as the error of a `Result`.
+#[derive(Debug, Clone)]
+pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -23,7 +25,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(
+    /// An answer with a status, a stable code and a text for people.
+    pub fn new(
         status: StatusCode,
         code: &'static str,
         detail: impl Into<Cow<'static, str>>,
@@ -31,44 +34,56 @@ impl Problem {
         Self { status, code, detail: detail.into(), extra: Map::new() }
     }
 
-    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+    /// 400 `bad_request`.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
-    pub(super) fn not_found() -> Self {
+    /// 404 `not_found`.
+    pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
     }
 
-    pub(super) fn order_not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "order_not_found", OrderError::NotFound.to_string())
+    /// What `error` answers.
+    pub fn of(error: &impl ProblemDetails) -> Self {
+        let status = StatusCode::from_u16(error.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let extra = error.extra().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let detail = error.to_string().into();
+        Self { status, code: error.code(), detail, extra: extra.collect() }
     }
 
-    pub(super) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this path does not take this method; the header Allow says which";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
 
-    pub(super) fn overloaded() -> Self {
+    pub(crate) fn overloaded() -> Self {
         let detail = "too many requests are being worked on; nothing was done about this one";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
     }
 
     /// The answer when a handler panicked, too: as any bug, it says nothing about the inside.
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         let detail = "the request could not be handled; the log of the service says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    fn with(mut self, name: &str, value: Value) -> Self {
+    /// The same with a further member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
         self.extra.insert(name.to_owned(), value);
         self
     }
 }
 
+/// What a [`catga::Error`] answers that is no error of the domain.
 impl From<catga::Error> for Problem {
     fn from(error: catga::Error) -> Self {
-        if let Some(refusal) = error.handler::<OrderError>() {
-            return refusal.into();
-        }
         match error.kind() {
             ErrorKind::Invalid(fields) => {
                 let field = |FieldError { field, message }: &FieldError| json!({ "field": field, "message": message });
@@ -78,7 +93,7 @@ impl From<catga::Error> for Problem {
                     .with("errors", errors)
             }
             ErrorKind::VersionMismatch { actual } => {
-                let detail = format!("the order is at version {actual}");
+                let detail = format!("it is at version {actual}");
                 Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail)
                     .with("version", json!(actual))
             }
@@ -101,22 +116,12 @@ impl From<catga::Error> for Problem {
     }
 }
 
-impl From<&OrderError> for Problem {
-    fn from(error: &OrderError) -> Self {
-        let detail = error.to_string();
-        match error {
-            OrderError::NotFound => Self::order_not_found(),
-            OrderError::VersionNotFound => {
-                Self::new(StatusCode::NOT_FOUND, "version_not_found", detail)
-            }
-            OrderError::Exists => Self::new(StatusCode::CONFLICT, "order_exists", detail),
-            OrderError::InvalidTransition { status, .. } => {
-                // RFC 9457 has `status` for the number, so the order's has a longer name.
-                Self::new(StatusCode::CONFLICT, "invalid_transition", detail)
-                    .with("orderStatus", json!(status.name()))
-            }
-        }
-    }
+/// How an error of the domain is found in a [`catga::Error`].
+pub(crate) type Lookup = fn(&catga::Error) -> Option<Problem>;
+
+/// The lookup of errors of type `E`.
+pub(crate) fn lookup<E: ProblemDetails>(error: &catga::Error) -> Option<Problem> {
+    error.handler::<E>().map(Problem::of)
 }
 
 /// An error answer's JSON.
@@ -148,5 +153,51 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+/// Why a request was not answered as it hoped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The path names something that can't be there.
+    NoSuchKey,
+    /// Something is wrong with the request.
+    Problem(Problem),
+    /// The program says so.
+    Error(catga::Error),
+}
+
+impl Failure {
+    /// The answer of a route that the kit has for every service.
+    pub(crate) fn of_kit(self) -> Problem {
+        match self {
+            Self::NoSuchKey => Problem::not_found(),
+            Self::Problem(problem) => problem,
+            Self::Error(error) => error.into(),
+        }
+    }
+
+    /// The answer of a route of the domain.
+    pub(crate) fn into_problem(self, shared: &Shared) -> Problem {
+        match self {
+            Self::NoSuchKey => shared.domain.no_such_key.clone(),
+            Self::Problem(problem) => problem,
+            Self::Error(error) => {
+                let known = shared.domain.errors.iter().find_map(|lookup| lookup(&error));
+                known.unwrap_or_else(|| error.into())
+            }
+        }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<catga::Error> for Failure {
+    fn from(error: catga::Error) -> Self {
+        Self::Error(error)
     }
 }

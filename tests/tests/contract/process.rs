@@ -2,8 +2,9 @@
 
 use std::{process::Stdio, time::Duration};
 
-use catga_tests::{Server, binary, eventually, order};
+use catga_tests::{Server, eventually, program};
 use futures_util::{StreamExt, future::join_all};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,8 +12,15 @@ use tokio::{
     time::timeout,
 };
 
-async fn run(args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(binary()).args(args).stdin(Stdio::null()).output().await.unwrap();
+use crate::Service;
+
+async fn run(service: &Service, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program(service.program))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
@@ -24,8 +32,7 @@ async fn terminate(server: &mut Server) -> Option<i32> {
     exit.expect("it stops in time").unwrap().code()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_flags_are_named_and_exit_with_2() {
+pub(crate) async fn wrong_flags_are_named_and_exit_with_2(service: &Service) {
     for (args, named) in [
         (["--port", "70000"], "--port"),
         (["--persistence", "floppy"], "inmemory"),
@@ -33,47 +40,44 @@ async fn wrong_flags_are_named_and_exit_with_2() {
         (["--colour", "red"], "--colour"),
         (["--drain-timeout", "soon"], "--drain-timeout"),
     ] {
-        let (code, text) = run(&args).await;
+        let (code, text) = run(service, &args).await;
         assert_eq!(code, Some(2), "{args:?}");
         assert!(text.contains(named), "{args:?}: {text}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_a_clear_failure() {
-    let server = Server::start(&[]).await;
+pub(crate) async fn a_taken_port_is_a_clear_failure(service: &Service) {
+    let server = service.start(&[]).await;
     let port = server.url.rsplit(':').next().unwrap();
-    let (code, text) = run(&["--port", port]).await;
+    let (code, text) = run(service, &["--port", port]).await;
     assert_eq!(code, Some(1));
     assert!(text.contains("--port") && text.contains(port), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_program_tells_what_is_in_it() {
-    let (code, table) = run(&["handlers"]).await;
+pub(crate) async fn the_program_tells_what_is_in_it(service: &Service) {
+    let (code, table) = run(service, &["handlers"]).await;
     assert_eq!(code, Some(0));
-    for name in ["order.create", "order.pay", "order.list", "receipts", "orders", "OrderCreated"] {
+    for name in service.catalogue {
         assert!(table.contains(name), "{name}: {table}");
     }
-    let (code, help) = run(&["--help"]).await;
+    let (code, help) = run(service, &["--help"]).await;
     assert_eq!(code, Some(0));
     for flag in ["--host", "--port", "--transport", "--persistence", "--node-id", "CATGA_PORT"] {
         assert!(help.contains(flag), "{flag}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_feeds_and_exits_with_0() {
-    let mut server = Server::start(&[]).await;
+pub(crate) async fn sigterm_ends_feeds_and_exits_with_0(service: &Service) {
+    let mut server = service.start(&[]).await;
     let port = server.url.rsplit(':').next().unwrap().to_owned();
-    assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(0));
+    assert_eq!(run(service, &["healthcheck", "--port", &port]).await.0, Some(0));
     let mut feed = server.get("/events").send().await.unwrap().bytes_stream();
     feed.next().await.unwrap().unwrap();
     let (code, ()) = tokio::join!(terminate(&mut server), async {
         while let Some(Ok(_)) = feed.next().await {}
     });
     assert_eq!(code, Some(0));
-    assert_eq!(run(&["healthcheck", "--port", &port]).await.0, Some(1));
+    assert_eq!(run(service, &["healthcheck", "--port", &port]).await.0, Some(1));
 }
 
 /// The whole answer to a GET request on a connection of its own, which the client leaves open.
@@ -86,9 +90,8 @@ async fn server_get(address: &str, path: &str) -> String {
     answer
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_probe_sees_an_idle_server_stop() {
-    let mut server = Server::start(&[]).await;
+pub(crate) async fn a_probe_sees_an_idle_server_stop(service: &Service) {
+    let mut server = service.start(&[]).await;
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let (code, ()) = tokio::join!(terminate(&mut server), async {
         eventually(|| async {
@@ -101,9 +104,9 @@ async fn a_probe_sees_an_idle_server_stop() {
 }
 
 /// A request that the server is at work on, and waits for the body of.
-async fn hang(address: &str, body: &str) -> TcpStream {
+async fn hang(address: &str, path: &str, body: &str) -> TcpStream {
     let head = format!(
-        "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         body.len()
     );
@@ -116,11 +119,10 @@ async fn hang(address: &str, body: &str) -> TcpStream {
     stream
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_stops_at_once_with_130() {
-    let mut server = Server::start(&["--drain-timeout", "60"]).await;
+pub(crate) async fn a_second_signal_stops_at_once_with_130(service: &Service) {
+    let mut server = service.start(&["--drain-timeout", "60"]).await;
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
-    let _hanging = hang(&address, &order("c").to_string()).await;
+    let _hanging = hang(&address, service.collection, &service.new_body()).await;
     let pid = server.child.id().unwrap().to_string();
     let signal = async || Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
     assert!(signal().await.success());
@@ -134,11 +136,10 @@ async fn a_second_signal_stops_at_once_with_130() {
     assert_eq!(exit.expect("it does not wait for the request").unwrap().code(), Some(130));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_does_not_come_is_refused_after_15_seconds() {
-    let server = Server::start(&[]).await;
+pub(crate) async fn a_body_that_does_not_come_is_refused_after_15_seconds(service: &Service) {
+    let server = service.start(&[]).await;
     let address = server.url.strip_prefix("http://").unwrap();
-    let mut stream = hang(address, &order("c").to_string()).await;
+    let mut stream = hang(address, service.collection, &service.new_body()).await;
     let mut answer = String::new();
     let read = timeout(Duration::from_secs(25), stream.read_to_string(&mut answer)).await;
     read.expect("the server gives up").unwrap();
@@ -146,15 +147,14 @@ async fn a_body_that_does_not_come_is_refused_after_15_seconds() {
         answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive in time"),
         "{answer}"
     );
-    assert_eq!(server.json("/stats").await["totalOrders"], 0);
+    assert_eq!(server.json(service.collection).await, json!([]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_flight_is_finished_before_the_exit() {
-    let mut server = Server::start(&[]).await;
+pub(crate) async fn a_request_in_flight_is_finished_before_the_exit(service: &Service) {
+    let mut server = service.start(&[]).await;
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
-    let body = order("c").to_string();
-    let mut stream = hang(&address, &body).await;
+    let body = service.new_body();
+    let mut stream = hang(&address, service.collection, &body).await;
 
     let (code, answer) = tokio::join!(terminate(&mut server), async {
         // The shutdown has begun when the node is not ready any more. Others are served all the same.
@@ -165,20 +165,19 @@ async fn a_request_in_flight_is_finished_before_the_exit() {
             if answer.starts_with("HTTP/1.1 503 ") && is_closed { Ok(()) } else { Err(answer) }
         })
         .await;
-        let list = server_get(&address, "/orders").await;
+        let list = server_get(&address, service.collection).await;
         assert!(list.starts_with("HTTP/1.1 200 "), "{list}");
         stream.write_all(body.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     });
-    assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("\"orderId\""), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("\r\nlocation: "), "{answer}");
     assert_eq!(code, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_sends_half_a_request_is_cut_off() {
-    let server = Server::start(&[]).await;
+pub(crate) async fn a_client_that_sends_half_a_request_is_cut_off(service: &Service) {
+    let server = service.start(&[]).await;
     let address = server.url.strip_prefix("http://").unwrap();
     let cut = |half: &'static str| async move {
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -1,14 +1,4 @@
-//! The HTTP contract: the only place that knows JSON and status codes.
-
-mod dead_letters;
-mod feed;
-mod json;
-mod orders;
-mod problem;
-mod request;
-mod routes;
-mod system;
-mod write;
+//! All requests: what each goes through, whichever route takes it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -22,9 +12,9 @@ use std::{
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use catga::{Catga, Timestamp};
 use futures_util::FutureExt;
@@ -32,88 +22,81 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-use self::{problem::Problem, routes::Route};
-
-/// The OpenAPI 3.1 document of everything that is served.
-pub const OPENAPI: &str = include_str!("openapi.json");
+use crate::{
+    app::Domain,
+    dead_letters, feed,
+    problem::Problem,
+    routes::{self, Route},
+    system,
+};
 
 /// What request handlers share.
 #[derive(Debug)]
-pub struct App {
+pub struct Shared {
     /// The running program.
-    pub catga: Catga,
+    pub(crate) catga: Catga,
     /// What this node is.
-    pub node: Arc<Node>,
+    pub(crate) node: Node,
     /// The metrics, ready to be rendered.
-    pub metrics: PrometheusHandle,
+    pub(crate) metrics: PrometheusHandle,
     /// Cancelled first thing in a shutdown: not ready any more, and streams end.
-    pub draining: CancellationToken,
+    pub(crate) draining: CancellationToken,
+    /// What the service is about.
+    pub(crate) domain: Domain,
 }
 
 /// What a node says about itself.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// Where it listens.
-    pub address: String,
+    pub(crate) address: String,
     /// The value of `--transport`.
-    pub transport: &'static str,
+    pub(crate) transport: &'static str,
     /// The value of `--persistence`.
-    pub persistence: &'static str,
+    pub(crate) persistence: &'static str,
     /// When it started.
-    pub started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
 }
 
-/// All routes.
-fn router(app: App) -> Router {
+/// The routes that every service has.
+pub(crate) fn own_routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/", get(system::info))
         .route("/health", get(system::health))
         .route("/health/live", get(system::live))
         .route("/health/ready", get(system::ready))
-        .route("/stats", get(system::stats))
         .route("/metrics", get(system::metrics))
         .route("/openapi.json", get(system::openapi))
         .route("/docs", get(system::docs))
         .route("/cluster", get(system::cluster))
         .route("/events", get(feed::events))
         .route("/dead-letters", get(dead_letters::list))
-        .route("/dead-letters/{id}", axum::routing::delete(dead_letters::remove))
+        .route("/dead-letters/{id}", delete(dead_letters::remove))
         .route("/dead-letters/{id}/retry", post(dead_letters::retry))
-        .route("/orders", get(orders::list).post(orders::create))
-        .route("/orders/{id}", get(orders::get))
-        .route("/orders/{id}/history", get(orders::history))
-        .route("/orders/{id}/pay", post(orders::pay))
-        .route("/orders/{id}/ship", post(orders::ship))
-        .route("/orders/{id}/deliver", post(orders::deliver))
-        .route("/orders/{id}/cancel", post(orders::cancel))
-        .fallback(|| async { Problem::not_found() })
-        .method_not_allowed_fallback(|| async {
-            let detail = "this path does not take this method; the header Allow says which";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        })
-        .with_state(Arc::new(app))
 }
 
-/// How many requests about orders are worked on at once. More than this mostly wait longer: half as many come close to
+/// How many requests about the domain are worked on at once. More than this mostly wait longer: half as many come close to
 /// what a store can do.
 const IN_FLIGHT: usize = 512;
 
 /// The routes, with what all requests go through. It is around the router and not a layer of it: a layer costs every
 /// request several allocations and copies.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     router: Router,
     routes: Vec<Route>,
     places: Places,
 }
 
 impl Service {
-    /// Serves `app`.
-    pub fn new(app: App) -> Self {
-        let routes = routes::NAMES.into_iter().map(Route::new).collect();
-        Self { router: router(app), routes, places: Places::new(IN_FLIGHT) }
+    /// Serves `router`, of which the routes at `paths` are bounded and told apart in the metrics.
+    pub(crate) fn new(router: Router, paths: &[&'static str]) -> Self {
+        let router = router
+            .fallback(|| async { Problem::not_found() })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() });
+        Self { router, routes: routes::table(paths), places: Places::new(IN_FLIGHT) }
     }
 
     /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
@@ -121,7 +104,7 @@ impl Service {
     ///
     /// The router has the request before the answer is waited for: a request is some hundred bytes, and each future that
     /// keeps it copies it once more.
-    pub fn answer(&self, request: Request) -> impl Future<Output = Response> + use<'_> {
+    pub(crate) fn answer(&self, request: Request) -> impl Future<Output = Response> + use<'_> {
         let start = Instant::now();
         let route = routes::find(&self.routes, request.uri().path());
         let method = request.method().clone();
@@ -173,20 +156,9 @@ impl Drop for Place<'_> {
     }
 }
 
-/// How many bytes most answers fit in.
-const TYPICAL_BODY: usize = 512;
-
-/// `body` as JSON.
-fn json_response(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    let mut bytes = Vec::with_capacity(TYPICAL_BODY);
-    serde_json::to_writer(&mut bytes, body).expect("answers are plain structs");
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes)
-        .into_response()
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::{body::Body, http::StatusCode};
 
     use super::*;
 
@@ -198,7 +170,7 @@ mod tests {
             }
         };
         let router = Router::new().route("/stats", get(panics));
-        let routes = routes::NAMES.into_iter().map(Route::new).collect();
+        let routes = routes::table(&["/stats"]);
         let service = Service { router, routes, places: Places::new(1) };
         for _ in 0..2 {
             let request = Request::get("/stats").body(Body::empty()).unwrap();
