@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(ask(&service, "GET", "/head").await, ok("0"));
         assert_eq!(ask(&service, "GET", "/greet/x?times=2").await, ok("\"hi xhi x\""));
         // The layer is around the kit's routes, and a wrong path or method is a problem as elsewhere.
-        assert_eq!(ask(&service, "GET", "/health/live").await.1, true);
+        assert!(ask(&service, "GET", "/health/live").await.1);
         let (status, _, problem) = ask(&service, "POST", "/hello/x").await;
         assert!(status == 405 && problem.contains("method_not_allowed"), "{problem}");
         assert_eq!(ask(&service, "GET", "/nowhere").await.0, 404);

@@ -3,8 +3,8 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
-    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore, FileError, FileStore,
-    House, Keyed, Kind, MemoryKeyed, MemoryStore, Transport,
+    Backend as CopySide, Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore,
+    FileError, FileStore, Kind, KvStore, MemoryKvStore, MemoryStore, Transport,
 };
 #[cfg(feature = "nats")]
 use catga::{NatsOptions, NatsStore, NatsTransport};
@@ -25,7 +25,7 @@ pub(crate) struct Backend {
     /// The log.
     pub(crate) store: Arc<dyn EventStore>,
     /// The values beside it.
-    pub(crate) keyed: Arc<dyn Keyed>,
+    pub(crate) kv: Arc<dyn KvStore>,
     /// The topic that the log is brought to; `None` when event handlers read the log itself.
     pub(crate) transport: Option<Arc<dyn Transport>>,
     /// What an acknowledged command survived when it was opened.
@@ -41,18 +41,18 @@ impl fmt::Debug for Backend {
 /// A log and the values beside it.
 struct Stores {
     store: Arc<dyn EventStore>,
-    keyed: Arc<dyn Keyed>,
+    kv: Arc<dyn KvStore>,
 }
 
 impl Stores {
     /// Both by one backend.
-    fn of<S: EventStore + Keyed>(both: S) -> Self {
+    fn of<S: EventStore + KvStore>(both: S) -> Self {
         let both = Arc::new(both);
-        Self { store: both.clone(), keyed: both }
+        Self { store: both.clone(), kv: both }
     }
 
-    fn house(&self) -> House<'_> {
-        House { store: &*self.store, keyed: &*self.keyed }
+    fn copy_side(&self) -> CopySide<'_> {
+        CopySide { store: &*self.store, kv: &*self.kv }
     }
 }
 
@@ -61,7 +61,7 @@ impl Stores {
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
 pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let Stores { store, keyed } = open_stores(flags).await?;
+    let Stores { store, kv } = open_stores(flags).await?;
     let durability = store.durability().await?;
     if durability.level < flags.require_durability {
         return Err(format!(
@@ -71,7 +71,7 @@ pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
         .into());
     }
     let transport = open_transport(flags).await?;
-    Ok(Backend { store, keyed, transport, durability })
+    Ok(Backend { store, kv, transport, durability })
 }
 
 /// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
@@ -131,7 +131,7 @@ async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
         Persistence::Inmemory => {
             return Ok(Stores {
                 store: Arc::new(MemoryStore::new()),
-                keyed: Arc::new(MemoryKeyed::new()),
+                kv: Arc::new(MemoryKvStore::new()),
             });
         }
         Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
@@ -232,7 +232,7 @@ pub(crate) async fn copy(
         .filter(|item| item.kind == Kind::EventHandler)
         .map(|item| item.name)
         .collect();
-    let copied = catga::copy(from.house(), to.house(), &handlers, progress).await;
+    let copied = catga::copy(from.copy_side(), to.copy_side(), &handlers, progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {

@@ -9,7 +9,9 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use bytes::Bytes;
-use catga::{Catga, Command, Done, Error, ErrorKind, Expected, Handled, Kind, Metadata, Version};
+use catga::{
+    Catga, Command, CommandOutcome, Error, ErrorKind, Expected, Handled, Kind, Metadata, Version,
+};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -141,7 +143,7 @@ where
         Ok(Asked { command, metadata, others })
     }
 
-    fn respond(&self, done: &Done<<C as Command>::Output>) -> Response {
+    fn respond(&self, done: &CommandOutcome<<C as Command>::Output>) -> Response {
         let Some(location) = self.location else { return command_response(StatusCode::OK, done) };
         let mut response = command_response(StatusCode::CREATED, done);
         match HeaderValue::try_from(location(&done.output)) {
@@ -163,7 +165,7 @@ struct Asked<C> {
 async fn execute<C>(
     catga: &Catga,
     Asked { command, metadata, others }: Asked<C>,
-) -> Result<Done<<C as Command>::Output>, Error>
+) -> Result<CommandOutcome<<C as Command>::Output>, Error>
 where
     C: Command + Handled<Output = <C as Command>::Output>,
 {
@@ -177,7 +179,7 @@ where
 async fn execute_at_any<C>(
     catga: &Catga,
     Asked { command, mut metadata, mut others }: Asked<C>,
-) -> Result<Done<<C as Command>::Output>, Error>
+) -> Result<CommandOutcome<<C as Command>::Output>, Error>
 where
     C: Command + Handled<Output = <C as Command>::Output>,
 {

@@ -9,7 +9,7 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use catga::{
-    Aggregate, Context, FromContext, Handled, History, InvalidStreamId, Query, Recorded, Stop,
+    Aggregate, Context, FromContext, Handled, History, Interrupt, InvalidStreamId, Query, Recorded,
     StreamId, Targeted,
 };
 use serde::Serialize;
@@ -152,7 +152,7 @@ impl<A: Aggregate> Targeted for GetHistory<A> {
 impl<A: Aggregate> Handled for GetHistory<A> {
     type Output = <Self as Query>::Output;
 
-    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Stop> {
+    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
         let history = <History<A> as FromContext<Self>>::extract(cx, &self).await?;
         let events = history.events(self.from, self.limit).await?;
         let is_there = !events.is_empty() || !history.events(1, 1).await?.is_empty();

@@ -39,7 +39,7 @@
 //! - `server`, `timer`, `service`, `routes`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], [`validate`], `event_json`, `members`: reading and writing
-//! - [`problem`]: errors
+//! - [`problem`][]: errors
 //! - `system`, `dead_letters`, `feed`: the routes that every service has
 //! - `describe`, [`openapi`]: the document
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]

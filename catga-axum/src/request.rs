@@ -285,7 +285,7 @@ fn expected(headers: &HeaderMap) -> Result<(Expected, Vec<Version>), Problem> {
     Ok((Expected::Exact(first), others))
 }
 
-/// The version in an ETag.
+/// The version in an entity tag.
 fn version(tag: &str) -> Result<Version, Problem> {
     let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').and_then(number);
     match (quoted(tag), tag.strip_prefix("W/").and_then(quoted)) {

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use catga::{Done, Version};
+use catga::{CommandOutcome, Version};
 use serde::Serialize;
 
 use crate::request;
@@ -33,16 +33,16 @@ pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
 /// The answer to a command, with where its events are.
 pub(crate) fn command_response<T: Serialize + 'static>(
     status: StatusCode,
-    done: &Done<T>,
+    outcome: &CommandOutcome<T>,
 ) -> Response {
-    let mut response = match (&done.output as &dyn std::any::Any).is::<()>() {
+    let mut response = match (&outcome.output as &dyn std::any::Any).is::<()>() {
         true => StatusCode::NO_CONTENT.into_response(),
-        false => json_response(status, &done.output),
+        false => json_response(status, &outcome.output),
     };
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, etag(done.version));
-    headers.insert(request::POSITION, HeaderValue::from(done.position));
-    if done.is_replay {
+    headers.insert(header::ETAG, etag(outcome.version));
+    headers.insert(request::POSITION, HeaderValue::from(outcome.position));
+    if outcome.is_replay {
         let replayed = HeaderName::from_static("idempotent-replayed");
         headers.insert(replayed, HeaderValue::from_static("true"));
     }

@@ -101,7 +101,7 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
     let backend = backend::open(&flags.backends).await?;
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut builder =
-        Catga::builder().store(backend.store).keyed(backend.keyed).node(&node_id).delivery(
+        Catga::builder().store(backend.store).kv(backend.kv).node(&node_id).delivery(
             DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() },
         );
     if let Some(transport) = backend.transport {

@@ -81,14 +81,14 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
             let (held, provider) = (param.held(), param.provider(message));
             quote_spanned!(param.ty.span()=> #provider::commit(#held, #cx, #outcome).await)
         }
-        None => quote!(#outcome.map_err(::catga::Stop::from)),
+        None => quote!(#outcome.map_err(::catga::Interrupt::from)),
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let handle = quote_spanned! {function.span()=>
         async fn handle<'c>(
             #this,
             #cx: &'c ::catga::Context<'c>,
-        ) -> ::core::result::Result<Self::Output, ::catga::Stop>
+        ) -> ::core::result::Result<Self::Output, ::catga::Interrupt>
     };
     let body = quote! {
         #extract
@@ -126,7 +126,7 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let into_outcome = into_outcome(handler, &quote!(()));
     let body = quote! {
         #extract
-        #into_outcome(#call).map_err(::catga::Stop::from)
+        #into_outcome(#call).map_err(::catga::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
@@ -134,12 +134,12 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
         fn call<'c>(
             #cx: &'c ::catga::Context<'c>,
             #recorded: ::catga::Recorded<#event>,
-        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Stop>> {
+        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Interrupt>> {
             #boxed
         }
     };
     let mut setup_calls = setup_calls(handler, &event);
-    setup_calls.push(quote_spanned!(at=> #setup.event_handler::<#message>(#name, call)));
+    setup_calls.push(quote_spanned!(at=> ::catga::__private::register_event_handler::<#message>(#setup, #name, call)));
     let registration = registration(&Registration {
         kind: "EventHandler",
         name: name.to_token_stream(),

@@ -56,7 +56,7 @@ use crate::{
 ///     impl Handled for PayOrder {
 ///         type Output = <PayOrder as Command>::Output;
 ///
-///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Stop> {
+///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
 ///             // The aggregate comes last, since it locks its stream.
 ///             let clock = <Clock as FromContext<PayOrder>>::extract(cx, &self).await?;
 ///             let mut order = <Root<Order> as FromContextMut<PayOrder>>::extract_mut(cx, &self).await?;
@@ -102,7 +102,7 @@ pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// ```
 ///
 /// The generated code is that of a command handler without a `&mut` parameter: it ends with
-/// `outcome.map_err(Stop::from)` in place of the commit.
+/// `outcome.map_err(Interrupt::from)` in place of the commit.
 #[proc_macro_attribute]
 pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
     message_handler(Kind::Query, arguments, item)
@@ -132,13 +132,13 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     fn call<'c>(
 ///         cx: &'c Context<'c>,
 ///         recorded: Recorded<<Recorded<OrderPaid> as Delivered>::Event>,
-///     ) -> BoxFuture<'c, Result<(), Stop>> {
+///     ) -> BoxFuture<'c, Result<(), Interrupt>> {
 ///         boxed(async move {
 ///             let mailer = <Mailer as FromContext<OrderPaid>>::extract(cx, &recorded.event).await?;
 ///             <Result<(), MailError> as IntoOutcome<()>>::into_outcome(
 ///                 send_receipt(<Recorded<OrderPaid> as Delivered>::deliver(recorded), &mailer).await,
 ///             )
-///             .map_err(Stop::from)
+///             .map_err(Interrupt::from)
 ///         })
 ///     }
 ///
@@ -149,7 +149,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///             // item, doc, file and line as for a command handler
 ///             setup: |setup| {
 ///                 <Mailer as FromContext<OrderPaid>>::declare(setup);
-///                 setup.event_handler::<Recorded<OrderPaid>>("receipts", call);
+///                 register_event_handler::<Recorded<OrderPaid>>(setup, "receipts", call);
 ///             },
 ///         }
 ///     }
@@ -188,7 +188,7 @@ pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///             doc: "The orders, newest first.",
 ///             file: file!(),
 ///             line: line!(),
-///             setup: |setup| setup.projection::<Orders>(),
+///             setup: |setup| register_projection::<Orders>(setup),
 ///         }
 ///     }
 /// };

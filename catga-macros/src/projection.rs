@@ -34,7 +34,9 @@ fn register(item: &ItemImpl) -> TokenStream {
         item: shown(&ty),
         at: ty.span(),
         doc: &doc_comment(&item.attrs),
-        setup: &[quote_spanned!(ty.span()=> #setup.projection::<#ty>())],
+        setup: &[
+            quote_spanned!(ty.span()=> ::catga::__private::register_projection::<#ty>(#setup)),
+        ],
     });
     quote! {
         #(#cfgs)*

@@ -1,7 +1,7 @@
 //! The promises as tests, for any backend: P1 atomic, P3 never lost in doubt, P5 never
 //! skipped, and the order that P6 and P7 stand on.
 //!
-//! A backend of your own calls [`event_store`], [`keyed`] and [`transport`] in its tests, with fresh, empty
+//! A backend of your own calls [`event_store`], [`kv_store`] and [`transport`] in its tests, with fresh, empty
 //! ones. Each panics with the promise that is broken.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -12,8 +12,11 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    AppendError, Appended, EventFrame, EventStore, Keyed, MAX_EVENTS, Position, Record, StreamId,
-    Transport, Version, cluster::Share, delivery::WorkState, relay::Relay, testing,
+    cluster::Work,
+    log::{EventFrame, MAX_EVENTS, Position, Record, StreamId, Version},
+    react::{Relay, WorkState},
+    store::{AppendError, Appended, EventStore, KvStore, Transport},
+    testing,
 };
 
 /// How long anything here may take.
@@ -271,54 +274,50 @@ async fn wake_up(store: &Arc<dyn EventStore>) {
 /// How large a value must be allowed to be: snapshots of read models come in parts of this size.
 const LARGE_VALUE: usize = 512 << 10;
 
-/// Everything a keyed store promises. `keyed` must be empty.
+/// Everything a key-value store promises. `kv` must be empty.
 ///
 /// # Panics
 /// When a promise is broken.
-pub async fn keyed(keyed: Arc<dyn Keyed>) {
+pub async fn kv_store(kv: Arc<dyn KvStore>) {
     let value = |text: &'static str| Bytes::from_static(text.as_bytes());
-    assert_eq!(keyed.get("k").await.expect("get"), None);
+    assert_eq!(kv.get("k").await.expect("get"), None);
     let first =
-        keyed.put("k", value("1"), 0, None).await.expect("put").expect("there is no value yet");
-    assert_eq!(keyed.put("k", value("x"), 0, None).await.expect("put"), None, "there is a value");
+        kv.put("k", value("1"), 0, None).await.expect("put").expect("there is no value yet");
+    assert_eq!(kv.put("k", value("x"), 0, None).await.expect("put"), None, "there is a value");
     let second =
-        keyed.put("k", value("2"), first, None).await.expect("put").expect("the revision is right");
+        kv.put("k", value("2"), first, None).await.expect("put").expect("the revision is right");
     assert!(second > first);
-    assert_eq!(
-        keyed.put("k", value("x"), first, None).await.expect("put"),
-        None,
-        "an old revision"
-    );
-    let entry = keyed.get("k").await.expect("get").expect("there is a value");
+    assert_eq!(kv.put("k", value("x"), first, None).await.expect("put"), None, "an old revision");
+    let entry = kv.get("k").await.expect("get").expect("there is a value");
     assert_eq!((entry.value, entry.revision), (value("2"), second));
-    assert!(!keyed.delete("k", first).await.expect("delete"), "an old revision");
-    assert!(keyed.delete("k", second).await.expect("delete"));
-    assert_eq!(keyed.get("k").await.expect("get"), None);
-    let again = keyed.put("k", value("3"), 0, None).await.expect("put").expect("the key is free");
+    assert!(!kv.delete("k", first).await.expect("delete"), "an old revision");
+    assert!(kv.delete("k", second).await.expect("delete"));
+    assert_eq!(kv.get("k").await.expect("get"), None);
+    let again = kv.put("k", value("3"), 0, None).await.expect("put").expect("the key is free");
     assert!(again > second, "a revision never comes back");
 
     let large: Bytes = (0..LARGE_VALUE).map(|i| u8::try_from(i % 251).expect("small")).collect();
-    keyed.put("large/0", large.clone(), 0, None).await.expect("put").expect("the key is free");
-    let entry = keyed.get("large/0").await.expect("get").expect("there is a value");
+    kv.put("large/0", large.clone(), 0, None).await.expect("put").expect("the key is free");
+    let entry = kv.get("large/0").await.expect("get").expect("there is a value");
     assert!(entry.value == large, "a large value comes back as it was");
 
     let tasks = (0..16).map(|_| {
-        let keyed = keyed.clone();
-        tokio::spawn(async move { keyed.put("race", Bytes::new(), 0, None).await })
+        let kv = kv.clone();
+        tokio::spawn(async move { kv.put("race", Bytes::new(), 0, None).await })
     });
     let won = join_all(tasks).await.into_iter().filter(|o| matches!(o, Ok(Ok(Some(_)))));
     assert_eq!(won.count(), 1, "one of 16 claims of a key wins");
 
     let ttl = Some(Duration::from_secs(1));
-    keyed.put("ttl", value("1"), 0, ttl).await.expect("put").expect("the key is free");
+    kv.put("ttl", value("1"), 0, ttl).await.expect("put").expect("the key is free");
     let gone = async {
-        while keyed.get("ttl").await.expect("get").is_some() {
+        while kv.get("ttl").await.expect("get").is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(Duration::from_secs(10), gone).await.expect("a value is gone after its time to live");
     assert!(
-        keyed.put("ttl", value("2"), 0, None).await.expect("put").is_some(),
+        kv.put("ttl", value("2"), 0, None).await.expect("put").is_some(),
         "and its key is free"
     );
 }
@@ -332,7 +331,7 @@ pub async fn transport(store: Arc<dyn EventStore>, transport: Arc<dyn Transport>
     let relay = || Relay {
         store: store.clone(),
         transport: transport.clone(),
-        state: Arc::new(WorkState::new(Share::Relay)),
+        state: Arc::new(WorkState::new(Work::Relay)),
     };
     assert_eq!(relay().catch_up().await.expect("an empty log is brought there"), 0);
     assert_eq!(transport.read(0, 7).await.expect("read"), []);

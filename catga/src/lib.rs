@@ -6,54 +6,28 @@
 #![doc = include_str!("../examples/counter.rs")]
 //! ```
 //!
-//! # Modules, in reading order
-//! - [`stream`], [`time`], [`commit`]: the coordinates of an event, and how it is stored
-//! - [`event`], [`message`], [`aggregate`], [`handler`]: what a program is made of
-//! - [`context`], [`setup`], [`runtime`], [`pipeline`]: how it is put together and run
-//! - [`repository`], [`snapshot`]: loading aggregates and appending to their streams
-//! - [`projection`], [`history`]: reading
-//! - [`store`], [`transport`]: what a backend implements; [`copy`](copy()): moving from one to another
-//! - [`relay`], [`delivery`], [`parked`]: event handlers, retries and dead letters
+//! # Modules
+//! - [`log`], [`store`]: how events are stored, and what a backend implements
 //! - [`cluster`]: many nodes
-//! - [`conformance`], [`testing`]: the promises as tests for any backend; tests of handlers
+//! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
+//! - [`migrate`]: copying a log from one store to another
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
 
 extern crate self as catga;
 
-mod aggregate;
-mod cluster;
-mod codec;
-mod commit;
+pub mod cluster;
 pub mod conformance;
-mod context;
-mod copy;
-mod delivery;
-mod error;
-mod event;
-mod few;
-mod frame;
-mod handler;
-mod history;
-mod message;
-mod parked;
-mod pipeline;
-mod projection;
-mod relay;
-mod repository;
-mod retry;
-mod rfc3339;
+mod follow;
+pub mod log;
+pub mod migrate;
+mod model;
+mod program;
+mod react;
+mod read;
 mod runtime;
-mod setup;
-mod snapshot;
-mod store;
-mod stream;
-mod telemetry;
+pub mod store;
 pub mod testing;
-mod time;
-mod transport;
-
-/// A boxed future, as object-safe traits answer it.
-pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+mod write;
 
 pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
@@ -64,34 +38,31 @@ pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
 pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
-    aggregate::{Aggregate, Root},
     cluster::{ClusterSettings, Member},
-    commit::{CommandRecord, Commit, EventFrame, EventId, FrameError, MAX_EVENTS, Record},
-    context::{CommandId, Consistency, Context, Expected, MAX_COMMAND_ID, Metadata},
-    copy::{Copied, CopyError, CopyProgress, CopyStep, House, copy},
-    error::{Error, ErrorKind, Stop},
-    event::{DecodeError, Event, EventType, Origin, Recorded},
-    few::Few,
-    handler::{
-        Delivered, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Registration, Resource,
-        catalogue,
+    log::{
+        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId,
+        InvalidTimestamp, MAX_EVENTS, MAX_KEY, Origin, Position, Record, StreamId, Timestamp,
+        Version,
     },
-    history::History,
-    message::{Command, FieldError, Query, Targeted, Validate},
-    parked::{DeadLetter, DeadLetterStatus},
-    pipeline::{Behavior, Call, Next},
-    projection::{Projection, ReadModel},
-    rfc3339::InvalidTimestamp,
-    runtime::{Catga, Done, HandlerStatus, Health},
-    setup::{Builder, DeliverySettings, Setup, StartError},
-    snapshot::Snapshots,
+    migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
+    model::{
+        Aggregate, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
+        EventType, Expected, FieldError, Interrupt, MAX_COMMAND_ID, Metadata, Query, Recorded,
+        Root, Snapshots, Targeted, Validate,
+    },
+    program::{
+        Behavior, Call, Context, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Next,
+        Registration, Resource, Setup, catalogue,
+    },
+    react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
+    read::{History, Projection, ReadModel},
+    runtime::{Builder, Catga, HandlerStatus, Health, StartError},
     store::{
-        Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, FileError,
-        FileStore, Keyed, MemoryKeyed, MemoryStore, StoreError, UnknownDurability, Verified,
+        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
+        FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
+        StoreError, Transport, UnknownDurability, Verified, partition,
     },
-    stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
-    time::{Clock, Timestamp},
-    transport::{InMemoryTransport, PARTITIONS, Transport, partition},
+    write::CommandOutcome,
 };
 
 /// What most programs use: `use catga::prelude::*`.
@@ -108,11 +79,17 @@ pub mod prelude {
 pub mod __private {
     pub use inventory;
 
-    pub use crate::event::{decode_payload, encode_payload};
+    pub use crate::{
+        model::{decode_payload, encode_payload},
+        react::register_event_handler,
+        read::register_projection,
+    };
 
     /// Boxes the future of an event handler. As a call, it makes the compiler name the function whose
     /// future is not `Send`.
-    pub fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> crate::BoxFuture<'a, T> {
+    pub fn boxed<'a, T>(
+        future: impl Future<Output = T> + Send + 'a,
+    ) -> crate::store::BoxFuture<'a, T> {
         Box::pin(future)
     }
 }

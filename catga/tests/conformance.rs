@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catga::{
-    Durability, EventStore, FileError, FileStore, InMemoryTransport, Keyed, MemoryKeyed,
+    Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore,
     MemoryStore, conformance,
 };
 
@@ -13,8 +13,8 @@ async fn memory_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_keyed() {
-    conformance::keyed(Arc::new(MemoryKeyed::new())).await;
+async fn memory_kv() {
+    conformance::kv_store(Arc::new(MemoryKvStore::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,10 +34,10 @@ async fn file_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_keyed() {
+async fn file_kv() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(&directory).unwrap());
-    conformance::keyed(store.clone()).await;
+    conformance::kv_store(store.clone()).await;
     let revision = store.put("kept", "1".into(), 0, None).await.unwrap().unwrap();
     drop(store);
     let again = FileStore::open(&directory).unwrap();

@@ -6,8 +6,8 @@ use std::{
 };
 
 use catga::{
-    Append, CommandId, Commit, CopyError, CopyStep, EventStore, FileStore, House, Keyed,
-    MemoryKeyed, MemoryStore, Position, Record, StreamId, copy,
+    Append, Backend, CommandId, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore,
+    MemoryKvStore, MemoryStore, Position, Record, StreamId, copy,
     prelude::*,
     testing::{self, Fault, ScriptedStore},
 };
@@ -66,16 +66,16 @@ async fn see(noted: Recorded<Noted>, seen: &Seen) -> Result<(), std::convert::In
     Ok(())
 }
 
-async fn start(store: Arc<dyn EventStore>, keyed: Arc<dyn Keyed>) -> (Catga, Seen) {
+async fn start(store: Arc<dyn EventStore>, kv: Arc<dyn KvStore>) -> (Catga, Seen) {
     let seen = Seen::default();
-    let builder = Catga::builder().store(store).keyed(keyed).resource(seen.clone());
+    let builder = Catga::builder().store(store).kv(kv).resource(seen.clone());
     (builder.start().await.unwrap(), seen)
 }
 
 /// A store with 300 commits of 1 to 3 events in 7 streams, all of them seen by the handler.
-async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKeyed>) {
-    let (store, keyed) = (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyed::new()));
-    let (catga, seen) = start(store.clone(), keyed.clone()).await;
+async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKvStore>) {
+    let (store, kv) = (Arc::new(MemoryStore::new()), Arc::new(MemoryKvStore::new()));
+    let (catga, seen) = start(store.clone(), kv.clone()).await;
     let mut events = 0;
     for n in 0..300_u64 {
         let times = usize::try_from(n % 3).unwrap() + 1;
@@ -89,7 +89,7 @@ async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKeyed>) {
         tokio::task::yield_now().await;
     }
     catga.shutdown().await;
-    (store, keyed)
+    (store, kv)
 }
 
 async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
@@ -97,17 +97,17 @@ async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
     records.into_iter().map(|record| record.frame).collect()
 }
 
-fn house<'a>(store: &'a dyn EventStore, keyed: &'a dyn Keyed) -> House<'a> {
-    House { store, keyed }
+fn house<'a>(store: &'a dyn EventStore, kv: &'a dyn KvStore) -> Backend<'a> {
+    Backend { store, kv }
 }
 
 #[tokio::test]
 async fn a_copy_has_everything_and_its_handlers_go_on() {
-    let (store, keyed) = filled().await;
+    let (store, kv) = filled().await;
     let directory = tempfile::tempdir().unwrap();
     let target = Arc::new(FileStore::open(&directory).unwrap());
     let seen = RefCell::new(Vec::new());
-    let copied = copy(house(&*store, &*keyed), house(&*target, &*target), &["seer"], |progress| {
+    let copied = copy(house(&*store, &*kv), house(&*target, &*target), &["seer"], |progress| {
         assert_eq!(progress.end, 600);
         seen.borrow_mut().push((progress.step, progress.position));
     })
@@ -134,11 +134,11 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
 
 #[tokio::test]
 async fn a_copy_that_was_interrupted_goes_on() {
-    let (store, keyed) = filled().await;
+    let (store, kv) = filled().await;
     let inner = Arc::new(MemoryStore::new());
     let target = ScriptedStore::new(inner.clone());
-    let there = MemoryKeyed::new();
-    let run = || copy(house(&*store, &*keyed), house(&target, &there), &["seer"], |_| {});
+    let there = MemoryKvStore::new();
+    let run = || copy(house(&*store, &*kv), house(&target, &there), &["seer"], |_| {});
     for well in [20, 35] {
         target.script(std::iter::repeat_n(None, well).chain([Some(Fault::Refuse)]));
         let error = run().await.unwrap_err();
@@ -154,15 +154,15 @@ async fn a_copy_that_was_interrupted_goes_on() {
 
 #[tokio::test]
 async fn a_target_with_something_else_is_refused_and_left_alone() {
-    let (store, keyed) = filled().await;
+    let (store, kv) = filled().await;
     let (other, _) = filled().await;
-    let there = MemoryKeyed::new();
+    let there = MemoryKvStore::new();
     let differs = |target: Arc<MemoryStore>| {
-        let (store, keyed, there) = (store.clone(), keyed.clone(), &there);
+        let (store, kv, there) = (store.clone(), kv.clone(), &there);
         async move {
             let before = frames(&*target).await;
             let copied =
-                copy(house(&*store, &*keyed), house(&*target, there), &["seer"], |_| {}).await;
+                copy(house(&*store, &*kv), house(&*target, there), &["seer"], |_| {}).await;
             assert_eq!(frames(&*target).await, before, "nothing is written");
             match copied {
                 Err(CopyError::Differs(position)) => position,
@@ -185,7 +185,7 @@ async fn a_target_with_something_else_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn damage_in_the_source_stops_the_copy() {
-    let (store, keyed) = filled().await;
+    let (store, kv) = filled().await;
     let damaged = MemoryStore::new();
     for record in store.read_log(0, 10).await.unwrap() {
         testing::append(&damaged, &record.commit().unwrap(), 0).await.unwrap();
@@ -196,8 +196,7 @@ async fn damage_in_the_source_stops_the_copy() {
         .append(Append { stream: &stream, version: 0, token: 0, events: 1, frame })
         .await
         .unwrap();
-    let (target, there) = (MemoryStore::new(), MemoryKeyed::new());
-    let error =
-        copy(house(&damaged, &*keyed), house(&target, &there), &[], |_| {}).await.unwrap_err();
+    let (target, there) = (MemoryStore::new(), MemoryKvStore::new());
+    let error = copy(house(&damaged, &*kv), house(&target, &there), &[], |_| {}).await.unwrap_err();
     assert!(matches!(error, CopyError::Frame(..)), "{error}");
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKeyed,
+    BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKvStore,
     MemoryStore, Position, Record, StartError, StoreError, StreamId, Transport, prelude::*,
     testing::ScriptedStore,
 };
@@ -94,7 +94,7 @@ impl Ledger {
 
 struct Fixture {
     store: Arc<MemoryStore>,
-    keyed: Arc<MemoryKeyed>,
+    kv: Arc<MemoryKvStore>,
     ledger: Ledger,
     drain: Duration,
 }
@@ -104,7 +104,7 @@ impl Fixture {
         let gate = Arc::new(Semaphore::new(0));
         let ledger = Ledger { seen: Arc::default(), broken: Arc::default(), held: None, gate };
         let drain = Duration::from_secs(10);
-        Self { store: Arc::default(), keyed: Arc::default(), ledger, drain }
+        Self { store: Arc::default(), kv: Arc::default(), ledger, drain }
     }
 
     /// A node on the shared store, to be started.
@@ -116,7 +116,7 @@ impl Fixture {
             drain: self.drain,
             ..DeliverySettings::default()
         };
-        let builder = Catga::builder().store(self.store.clone()).keyed(self.keyed.clone());
+        let builder = Catga::builder().store(self.store.clone()).kv(self.kv.clone());
         builder.resource(self.ledger.clone()).delivery(delivery)
     }
 
@@ -335,7 +335,7 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     fixture.ledger.gate.add_permits(100);
     let store = Arc::new(ScriptedStore::new(fixture.store.clone()));
     store.show_up_to(before);
-    let builder = fixture.builder().store(store.clone()).keyed(Arc::new(MemoryKeyed::new()));
+    let builder = fixture.builder().store(store.clone()).kv(Arc::new(MemoryKvStore::new()));
     let node = builder.start().await.unwrap();
     until("others are handled", async || fixture.ledger.of(&good) == [1]).await;
     assert_eq!(fixture.ledger.of("bad"), [0; 0], "nobody wants it tried now");
@@ -396,7 +396,7 @@ async fn a_read_is_not_given_up_for_whatever_else_there_is_to_do() {
     let reads = Arc::<[AtomicUsize; 2]>::default();
     let inner = InMemoryTransport::new(fixture.store.clone());
     let slow = Arc::new(Slow { inner, reads: reads.clone() });
-    let builder = fixture.builder().keyed(Arc::new(MemoryKeyed::new())).transport(slow);
+    let builder = fixture.builder().kv(Arc::new(MemoryKvStore::new())).transport(slow);
     let node = builder.start().await.unwrap();
     until("everything is handled", async || {
         fixture.ledger.seen.lock().unwrap().values().map(Vec::len).sum::<usize>() == 200

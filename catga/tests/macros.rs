@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use catga::{
-    Context, DecodeError, Error, Event as _, EventType, FromContext, FromContextMut, Registration,
-    Setup, Stop, Targeted, catalogue, prelude::*,
+    Context, DecodeError, Error, Event as _, EventType, FromContext, FromContextMut, Interrupt,
+    Registration, Setup, Targeted, catalogue, prelude::*,
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ fn step(name: &'static str) {
 impl FromContextMut<Trace> for Locked {
     type Held<'c> = Box<Self>;
 
-    async fn extract_mut<'c>(_: &'c Context<'c>, _: &Trace) -> Result<Box<Self>, Stop> {
+    async fn extract_mut<'c>(_: &'c Context<'c>, _: &Trace) -> Result<Box<Self>, Interrupt> {
         step("locked");
         Ok(Box::new(Self))
     }
@@ -137,7 +137,7 @@ impl FromContextMut<Trace> for Locked {
         _: Box<Self>,
         _: &'c Context<'c>,
         outcome: Result<O, Error>,
-    ) -> Result<O, Stop> {
+    ) -> Result<O, Interrupt> {
         step("committed");
         Ok(outcome?)
     }
@@ -148,7 +148,7 @@ impl FromContextMut<Trace> for Locked {
 impl FromContext<Trace> for Slow {
     type Held<'c> = Box<Self>;
 
-    async fn extract<'c>(_: &'c Context<'c>, _: &Trace) -> Result<Box<Self>, Stop> {
+    async fn extract<'c>(_: &'c Context<'c>, _: &Trace) -> Result<Box<Self>, Interrupt> {
         step("extracted");
         Ok(Box::new(Self))
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    CommandId, Consistency, Error, ErrorKind, EventFrame, EventId, Expected, MemoryKeyed,
+    CommandId, Consistency, Error, ErrorKind, EventFrame, EventId, Expected, MemoryKvStore,
     MemoryStore,
     prelude::*,
     testing::{self, Fault, ScriptedStore},
@@ -129,18 +129,18 @@ fn total(_: Total, sums: &ReadModel<Sums>) -> Result<u64, Error> {
 
 struct Fixture {
     store: Arc<ScriptedStore>,
-    keyed: Arc<MemoryKeyed>,
+    kv: Arc<MemoryKvStore>,
 }
 
 impl Fixture {
     fn new() -> Self {
         let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
-        Self { store, keyed: Arc::default() }
+        Self { store, kv: Arc::default() }
     }
 
     /// A node on the shared store.
     async fn node(&self) -> Catga {
-        Catga::builder().store(self.store.clone()).keyed(self.keyed.clone()).start().await.unwrap()
+        Catga::builder().store(self.store.clone()).kv(self.kv.clone()).start().await.unwrap()
     }
 }
 

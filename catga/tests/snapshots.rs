@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    CommandId, Entry, Keyed, MemoryKeyed, MemoryStore, Version, prelude::*, testing::ScriptedStore,
+    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*,
+    testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
 #[event(name = "Stepped", version = 1)]
@@ -70,7 +72,7 @@ fn log() -> ScriptedStore {
 
 struct World {
     log: Arc<ScriptedStore>,
-    keyed: Arc<MemoryKeyed>,
+    kv: Arc<MemoryKvStore>,
 }
 
 impl World {
@@ -80,7 +82,15 @@ impl World {
     }
 
     async fn with_walk_in(log: ScriptedStore, steps: u64, by: u64) -> Self {
-        let world = Self { log: Arc::new(log), keyed: Arc::default() };
+        // The first snapshot of a process waits until the program's file is read. Those that come due meanwhile may be
+        // left out, and then the last one is not at the end of the walk.
+        static FIRST: OnceCell<()> = OnceCell::const_new();
+        FIRST.get_or_init(async || drop(Self::walk(self::log(), 101, 1).await)).await;
+        Self::walk(log, steps, by).await
+    }
+
+    async fn walk(log: ScriptedStore, steps: u64, by: u64) -> Self {
+        let world = Self { log: Arc::new(log), kv: Arc::default() };
         let catga = world.start().await;
         let id = CommandId::new("first").unwrap();
         let step = || Step { walk: WALK.to_owned(), by };
@@ -97,17 +107,17 @@ impl World {
 
     /// A program that has nothing cached.
     async fn start(&self) -> Catga {
-        let builder = Catga::builder().store(self.log.clone()).keyed(self.keyed.clone());
+        let builder = Catga::builder().store(self.log.clone()).kv(self.kv.clone());
         builder.start().await.unwrap()
     }
 
     async fn snapshot(&self) -> Option<Entry> {
-        self.keyed.get(SNAPSHOT).await.unwrap()
+        self.kv.get(SNAPSHOT).await.unwrap()
     }
 
     async fn replace_snapshot(&self, value: Bytes) {
         let revision = self.snapshot().await.map_or(0, |entry| entry.revision);
-        self.keyed.put(SNAPSHOT, value, revision, None).await.unwrap().unwrap();
+        self.kv.put(SNAPSHOT, value, revision, None).await.unwrap().unwrap();
     }
 
     /// The answer of a cold load, and how many commits it read.
@@ -137,7 +147,7 @@ async fn of_a_stream_that_is_known_to_be_long_the_begin_is_not_read() {
     let world = World::with_walk_in(log().with_known_lengths(), 10_000, 2).await;
     assert_eq!(world.load().await, ((20_000, 10_000), 1), "what the snapshot ends with");
     let revision = world.snapshot().await.unwrap().revision;
-    world.keyed.delete(SNAPSHOT, revision).await.unwrap();
+    world.kv.delete(SNAPSHOT, revision).await.unwrap();
     assert_eq!(world.load().await, ((20_000, 10_000), 10_000), "without a snapshot all of it");
     let world = World::with_walk_in(log().with_known_lengths(), 64, 1).await;
     assert_eq!(world.load().await, ((64, 64), 64), "a short one");
@@ -177,7 +187,7 @@ async fn a_lost_damaged_or_foreign_snapshot_costs_a_replay_and_changes_nothing()
         assert!(read <= SHORT, "{read} commits were read after the repair");
     }
     let revision = world.snapshot().await.unwrap().revision;
-    world.keyed.delete(SNAPSHOT, revision).await.unwrap();
+    world.kv.delete(SNAPSHOT, revision).await.unwrap();
     assert_eq!(world.load().await.0, (2_000, 1_000));
     assert!(world.snapshot().await.is_some(), "a replay leaves a snapshot");
 }

@@ -76,11 +76,11 @@ fn p9_stored_answers_mean_what_they_meant() {
     events.iter().for_each(|event| order.apply(event));
     let view = OrderView { id: "o".into(), version: 3, order: order.into() };
     let time = |seconds| at(seconds).as_micros();
-    let item = ("p", "Pen", 2_u32, 499_900_i64);
+    let items = vec![("p", "Pen", 2_u32, 499_900_i64)];
     let paid = Some(("card", time(1)));
     let none: (Option<(&str, i64)>, Option<i64>) = (None, None);
     let cancelled = Some((Some("late"), time(2)));
-    let state = ("c", [item].as_slice(), Some(Status::Cancelled), 999_800_i64, time(0));
+    let state = ("c", items, Some(Status::Cancelled), 999_800_i64, time(0));
     let stored = postcard::to_stdvec(&("o", 3_u64, state, paid, none, cancelled)).unwrap();
     assert_eq!(postcard::to_stdvec(&view).unwrap(), stored);
     assert_eq!(postcard::from_bytes::<OrderView>(&stored).unwrap(), view);

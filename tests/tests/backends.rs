@@ -64,7 +64,7 @@ async fn start(backend: &Backend) -> Server {
 }
 
 /// Sends a command with a key. Answers the status, whether it is a repeat, and the text.
-async fn keyed(server: &Server, path: &str, key: &str, body: &Value) -> (StatusCode, bool, String) {
+async fn kv(server: &Server, path: &str, key: &str, body: &Value) -> (StatusCode, bool, String) {
     let answer = server.post(path, body).header("idempotency-key", key).send().await.unwrap();
     let is_replay = answer.headers().contains_key("idempotent-replayed");
     (answer.status(), is_replay, answer.text().await.unwrap())
@@ -74,13 +74,13 @@ async fn the_life_of_an_order_survives_a_restart(backend: Backend) {
     let mut server = start(&backend).await;
     let info = server.json("/").await;
     assert_eq!(info["persistence"].as_str().unwrap(), backend.flags()[1]);
-    let (status, _, created) = keyed(&server, "/orders", "create-1", &order("c")).await;
+    let (status, _, created) = kv(&server, "/orders", "create-1", &order("c")).await;
     assert_eq!(status, StatusCode::CREATED);
     let created: Value = serde_json::from_str(&created).unwrap();
     let id = created["orderId"].as_str().unwrap();
     let path = format!("/orders/{id}");
     let (pay, card) = (format!("{path}/pay"), json!({ "paymentMethod": "card" }));
-    let (status, _, paid) = keyed(&server, &pay, "pay-1", &card).await;
+    let (status, _, paid) = kv(&server, &pay, "pay-1", &card).await;
     assert_eq!(status, StatusCode::OK);
     for i in 0..30 {
         let id = server.create("many").await;
@@ -105,12 +105,12 @@ async fn the_life_of_an_order_survives_a_restart(backend: Backend) {
         assert_eq!(before, after, "{look}");
     }
     // P4: the first answers are given again, and nothing happens again.
-    let (status, is_replay, again) = keyed(&server, "/orders", "create-1", &order("c")).await;
+    let (status, is_replay, again) = kv(&server, "/orders", "create-1", &order("c")).await;
     assert_eq!((status, is_replay), (StatusCode::CREATED, true));
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), created);
-    let again = keyed(&server, &pay, "pay-1", &card).await;
+    let again = kv(&server, &pay, "pay-1", &card).await;
     assert_eq!(again, (StatusCode::OK, true, paid));
-    let (status, ..) = keyed(&server, "/orders", "create-1", &order("d")).await;
+    let (status, ..) = kv(&server, "/orders", "create-1", &order("d")).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
 
     for (step, status) in [("ship", "Shipped"), ("deliver", "Delivered")] {

@@ -50,7 +50,8 @@ impl Buggy {
     async fn force(&self, append: &Append<'_>) {
         let mut append = append.clone();
         while let Err(AppendError::Conflict { actual }) = self.inner.append(append.clone()).await {
-            let mut commit = Commit::decode(&append.frame).unwrap();
+            let frame = append.frame.clone();
+            let mut commit = Commit::decode(&frame).unwrap();
             commit.first_version = actual + 1;
             (append.version, append.frame) = (actual, commit.encode());
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use catga::{
-    ClusterSettings, EventStore, InMemoryTransport, Keyed, MemoryKeyed, NatsOptions, NatsStore,
+    ClusterSettings, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
     PARTITIONS, RedisOptions, RedisStore, Transport, prelude::*,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
@@ -92,7 +92,7 @@ enum Server {
 }
 
 impl Server {
-    async fn stores(&self, prefix: &str) -> (Arc<dyn EventStore>, Arc<dyn Keyed>) {
+    async fn stores(&self, prefix: &str) -> (Arc<dyn EventStore>, Arc<dyn KvStore>) {
         match self {
             Self::Redis(server) => {
                 let options = RedisOptions {
@@ -113,11 +113,11 @@ impl Server {
 
     /// Forgets how far the handler came, as if it were new.
     async fn forget(&self, checkpoints: &str) {
-        let (_, keyed) = self.stores(checkpoints).await;
+        let (_, kv) = self.stores(checkpoints).await;
         for partition in 0..PARTITIONS {
             let key = format!("handler/count/{partition}");
-            let entry = keyed.get(&key).await.expect("it can be read").expect("there is one");
-            assert!(keyed.delete(&key, entry.revision).await.expect("it can be written"));
+            let entry = kv.get(&key).await.expect("it can be read").expect("there is one");
+            assert!(kv.delete(&key, entry.revision).await.expect("it can be written"));
         }
     }
 
@@ -126,7 +126,7 @@ impl Server {
     async fn handle(&self, nodes: usize, work: u64, checkpoints: &str) -> (f64, f64) {
         let handled = Handled { work, ..Handled::default() };
         let mut running = Vec::new();
-        let (_, keyed) = self.stores(checkpoints).await;
+        let (_, kv) = self.stores(checkpoints).await;
         for node in 0..nodes {
             let (log, _) = self.stores("log").await;
             let settings = ClusterSettings {
@@ -134,7 +134,7 @@ impl Server {
                 version: "1".to_owned(),
                 lease: Duration::from_secs(5),
             };
-            let builder = Catga::builder().store(log).keyed(keyed.clone());
+            let builder = Catga::builder().store(log).kv(kv.clone());
             let builder = builder.node(format!("node-{node}")).cluster(settings);
             running.push(builder.resource(handled.clone()));
         }
@@ -156,8 +156,8 @@ impl Server {
 
 /// Fills the log, with checkpoints that nobody needs.
 async fn fill(store: Arc<dyn EventStore>) {
-    let keyed = Arc::new(MemoryKeyed::new());
-    let writer = Catga::builder().store(store).keyed(keyed).resource(Handled::default());
+    let kv = Arc::new(MemoryKvStore::new());
+    let writer = Catga::builder().store(store).kv(kv).resource(Handled::default());
     let writer = writer.start().await.expect("it starts");
     for by in 1..=EACH {
         stream::iter(0..STREAMS)

@@ -8,7 +8,7 @@ use std::{
 
 use async_nats::jetstream;
 use catga::{
-    EventStore, Keyed, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
+    EventStore, KvStore, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
     prelude::*,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, median, rounds};
@@ -129,7 +129,7 @@ impl Server {
     }
 
     async fn catga(&self, cache_bytes: u64) -> Catga {
-        let (store, keyed): (Arc<dyn EventStore>, Arc<dyn Keyed>) = match self {
+        let (store, kv): (Arc<dyn EventStore>, Arc<dyn KvStore>) = match self {
             Self::Redis(server, _) => {
                 let store = RedisStore::connect(RedisOptions::new(server.address())).await;
                 let store = Arc::new(store.expect("it runs"));
@@ -141,7 +141,7 @@ impl Server {
                 (store.clone(), store)
             }
         };
-        let builder = Catga::builder().store(store).keyed(keyed).cache_bytes(cache_bytes);
+        let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
         builder.start().await.expect("the store can be used")
     }
 

@@ -1,6 +1,6 @@
 //! Claiming shares, and writing under a claim.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -8,57 +8,30 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Member, View, roster};
 use crate::{
-    BoxFuture, Keyed, Position, StoreError,
-    delivery::{Checkpoint, Claim},
+    cluster::{Checkpoint, Claim, Member, View, Work, roster},
+    log::{Position, StoreError},
+    store::{BoxFuture, KvStore},
 };
 
-/// How often a share that somebody else still has is looked at.
+/// How often a work that somebody else still has is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often a share is looked at that another program took from one that is in no cluster.
+/// How often a work is looked at that another program took from one that is in no cluster.
 const LOOK_AT_TAKEN: Duration = Duration::from_secs(1);
-
-/// What one node at a time works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    /// An event handler on a partition.
-    Handler { name: &'static str, partition: u16 },
-    /// Bringing the log to the transport.
-    Relay,
-}
-
-impl Share {
-    fn key(self) -> String {
-        match self {
-            Self::Handler { name, partition } => Claim::key(name, partition),
-            Self::Relay => "relay".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Handler { name, partition } => write!(f, "{name}/{partition}"),
-            Self::Relay => f.write_str("relay"),
-        }
-    }
-}
 
 /// What this node may work on.
 pub(crate) struct Leases {
-    keyed: Arc<dyn Keyed>,
+    kv: Arc<dyn KvStore>,
     view: watch::Receiver<View>,
     is_alone: bool,
 }
 
-/// A share that this node has claimed.
+/// A work that this node has claimed.
 pub(crate) struct Held {
-    keyed: Arc<dyn Keyed>,
+    kv: Arc<dyn KvStore>,
     view: watch::Receiver<View>,
-    share: Share,
+    work: Work,
     run: Uuid,
     /// The revision of the stored claim: the epoch of the lease.
     revision: u64,
@@ -67,10 +40,10 @@ pub(crate) struct Held {
     pub(crate) is_taken_over: bool,
 }
 
-/// Why the work on a share is over.
+/// Why the work on a work is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// It is another node's turn: what was begun is finished, and the share handed over.
+    /// It is another node's turn: what was begun is finished, and the work handed over.
     Reassigned,
     /// The others have given this node up: whatever it still does, somebody else may do at the same time.
     Lost,
@@ -78,14 +51,14 @@ pub(crate) enum Over {
 
 impl Leases {
     /// Those of a node that is in no cluster: everything is its own, and nobody else's.
-    pub(crate) fn alone(keyed: Arc<dyn Keyed>) -> Self {
+    pub(crate) fn alone(kv: Arc<dyn KvStore>) -> Self {
         let view = View { me: Some(Uuid::new_v4()), members: Vec::new() };
         // The view never changes, so nobody misses the sender.
-        Self { keyed, view: watch::channel(view).1, is_alone: true }
+        Self { kv, view: watch::channel(view).1, is_alone: true }
     }
 
-    pub(crate) fn new(keyed: Arc<dyn Keyed>, view: watch::Receiver<View>) -> Self {
-        Self { keyed, view, is_alone: false }
+    pub(crate) fn new(kv: Arc<dyn KvStore>, view: watch::Receiver<View>) -> Self {
+        Self { kv, view, is_alone: false }
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when there is no cluster.
@@ -99,24 +72,24 @@ impl Leases {
     }
 
     /// Waits until `share` is this node's turn and nobody else has it, and claims it.
-    pub(crate) async fn claim(&self, share: Share) -> Result<Held, StoreError> {
+    pub(crate) async fn claim(&self, work: Work) -> Result<Held, StoreError> {
         let mut view = self.view.clone();
         loop {
-            let run = wait_for(&mut view, |view| view.gives(&share)).await.me;
+            let run = wait_for(&mut view, |view| view.gives(&work)).await.me;
             let run = run.expect("nothing is given to a node that is not alive");
-            if let Some(held) = self.try_claim(share, run).await? {
+            if let Some(held) = self.try_claim(work, run).await? {
                 return Ok(held);
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Waits, in a program that is in no cluster and had this share, for as long as another program that has taken it
+    /// Waits, in a program that is in no cluster and had this work, for as long as another program that has taken it
     /// is at work on it. No roster says whether that one is alive, but whoever is keeps the checkpoint at the end of
     /// the log: it is given up when the checkpoint has stood still for `patience` though the log goes on behind it.
     pub(crate) async fn leave_to_other<'a>(
         &self,
-        share: Share,
+        work: Work,
         patience: Duration,
         log_end: impl Fn() -> BoxFuture<'a, Result<Position, StoreError>>,
     ) -> Result<(), StoreError> {
@@ -126,15 +99,15 @@ impl Leases {
         let me = self.view.borrow().me;
         let (mut last, mut since) = (0, Instant::now());
         loop {
-            let Some(entry) = self.keyed.get(&share.key()).await? else { return Ok(()) };
+            let Some(entry) = self.kv.get(&work.key()).await? else { return Ok(()) };
             let claim = Claim::decode(&entry.value)?;
             if claim.owner.is_none() || claim.owner == me {
                 return Ok(());
             }
             if last == 0 {
                 tracing::warn!(
-                    %share,
-                    "another program has taken it, and it is left to that one; programs share the work \
+                    %work,
+                    "another program has taken it, and it is left to that one; programs work the work \
                      when each is started as a node of a cluster"
                 );
             }
@@ -147,9 +120,9 @@ impl Leases {
         }
     }
 
-    async fn try_claim(&self, share: Share, run: Uuid) -> Result<Option<Held>, StoreError> {
-        let key = share.key();
-        let entry = self.keyed.get(&key).await?;
+    async fn try_claim(&self, work: Work, run: Uuid) -> Result<Option<Held>, StoreError> {
+        let key = work.key();
+        let entry = self.kv.get(&key).await?;
         let (claim, revision) = match entry {
             Some(entry) => (Claim::decode(&entry.value)?, entry.revision),
             None => (Claim::default(), 0),
@@ -158,16 +131,16 @@ impl Leases {
         // The roster is read after the claim: who made it was in the roster before.
         if let Some(owner) = former
             && !self.is_alone
-            && roster::read(&*self.keyed).await?.iter().any(|member| member.run == owner)
+            && roster::read(&*self.kv).await?.iter().any(|member| member.run == owner)
         {
             return Ok(None);
         }
         let mine = Claim { owner: Some(run), ..claim }.encode();
-        let put = self.keyed.put(&key, mine, revision, None).await?;
+        let put = self.kv.put(&key, mine, revision, None).await?;
         Ok(put.map(|revision| Held {
-            keyed: self.keyed.clone(),
+            kv: self.kv.clone(),
             view: self.view.clone(),
-            share,
+            work,
             run,
             revision,
             checkpoint: claim.checkpoint,
@@ -177,11 +150,11 @@ impl Leases {
 }
 
 impl Held {
-    /// Returns when the work on the share has to end.
+    /// Returns when the work on the work has to end.
     pub(crate) fn over(&self) -> impl Future<Output = Over> + Send + 'static {
-        let (mut view, share, run) = (self.view.clone(), self.share, self.run);
+        let (mut view, work, run) = (self.view.clone(), self.work, self.run);
         async move {
-            let now = wait_for(&mut view, |view| view.me != Some(run) || !view.gives(&share)).await;
+            let now = wait_for(&mut view, |view| view.me != Some(run) || !view.gives(&work)).await;
             if now.me == Some(run) { Over::Reassigned } else { Over::Lost }
         }
     }
@@ -189,7 +162,7 @@ impl Held {
     /// Stores how far the work is.
     ///
     /// # Errors
-    /// When somebody else has claimed the share since, or the store can't be written.
+    /// When somebody else has claimed the work since, or the store can't be written.
     pub(crate) async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
         let claim = Claim { owner: Some(self.run), checkpoint: Some(checkpoint) };
         self.write(claim).await?;
@@ -197,7 +170,7 @@ impl Held {
         Ok(())
     }
 
-    /// Hands the share over to whoever claims it next.
+    /// Hands the work over to whoever claims it next.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -207,15 +180,15 @@ impl Held {
     }
 
     async fn write(&mut self, claim: Claim) -> Result<(), StoreError> {
-        let put = self.keyed.put(&self.share.key(), claim.encode(), self.revision, None).await?;
+        let put = self.kv.put(&self.work.key(), claim.encode(), self.revision, None).await?;
         self.revision = put.ok_or_else(taken)?;
         Ok(())
     }
 
     /// # Errors
-    /// When somebody else has claimed the share since, or the store can't be read.
+    /// When somebody else has claimed the work since, or the store can't be read.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        let entry = self.keyed.get(&self.share.key()).await?;
+        let entry = self.kv.get(&self.work.key()).await?;
         if entry.is_some_and(|entry| entry.revision == self.revision) {
             Ok(())
         } else {
@@ -239,33 +212,20 @@ async fn wait_for(view: &mut watch::Receiver<View>, is_it: impl Fn(&View) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Catga, Consistency, Error, MemoryKeyed, Query,
-        parked::{HandlerTaken, ParkingEvent, StreamReleased},
-        query_handler,
-    };
+    use crate::store::MemoryKvStore;
 
-    const SHARE: Share = Share::Handler { name: "h", partition: 3 };
+    const WORK: Work = Work::Handler { name: "h", partition: 3 };
 
     fn checkpoint(position: u64) -> Checkpoint {
         Checkpoint { position, event: Uuid::nil() }
     }
 
-    /// Two nodes that don't know of one another, as a paused one and the one that took over.
-    async fn takeover(keyed: &Arc<dyn Keyed>) -> (Held, Held) {
-        let first = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
-        assert!(!first.is_taken_over);
-        let second = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
-        assert!(second.is_taken_over);
-        (first, second)
-    }
-
     #[tokio::test]
     async fn under_an_old_epoch_nothing_is_written() {
-        let keyed: Arc<dyn Keyed> = Arc::new(MemoryKeyed::new());
-        let mut held = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
+        let mut held = Leases::alone(kv.clone()).claim(WORK).await.unwrap();
         held.save(checkpoint(7)).await.unwrap();
-        let mut next = Leases::alone(keyed.clone()).claim(SHARE).await.unwrap();
+        let mut next = Leases::alone(kv.clone()).claim(WORK).await.unwrap();
         assert_eq!(next.checkpoint, Some(checkpoint(7)));
         assert!(held.check().await.is_err());
         assert!(held.save(checkpoint(8)).await.is_err());
@@ -273,45 +233,7 @@ mod tests {
         next.check().await.unwrap();
         next.save(checkpoint(10)).await.unwrap();
         next.release(None).await.unwrap();
-        let last = Leases::alone(keyed).claim(SHARE).await.unwrap();
+        let last = Leases::alone(kv).claim(WORK).await.unwrap();
         assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
-    }
-
-    #[derive(Debug, Query)]
-    #[query(name = "leases.nothing", output = ())]
-    struct Nothing;
-
-    #[query_handler]
-    fn nothing(_: Nothing) -> Result<(), Error> {
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn under_an_old_epoch_nothing_is_parked() {
-        let keyed: Arc<dyn Keyed> = Arc::new(MemoryKeyed::new());
-        let catga = Catga::builder().start().await.unwrap();
-        let runtime = catga.runtime();
-        let released = |stream: &str| {
-            let (handler, stream) = ("h".to_owned(), stream.to_owned());
-            ParkingEvent::Released(StreamReleased { handler, stream })
-        };
-        let (first, second) = takeover(&keyed).await;
-        let letters = || runtime.parked_stream("h", 3).unwrap();
-        // The first writes for as long as the second has not begun: its letters are seen by the second.
-        let mut old = letters();
-        runtime.append_parking(&mut old, &first, &released("a/1")).await.unwrap();
-        let (handler, node) = ("h".to_owned(), "second".to_owned());
-        let taken = ParkingEvent::Taken(HandlerTaken { handler, partition: 3, node });
-        let mut new = letters();
-        runtime.append_parking(&mut new, &second, &taken).await.unwrap();
-        assert!(runtime.append_parking(&mut old, &first, &released("a/2")).await.is_err());
-        assert!(runtime.append_parking(&mut old, &first, &released("a/2")).await.is_err());
-        // Somebody else's requests do not stop the owner.
-        let mut other = letters();
-        runtime.append_parking(&mut other, &second, &released("a/3")).await.unwrap();
-        runtime.append_parking(&mut new, &second, &released("a/4")).await.unwrap();
-        assert_eq!(catga.head().await.unwrap(), 4);
-        assert!(catga.dead_letters(Consistency::Latest).await.unwrap().is_empty());
-        catga.shutdown().await;
     }
 }

@@ -10,8 +10,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{ClusterSettings, Member, View};
-use crate::{Clock, Keyed, StoreError};
+use crate::{
+    cluster::{ClusterSettings, Member, View},
+    log::{Clock, StoreError},
+    store::KvStore,
+};
 
 /// Where the roster is kept.
 const KEY: &str = "roster";
@@ -45,13 +48,13 @@ struct Roster {
 }
 
 /// Everybody who is in the roster.
-pub(super) async fn read(keyed: &dyn Keyed) -> Result<Vec<Member>, StoreError> {
-    Ok(Roster::read(keyed).await?.members)
+pub(super) async fn read(kv: &dyn KvStore) -> Result<Vec<Member>, StoreError> {
+    Ok(Roster::read(kv).await?.members)
 }
 
 impl Roster {
-    async fn read(keyed: &dyn Keyed) -> Result<Self, StoreError> {
-        let Some(entry) = keyed.get(KEY).await? else {
+    async fn read(kv: &dyn KvStore) -> Result<Self, StoreError> {
+        let Some(entry) = kv.get(KEY).await? else {
             return Ok(Self { members: Vec::new(), revision: 0 });
         };
         let damaged = || StoreError::corrupt("the roster of the cluster is damaged");
@@ -63,10 +66,10 @@ impl Roster {
     }
 
     /// Writes the roster, unless somebody did since it was read.
-    async fn write(&self, keyed: &dyn Keyed) -> Result<bool, StoreError> {
+    async fn write(&self, kv: &dyn KvStore) -> Result<bool, StoreError> {
         let value = postcard::to_extend(&self.members, vec![FORMAT]);
         let value = Bytes::from(value.expect("a roster fits in a Vec"));
-        Ok(keyed.put(KEY, value, self.revision, None).await?.is_some())
+        Ok(kv.put(KEY, value, self.revision, None).await?.is_some())
     }
 }
 
@@ -104,7 +107,7 @@ impl Watched {
 
 /// This node's part in the cluster.
 pub(crate) struct Membership {
-    keyed: Arc<dyn Keyed>,
+    kv: Arc<dyn KvStore>,
     settings: ClusterSettings,
     clock: Clock,
     me: Member,
@@ -119,7 +122,7 @@ impl Membership {
     /// Enters the node into the roster. When a node of this name is there already, it takes a lease time to see
     /// whether it is alive.
     pub(crate) async fn join(
-        keyed: Arc<dyn Keyed>,
+        kv: Arc<dyn KvStore>,
         settings: ClusterSettings,
         clock: Clock,
         node: &str,
@@ -141,7 +144,7 @@ impl Membership {
         let now = Instant::now();
         let watched = Watched::default();
         let mut this =
-            Self { keyed, settings, clock, me, watched, view, good_until: now, next_beat: now };
+            Self { kv, settings, clock, me, watched, view, good_until: now, next_beat: now };
         let mut first = None;
         loop {
             let begun = Instant::now();
@@ -211,7 +214,7 @@ impl Membership {
     }
 
     async fn look(&mut self) -> Result<Roster, StoreError> {
-        let roster = Roster::read(&*self.keyed).await?;
+        let roster = Roster::read(&*self.kv).await?;
         self.watched.look(&roster.members, self.settings.lease / 4);
         Ok(roster)
     }
@@ -265,7 +268,7 @@ impl Membership {
         self.me.last_seen = self.clock.now();
         roster.members.push(self.me.clone());
         roster.members.sort_by(|a, b| a.node.cmp(&b.node));
-        if !roster.write(&*self.keyed).await? {
+        if !roster.write(&*self.kv).await? {
             return Ok(false);
         }
         self.good_until = begun + self.patience();
@@ -287,9 +290,9 @@ impl Membership {
 
     async fn leave(&self) -> Result<(), StoreError> {
         loop {
-            let mut roster = Roster::read(&*self.keyed).await?;
+            let mut roster = Roster::read(&*self.kv).await?;
             roster.members.retain(|member| member.run != self.me.run);
-            if roster.write(&*self.keyed).await? {
+            if roster.write(&*self.kv).await? {
                 return Ok(());
             }
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::{Catga, Runtime};
 use crate::{
-    DurabilityReport, Member, Position, StoreError,
-    cluster::Share,
-    delivery::{Claim, WorkState},
-    telemetry,
+    cluster::{Claim, Member, Work},
+    log::{Position, StoreError},
+    program::telemetry,
+    react::WorkState,
+    runtime::{background::Runtime, catga::Catga},
+    store::DurabilityReport,
 };
 
 /// How a program is.
@@ -57,16 +58,16 @@ impl Catga {
     /// How the program is, asking the store and the transport anew.
     pub async fn health(&self) -> Health {
         let runtime = &self.runtime;
-        let store = runtime.store();
+        let store = runtime.program.store();
         let answers = async {
-            let shares = runtime.handler_states();
-            tokio::join!(store.head(), store.durability(), runtime.transport_end(), shares)
+            let handlers = runtime.handler_states();
+            tokio::join!(store.head(), store.durability(), runtime.transport_end(), handlers)
         };
         let late = || StoreError::unavailable("it did not answer in time");
-        let (head, durability, end, handlers) = timeout(runtime.timeout, answers)
+        let (head, durability, end, handlers) = timeout(runtime.program.timeout, answers)
             .await
             .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
-        let progress = runtime.tail.progress();
+        let progress = runtime.program.progress.now();
         Health {
             head: head.as_ref().copied().unwrap_or(0),
             store: head.map(|_| ()).map_err(|error| error.to_string()),
@@ -80,19 +81,19 @@ impl Catga {
             // Not to know how durable the store is, is no reason to send no more commands.
             durability: durability.ok(),
             handlers,
-            is_member: runtime.leases.is_member(),
+            is_member: runtime.dispatcher.leases.is_member(),
             is_caught_up: progress.is_caught_up,
         }
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when this one is in no cluster.
     pub fn members(&self) -> Option<Vec<Member>> {
-        self.runtime.leases.members()
+        self.runtime.dispatcher.leases.members()
     }
 
     /// What this node works on, alone or in a cluster: `{handler}/{partition}`, and `relay`.
     pub fn leases(&self) -> Vec<String> {
-        self.runtime.held_shares()
+        self.runtime.held_work()
     }
 
     /// Sets the gauges that are known only on demand; call it before metrics are read.
@@ -126,13 +127,13 @@ impl Health {
 }
 
 impl Runtime {
-    pub(super) fn held_shares(&self) -> Vec<String> {
-        let shares = self.shares.iter().chain([&self.relay]);
-        shares.filter(|work| work.is_held()).map(|work| work.share.to_string()).collect()
+    pub(super) fn held_work(&self) -> Vec<String> {
+        let all = self.runners.iter().chain([&self.relay]);
+        all.filter(|work| work.is_held()).map(|work| work.work.to_string()).collect()
     }
 
     async fn transport_end(&self) -> Result<Option<Position>, StoreError> {
-        match &self.transport {
+        match &self.dispatcher.transport {
             Some(transport) => Ok(Some(transport.end().await?)),
             None => Ok(None),
         }
@@ -140,10 +141,10 @@ impl Runtime {
 
     async fn handler_states(&self) -> Vec<HandlerStatus> {
         let state = |work: Arc<WorkState>| async move {
-            let Share::Handler { name, partition } = work.share else { return None };
+            let Work::Handler { name, partition } = work.work else { return None };
             let is_here = work.is_held();
             let stored = async {
-                let entry = self.keyed.get(&Claim::key(name, partition)).await.ok()??;
+                let entry = self.program.kv.get(&Claim::key(name, partition)).await.ok()??;
                 Claim::decode(&entry.value).ok()
             };
             let position = match is_here {
@@ -152,6 +153,6 @@ impl Runtime {
             };
             Some(HandlerStatus { name, partition, is_here, position, stopped: work.stopped() })
         };
-        join_all(self.shares.iter().cloned().map(state)).await.into_iter().flatten().collect()
+        join_all(self.runners.iter().cloned().map(state)).await.into_iter().flatten().collect()
     }
 }

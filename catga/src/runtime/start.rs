@@ -1,134 +1,139 @@
-//! Putting a checked program to work.
+//! Checking a program, and putting it to work.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Catga, Runtime};
 use crate::{
-    Builder, InMemoryTransport, PARTITIONS, Transport,
-    cluster::{Leases, Membership, Share},
-    delivery::{EventHandler, Feed, Runner, WorkState},
-    pipeline::Timers,
-    projection::{Fold, ModelSnapshots, Tail},
-    relay::Relay,
-    setup::Parts,
-    snapshot::SnapshotStore,
-    telemetry,
+    cluster::{JoinError, Leases, Membership, Work},
+    follow::Feed,
+    program::{
+        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, place, telemetry,
+    },
+    react::{Dispatcher, EventHandlers, WorkState},
+    read::Folds,
+    runtime::{
+        background::{Runtime, ThisProgram, work_on},
+        builder::Builder,
+        catga::Catga,
+        error::StartError,
+    },
+    store::{InMemoryTransport, Transport},
+    write::SnapshotStore,
 };
 
-impl Runtime {
-    /// Puts a checked program to work.
-    pub(crate) fn start(
-        builder: Builder,
-        parts: Parts,
-        folds: Vec<Box<dyn Fold>>,
-        membership: Option<Membership>,
-    ) -> Catga {
-        telemetry::describe();
-        let leases = match &membership {
-            Some(membership) => Leases::new(builder.keyed.clone(), membership.view()),
-            None => Leases::alone(builder.keyed.clone()),
-        };
-        let topic: Arc<dyn Transport> = match &builder.transport {
-            Some(transport) => transport.clone(),
-            None => Arc::new(InMemoryTransport::new(builder.store.clone())),
-        };
-        let runtime = Arc::new_cyclic(|this| Self {
-            this: this.clone(),
+impl Builder {
+    /// Checks the whole program, and starts its read models and event handlers.
+    ///
+    /// # Errors
+    /// [`StartError`] with everything that is missing or doubled, each with the source line to look
+    /// at; or with the store's error when it can't be reached.
+    pub async fn start(mut self) -> Result<Catga, StartError> {
+        self.extensions.insert(self.clock.clone());
+        let items = catalogue();
+        if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
+            return Err(StartError::NoHandlers);
+        }
+        let mut problems = doubled_names(&items);
+        for pass in [Pass::Projections, Pass::Others] {
+            for item in
+                items.iter().filter(|i| (i.kind == Kind::Projection) == (pass == Pass::Projections))
+            {
+                let bytes = self.cache_bytes;
+                let mut setup = Setup::new(place(item), bytes, &mut self.extensions, &mut problems);
+                (item.setup)(&mut setup);
+            }
+        }
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.lease < Duration::from_secs(1)) {
+            problems.push("a cluster needs a lease time of 1 second or more".to_owned());
+        }
+        if self.delivery.attempts == 0 || self.delivery.concurrency == 0 {
+            problems.push("delivery needs at least 1 attempt and a concurrency of 1".to_owned());
+        }
+        if !problems.is_empty() {
+            problems.sort();
+            return Err(StartError::Incomplete(problems));
+        }
+        self.store.head().await.map_err(StartError::Store)?;
+        let membership = self.join().await?;
+        self.extensions.insert(SnapshotStore::new(self.kv.clone()));
+        let handlers = self.extensions.take::<EventHandlers>();
+        Ok(start(self, handlers, membership))
+    }
+
+    async fn join(&mut self) -> Result<Option<Membership>, StartError> {
+        let Some(settings) = self.cluster.take() else { return Ok(None) };
+        let handlers = self
+            .extensions
+            .get_or_default::<EventHandlers>()
+            .iter()
+            .map(|h| h.name().to_owned())
+            .collect();
+        let (kv, clock) = (self.kv.clone(), self.clock.clone());
+        let joined = Membership::join(kv, settings, clock, &self.node, handlers).await;
+        joined.map(Some).map_err(|error| match error {
+            JoinError::Store(error) => StartError::Store(error),
+            JoinError::NameTaken { address } => {
+                StartError::NameTaken { node: self.node.clone(), address }
+            }
+        })
+    }
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Pass {
+    Projections,
+    Others,
+}
+
+/// Puts a checked program to work.
+fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
+    telemetry::describe();
+    let leases = match &membership {
+        Some(membership) => Leases::new(builder.kv.clone(), membership.view()),
+        None => Leases::alone(builder.kv.clone()),
+    };
+    let topic: Arc<dyn Transport> = match &builder.transport {
+        Some(transport) => transport.clone(),
+        None => Arc::new(InMemoryTransport::new(builder.store.clone())),
+    };
+    let Builder { mut extensions, transport, delivery: settings, .. } = builder;
+    let folds = extensions.take::<Folds>().into_values().collect();
+    let runtime = Arc::new_cyclic(|this| {
+        extensions.insert(ThisProgram(this.clone()));
+        let program = Arc::new(Program {
             store: builder.store,
-            snapshots: SnapshotStore::new(builder.keyed.clone()),
-            keyed: builder.keyed,
-            feed: Arc::new(Feed::new(topic)),
-            leases,
-            behaviors: builder.behaviors,
-            timers: Timers::new(),
+            kv: builder.kv,
             clock: builder.clock,
             node: builder.node,
-            delivery: builder.delivery,
-            tail: Tail::new(),
+            extensions,
+            pipeline: Pipeline::new(builder.behaviors),
+            progress: ReadProgress::new(),
             timeout: builder.timeout,
-            transport: builder.transport,
-            relay: Arc::new(WorkState::new(Share::Relay)),
-            shares: shares(&parts.event_handlers),
-            parts,
+            tasks: TaskTracker::new(),
+        });
+        let feed = Arc::new(Feed::new(topic));
+        Runtime {
+            dispatcher: Arc::new(Dispatcher {
+                program: program.clone(),
+                leases,
+                feed,
+                transport,
+                settings,
+            }),
+            program,
+            relay: Arc::new(WorkState::new(Work::Relay)),
+            runners: work_on(&handlers),
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
             stop_tail: CancellationToken::new(),
             handlers: TaskTracker::new(),
             membership: TaskTracker::new(),
-            tasks: TaskTracker::new(),
-        });
-        runtime.spawn_tail(folds);
-        runtime.spawn_relay();
-        runtime.spawn_runners();
-        runtime.spawn_membership(membership);
-        Catga { runtime }
-    }
-
-    /// Runs what nobody waits for, until it ends; a shutdown waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
-    fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {
-        let runtime = self.clone();
-        let is_topic = self.transport.is_none() && !self.shares.is_empty();
-        let offers = is_topic.then(|| self.feed.offers(0));
-        self.tasks.spawn(async move {
-            let Self { store, keyed, tail, parts, .. } = &*runtime;
-            let (stop, folds) = (runtime.stop_tail.clone(), Arc::from(folds));
-            let mut snapshots =
-                ModelSnapshots::new(store.clone(), keyed.clone(), Arc::clone(&folds));
-            let restored = stop.run_until_cancelled(snapshots.restore()).await;
-            let Some(position) = restored else { return };
-            tail.begin(position);
-            if let Some(offers) = &offers {
-                offers.begin(position);
-            }
-            let is_known = |name: &str| parts.event_types.contains(name);
-            tail.run(store, &folds, &mut snapshots, is_known, offers, stop).await;
-            // What a tail that stopped for good has half taken in is no snapshot.
-            if tail.progress().stopped.is_none() {
-                snapshots.finish().await;
-            }
-        });
-    }
-
-    fn spawn_relay(self: &Arc<Self>) {
-        let Some(transport) = self.transport.clone() else { return };
-        let relay = Relay { store: self.store.clone(), transport, state: self.relay.clone() };
-        let (runtime, shutdown) = (self.clone(), self.stop_handlers.clone());
-        self.handlers.spawn(async move { relay.run(&runtime.leases, shutdown).await });
-    }
-
-    fn spawn_runners(self: &Arc<Self>) {
-        for state in &self.shares {
-            let Share::Handler { name, partition } = state.share else { continue };
-            let handler = self.parts.event_handlers.iter().find(|h| h.name() == name);
-            let runner = Runner {
-                runtime: self.clone(),
-                handler: handler.expect("shares are made from the handlers").clone(),
-                partition,
-                state: state.clone(),
-                shutdown: self.stop_handlers.clone(),
-            };
-            self.handlers.spawn(runner.run());
         }
-    }
-
-    fn spawn_membership(self: &Arc<Self>, membership: Option<Membership>) {
-        let Some(membership) = membership else { return };
-        let (stop, runtime) = (self.stop_member.clone(), self.clone());
-        self.membership.spawn(membership.run(stop, move || runtime.held_shares()));
-    }
-}
-
-/// Each event handler on each partition.
-fn shares(handlers: &[Arc<dyn EventHandler>]) -> Vec<Arc<WorkState>> {
-    let shares = handlers.iter().flat_map(|handler| {
-        let name = handler.name();
-        (0..PARTITIONS).map(move |partition| Share::Handler { name, partition })
     });
-    shares.map(|share| Arc::new(WorkState::new(share))).collect()
+    runtime.spawn_tail(folds);
+    runtime.spawn_relay();
+    runtime.spawn_runners(&handlers);
+    runtime.spawn_membership(membership);
+    Catga { runtime }
 }

@@ -13,7 +13,7 @@ use hashbrown::{HashTable, hash_table::Entry as Slot};
 use tokio::sync::Notify;
 
 use super::StoreError;
-use crate::{Position, StreamId, Version};
+use crate::log::{Position, StreamId, Version};
 
 /// How many locks the streams are spread over.
 const SHARDS: usize = 64;

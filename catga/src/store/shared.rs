@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{BoxFuture, StoreError};
+use crate::{log::StoreError, store::BoxFuture};
 
 /// Asks again and again, once for all who wait by then: an answer is from after everybody who gets it asked.
 pub(super) struct Shared<T> {

@@ -1,7 +1,8 @@
 //! Commits made by hand: for tests of what was stored long ago, or by somebody else.
 
 use crate::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, StreamId, Timestamp, Version,
+    log::{Commit, EventFrame, StreamId, Timestamp, Version},
+    store::{Append, AppendError, Appended, EventStore},
 };
 
 /// A commit of `events` right after version `version` of `stream`, with nothing else that a commit can have.

@@ -12,8 +12,8 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore, Position,
-    Record, StoreError, StreamId, Version,
+    log::{Position, Record, StoreError, StreamId, Version},
+    store::{Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore},
 };
 
 /// How one append fails.

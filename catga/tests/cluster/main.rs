@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, Keyed,
-    MemoryKeyed, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
+    BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, KvStore,
+    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -106,10 +106,10 @@ async fn see(noted: Recorded<Noted>, hands: &Hands) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The keyed values as a node that can be cut off from them sees them.
+/// The key-value pairs as a node that can be cut off from them sees them.
 #[derive(Debug, Default)]
 struct Cord {
-    keyed: Arc<MemoryKeyed>,
+    kv: Arc<MemoryKvStore>,
     is_cut: AtomicBool,
 }
 
@@ -122,11 +122,11 @@ impl Cord {
     }
 }
 
-impl Keyed for Cord {
+impl KvStore for Cord {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(async move {
             self.check()?;
-            let entry = self.keyed.get(key).await;
+            let entry = self.kv.get(key).await;
             // As over a network, others get between a read and a write.
             tokio::task::yield_now().await;
             entry
@@ -142,7 +142,7 @@ impl Keyed for Cord {
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
         Box::pin(async move {
             self.check()?;
-            self.keyed.put(key, value, expected, ttl).await
+            self.kv.put(key, value, expected, ttl).await
         })
     }
 
@@ -153,7 +153,7 @@ impl Keyed for Cord {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             self.check()?;
-            self.keyed.delete(key, expected).await
+            self.kv.delete(key, expected).await
         })
     }
 }
@@ -161,7 +161,7 @@ impl Keyed for Cord {
 #[derive(Default)]
 struct Cluster {
     store: Arc<MemoryStore>,
-    keyed: Arc<MemoryKeyed>,
+    kv: Arc<MemoryKvStore>,
     world: World,
 }
 
@@ -195,11 +195,11 @@ impl Cluster {
         node: &'static str,
         cluster: Option<ClusterSettings>,
     ) -> Result<Node, StartError> {
-        let cord = Arc::new(Cord { keyed: self.keyed.clone(), is_cut: AtomicBool::new(false) });
+        let cord = Arc::new(Cord { kv: self.kv.clone(), is_cut: AtomicBool::new(false) });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
             .store(self.store.clone())
-            .keyed(cord.clone())
+            .kv(cord.clone())
             .node(node)
             .resource(Hands { node, world: self.world.clone(), pace: pace.clone() })
             .delivery(DeliverySettings {

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Durability, Entry, EventStore, Keyed, MemoryKeyed,
-    MemoryStore, Position, StoreError, Version,
+    BoxFuture, Consistency, DeliverySettings, Durability, Entry, EventStore, KvStore,
+    MemoryKvStore, MemoryStore, Position, StoreError, Version,
     prelude::*,
     testing::{self, ScriptedStore},
 };
@@ -123,7 +123,7 @@ const MANIFEST: &str = "read-models/manifest";
 
 /// Values that one can count, and that fail on demand.
 struct Values {
-    values: MemoryKeyed,
+    values: MemoryKvStore,
     keys: Mutex<BTreeSet<String>>,
     /// How many writes of a snapshot succeed yet.
     writes: AtomicUsize,
@@ -171,7 +171,7 @@ impl Values {
     }
 }
 
-impl Keyed for Values {
+impl KvStore for Values {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         self.values.get(key)
     }
@@ -227,7 +227,7 @@ impl Default for World {
 impl World {
     async fn start(&self) -> Catga {
         let once = DeliverySettings { attempts: 1, ..DeliverySettings::default() };
-        let builder = Catga::builder().store(self.log.clone()).keyed(self.values.clone());
+        let builder = Catga::builder().store(self.log.clone()).kv(self.values.clone());
         let builder = builder.delivery(once);
         builder.resource(self.seen.clone()).start().await.unwrap()
     }
@@ -381,7 +381,7 @@ async fn p8_dead_letters_are_in_the_snapshot() {
 #[tokio::test]
 async fn a_log_that_is_gone_with_the_process_has_none() {
     let (values, seen) = (Arc::new(Values::default()), Seen::default());
-    let builder = Catga::builder().store(Arc::new(MemoryStore::new())).keyed(values.clone());
+    let builder = Catga::builder().store(Arc::new(MemoryStore::new())).kv(values.clone());
     let catga = builder.resource(seen).start().await.unwrap();
     count_up(&catga, 3000).await;
     catga.query(GetSums).await.unwrap();

@@ -184,7 +184,7 @@ impl Aggregate for Order {
         self.take_in(event.clone());
     }
 
-    fn memory(&self) -> usize {
+    fn size_hint_bytes(&self) -> usize {
         let item = |item: &Item| size_of::<Item>() + item.product_id.len() + item.name.len();
         size_of::<Self>() + self.customer_id.len() + self.items.iter().map(item).sum::<usize>()
     }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use catga::{
     Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, InMemoryTransport,
-    Keyed, NatsOptions, NatsStore, StoreError, StreamId, conformance, testing,
+    KvStore, NatsOptions, NatsStore, StoreError, StreamId, conformance, testing,
 };
 use catga_tests::{
     eventually,
@@ -115,7 +115,7 @@ async fn p1_commits_that_share_a_sync_stand_alone() {
 async fn the_values_keep_their_promises() {
     for version in Version::ALL {
         let server = NatsServer::start(version).await;
-        conformance::keyed(Arc::new(connect(&server).await)).await;
+        conformance::kv_store(Arc::new(connect(&server).await)).await;
     }
 }
 

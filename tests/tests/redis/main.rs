@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, EventFrame, EventId, EventStore, InMemoryTransport, Keyed,
+    Append, AppendError, Appended, EventFrame, EventId, EventStore, InMemoryTransport, KvStore,
     Position, Record, RedisOptions, RedisStore, StreamId, Version, conformance, testing,
 };
 use catga_tests::{eventually, redis::RedisServer};
@@ -51,7 +51,7 @@ async fn the_log_keeps_its_promises() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_values_keep_their_promises() {
     let server = RedisServer::start().await;
-    conformance::keyed(store(&server).await).await;
+    conformance::kv_store(store(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn the_keys_stay_together_in_a_cluster() {
     .await;
     let store = store(&server).await;
     conformance::event_store(store.clone()).await;
-    conformance::keyed(store).await;
+    conformance::kv_store(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use catga::{
-    Catga, Error, EventStore, FileStore, Keyed, MemoryKeyed, MemoryStore, NatsOptions, NatsStore,
-    RedisOptions, RedisStore,
+    Catga, Error, EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore, NatsOptions,
+    NatsStore, RedisOptions, RedisStore,
 };
 use catga_axum::Limit;
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_full, rounds};
@@ -53,8 +53,8 @@ pub(super) async fn measure() -> Outcome<()> {
     );
     let mut table = Table::new("growth", &about);
     let in_memory = async |orders| {
-        let keyed = Arc::new(MemoryKeyed::new());
-        Shop::open(Arc::new(MemoryStore::default()), keyed, orders, 1, TIMES).await
+        let kv = Arc::new(MemoryKvStore::new());
+        Shop::open(Arc::new(MemoryStore::default()), kv, orders, 1, TIMES).await
     };
     compare(&mut table, "memory", [in_memory(FEW).await, in_memory(many).await]).await?;
 
@@ -89,12 +89,12 @@ pub(super) async fn measure() -> Outcome<()> {
 impl Shop {
     async fn open<S: EventStore + 'static>(
         store: Arc<S>,
-        keyed: Arc<dyn Keyed>,
+        kv: Arc<dyn KvStore>,
         orders: u64,
         clients: usize,
         times: u64,
     ) -> Self {
-        let catga = order_system(store, keyed, CACHE_BYTES).await;
+        let catga = order_system(store, kv, CACHE_BYTES).await;
         make(&catga, 0..orders, 1).await;
         let stats = catga.query(GetStats).await.expect("it can be read");
         assert_eq!(stats.by_status.iter().sum::<u64>(), orders);

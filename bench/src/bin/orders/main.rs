@@ -7,7 +7,7 @@ mod start;
 
 use std::{error::Error, ops::Range, sync::Arc};
 
-use catga::{Catga, EventStore, Keyed};
+use catga::{Catga, EventStore, KvStore};
 use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{
@@ -29,10 +29,10 @@ const LIFE: usize = 4;
 /// order-system's handlers and read models over a store, in this process.
 async fn order_system<S: EventStore + 'static>(
     store: Arc<S>,
-    keyed: Arc<dyn Keyed>,
+    kv: Arc<dyn KvStore>,
     cache_bytes: u64,
 ) -> Catga {
-    let builder = Catga::builder().store(store).keyed(keyed).cache_bytes(cache_bytes);
+    let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
     builder.resource(Mailer::default()).start().await.expect("the store can be used")
 }
 

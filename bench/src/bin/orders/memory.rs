@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, MemoryKeyed, MemoryStore, RedisOptions,
+    Append, Commit, EventFrame, EventId, EventStore, MemoryKvStore, MemoryStore, RedisOptions,
     RedisStore, StreamId, Timestamp, testing,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
@@ -54,7 +54,7 @@ pub(super) async fn measure() -> Outcome<()> {
 /// Makes orders in memory, and prints how much more is resident then, and how many bytes the commits have.
 pub(super) async fn hold(orders: u64) -> Outcome<()> {
     let store = Arc::new(MemoryStore::default());
-    let catga = order_system(store.clone(), Arc::new(MemoryKeyed::new()), 1 << 20).await;
+    let catga = order_system(store.clone(), Arc::new(MemoryKvStore::new()), 1 << 20).await;
     make(&catga, 0..100, LIFE).await;
     let before = resident(std::process::id());
     make(&catga, 100..orders + 100, LIFE).await;

@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, pull::OrderedConfig},
 };
-use catga::{EventStore, FileStore, Keyed, NatsOptions, NatsStore, RedisOptions, RedisStore};
+use catga::{EventStore, FileStore, KvStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
 use catga_bench::{
     Reach, Rounds, Table, Unit, float, is_full, load, median, resident, rounds, server,
 };
@@ -79,15 +79,15 @@ struct Starts<'a> {
 
 impl Starts<'_> {
     /// Those that read the whole log, over reading it bare; and those from a snapshot, over those.
-    async fn measure<K: Keyed>(
+    async fn measure<K: KvStore>(
         &self,
         bare: impl AsyncFn() -> Outcome<f64>,
-        keyed: impl AsyncFn() -> Outcome<Arc<K>>,
+        kv: impl AsyncFn() -> Outcome<Arc<K>>,
     ) -> Outcome<[Rounds; 2]> {
         let [mut whole, mut rest] = [Rounds::new(), Rounds::new()];
         for _ in 0..rounds(5) {
             let limit = events(self.orders) / bare().await?;
-            forget_snapshot(&*keyed().await?).await?;
+            forget_snapshot(&*kv().await?).await?;
             let without = ready_rate(self.flags, self.orders).await?;
             whole.push(without, limit);
             rest.push(ready_rate(self.flags, self.orders).await?, without);
@@ -96,10 +96,10 @@ impl Starts<'_> {
     }
 }
 
-async fn forget_snapshot(keyed: &impl Keyed) -> Outcome<()> {
+async fn forget_snapshot(kv: &impl KvStore) -> Outcome<()> {
     const MANIFEST: &str = "read-models/manifest";
-    if let Some(entry) = keyed.get(MANIFEST).await? {
-        keyed.delete(MANIFEST, entry.revision).await?;
+    if let Some(entry) = kv.get(MANIFEST).await? {
+        kv.delete(MANIFEST, entry.revision).await?;
     }
     Ok(())
 }
@@ -108,8 +108,8 @@ fn events(orders: u64) -> f64 {
     float(LIFE) * float(usize::try_from(orders).expect("they fit in memory"))
 }
 
-async fn fill<S: EventStore + 'static>(store: Arc<S>, keyed: Arc<dyn Keyed>, orders: u64) {
-    let catga = order_system(store, keyed, 64 << 20).await;
+async fn fill<S: EventStore + 'static>(store: Arc<S>, kv: Arc<dyn KvStore>, orders: u64) {
+    let catga = order_system(store, kv, 64 << 20).await;
     make(&catga, 0..orders, LIFE).await;
     catga.shutdown().await;
 }

@@ -18,7 +18,8 @@ use super::{
     segment::{HEADER, Header, RECORD, Record, small},
 };
 use crate::{
-    Append, AppendError, Appended, Position, StoreError, StreamId, Version, store::index::Index,
+    log::{Position, StoreError, StreamId, Version},
+    store::{Append, AppendError, Appended, index::Index},
 };
 
 /// How many appends may wait to be synced; more wait for their turn to wait.

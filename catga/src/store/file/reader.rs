@@ -14,7 +14,10 @@ use super::{
     disk::{Disk, DiskFile},
     recovery::{Address, file_name, frame_at},
 };
-use crate::{Record, StoreError, store::index::Entry};
+use crate::{
+    log::{Record, StoreError},
+    store::index::Entry,
+};
 
 /// How many segments are kept open for reading.
 const OPEN_FILES: usize = 64;

@@ -10,7 +10,10 @@ use super::{
     disk::{Disk, DiskFile, read_into, read_whole},
     segment::{self, BadHeader, HEADER, Header, RECORD, Record, small},
 };
-use crate::{Commit, Position, StreamId, Version, store::index::Index};
+use crate::{
+    log::{Commit, Position, StreamId, Version},
+    store::index::Index,
+};
 
 /// The file that is there exactly when the log was closed and not opened again.
 pub(super) const CLOSED: &str = "closed";
@@ -311,7 +314,7 @@ pub(super) fn fill(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CommandRecord, EventFrame, Timestamp};
+    use crate::log::{CommandRecord, EventFrame, Timestamp};
 
     #[test]
     fn the_begin_of_a_commit_tells_what_all_of_it_does() {

@@ -27,7 +27,7 @@
 use crc32fast::Hasher;
 use uuid::Uuid;
 
-use crate::Position;
+use crate::log::Position;
 
 /// How long a segment's header is.
 pub(super) const HEADER: usize = 56;
@@ -134,7 +134,7 @@ impl<'a> Record<'a> {
 pub(super) fn is_damage(log: &Uuid, segment: &[u8], bad: usize, before: Position) -> bool {
     // Where a sound record may begin is not known any more, so each offset is tried; most are seen at once not
     // to begin one.
-    let positions = before..=before + segment.len() as u64 * crate::MAX_EVENTS as u64;
+    let positions = before..=before + segment.len() as u64 * crate::log::MAX_EVENTS as u64;
     let may_begin = |at: usize| {
         let synced = u32_at(segment, at + 8) as usize;
         bad < synced && synced <= at && positions.contains(&u64_at(segment, at + 12))

@@ -14,10 +14,11 @@ use std::{
 use tokio::time::{interval, sleep};
 
 use super::{
-    log::{Cursor, Log, locked},
+    log::{Cursor, Log},
     message::{last_position, sequence_after},
+    publication::locked,
 };
-use crate::{StoreError, retry::Backoff};
+use crate::{log::StoreError, store::Backoff};
 
 /// How often the end of the log is looked at, beside what comes by itself.
 const LOOK: Duration = Duration::from_secs(1);

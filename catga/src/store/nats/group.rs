@@ -18,10 +18,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    publisher::NotPublished,
-    topic::{Message, Topic},
+    publication::{NotPublished, Publication},
+    topic::Topic,
 };
-use crate::StoreError;
+use crate::log::StoreError;
 
 /// From how many messages on a batch is faster than as many syncs: it takes about as long as 15 of them.
 const FEW: usize = 16;
@@ -34,7 +34,7 @@ const MOST: usize = 512;
 const LINGER: Duration = Duration::from_millis(1);
 
 type Answer = Result<u64, NotPublished>;
-type Waiting = (Message, oneshot::Sender<Answer>);
+type Waiting = (Publication, oneshot::Sender<Answer>);
 
 /// Publishes to a stream that allows atomic batches: one by one what comes alone, together what comes together.
 pub(super) struct Group {
@@ -61,7 +61,7 @@ impl Group {
     }
 
     /// As [`Topic::publish`].
-    pub(super) async fn publish(&self, message: Message) -> Answer {
+    pub(super) async fn publish(&self, message: Publication) -> Answer {
         if self.together.load(Ordering::Relaxed) == 0
             && let Ok(_permit) = self.alone.try_acquire()
         {

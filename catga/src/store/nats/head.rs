@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::{Position, StoreError};
+use crate::log::{Position, StoreError};
 
 /// What this process has seen of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

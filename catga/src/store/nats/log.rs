@@ -1,6 +1,6 @@
 //! Reading the log in order: its end from memory, little by sequence, much through a consumer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize};
+use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
 use async_nats::jetstream::consumer::pull::Ordered;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,10 +10,11 @@ use super::{
     head::Head,
     message::{Stored, last_position, sequence_after},
     options::REQUEST_TIMEOUT,
+    publication::{locked, unavailable},
     recent::Recent,
-    topic::{Topic, unavailable},
+    topic::Topic,
 };
-use crate::{Position, Record, StoreError};
+use crate::log::{Position, Record, StoreError};
 
 /// From how many messages on a consumer is made for them, which takes the server some milliseconds.
 const MANY: u64 = 256;
@@ -71,7 +72,7 @@ impl Log {
         Ok(end)
     }
 
-    /// As [`EventStore::read_log`](crate::EventStore::read_log).
+    /// As [`EventStore::read_log`](crate::store::EventStore::read_log).
     pub(super) async fn read(
         &self,
         after: Position,
@@ -165,8 +166,4 @@ impl Cursor {
         drop(self.messages);
         topic.forget(&self.name).await;
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

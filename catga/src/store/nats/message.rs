@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, HeaderName, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
-use crate::{MAX_EVENTS, Position, Record, StoreError, Version};
+use crate::log::{MAX_EVENTS, Position, Record, StoreError, Version};
 
 /// How many positions each message has. The last event has the last one, so that the last message's sequence
 /// alone tells the head.

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::message::{Place, Stored};
-use crate::{StoreError, StreamId, Version};
+use crate::log::{StoreError, StreamId, Version};
 
 /// How many earlier commits a message lists. Those before are found through the oldest of these.
 const LISTED: usize = 64;

@@ -26,8 +26,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{log::locked, options::REQUEST_TIMEOUT, topic::unavailable};
-use crate::StoreError;
+use super::{
+    options::REQUEST_TIMEOUT,
+    publication::{NotPublished, Published, connection_lost, locked, unavailable},
+};
+use crate::log::StoreError;
 
 /// Errors that say that nothing was stored, as another message is the last one; of a batch, that its messages one by one
 /// may be.
@@ -80,23 +83,6 @@ struct Waiting {
     senders: HashMap<u64, (Instant, oneshot::Sender<Message>), RandomState>,
 }
 
-/// Where a message is stored.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) sequence: u64,
-    /// How many messages the batch had that it is the last one of.
-    pub(super) batch: Option<u64>,
-}
-
-/// Why a message was not stored, or not for sure.
-#[derive(Debug)]
-pub(super) enum NotPublished {
-    /// Another message is the last one.
-    Conflict,
-    Refused(StoreError),
-    Unknown(StoreError),
-}
-
 impl Publishers {
     /// Those over some connections, at least one, and what changes whenever any of these is lost.
     pub(super) async fn new(
@@ -140,7 +126,7 @@ impl Publisher {
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Stored, NotPublished> {
+    ) -> Result<Published, NotPublished> {
         let (number, mut answer) = locked(&self.waiting).add();
         // Only now: a loss that is not seen here is seen by whoever hands out the answers, and lets us go.
         let losses = *self.lost.borrow();
@@ -218,10 +204,10 @@ async fn hand_out(
 }
 
 /// What became of a message with this answer, or none.
-fn outcome(answer: Option<Message>, is_lost: bool) -> Result<Stored, NotPublished> {
+fn outcome(answer: Option<Message>, is_lost: bool) -> Result<Published, NotPublished> {
     // An answer from before the connection was lost may be about a log that the server lost since.
     if is_lost {
-        return Err(NotPublished::Unknown(lost()));
+        return Err(NotPublished::Unknown(connection_lost()));
     }
     let silent = || StoreError::unavailable("no answer came from JetStream");
     read(&answer.ok_or_else(|| NotPublished::Unknown(silent()))?)
@@ -235,7 +221,7 @@ struct Answer {
     error: Option<jetstream::Error>,
 }
 
-fn read(answer: &Message) -> Result<Stored, NotPublished> {
+fn read(answer: &Message) -> Result<Published, NotPublished> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         // Nobody listens on the subject.
         let what = "no stream of JetStream takes the message";
@@ -245,7 +231,7 @@ fn read(answer: &Message) -> Result<Stored, NotPublished> {
     let answer: Answer = serde_json::from_slice(&answer.payload).map_err(in_doubt)?;
     match (answer.error, answer.seq) {
         (Some(error), _) => Err(not_stored(error)),
-        (None, Some(sequence)) => Ok(Stored { sequence, batch: answer.count }),
+        (None, Some(sequence)) => Ok(Published { sequence, batch: answer.count }),
         (None, None) => {
             let what = "JetStream does not say where a message is stored";
             Err(NotPublished::Unknown(StoreError::unavailable(what)))
@@ -270,10 +256,6 @@ fn not_sent(error: PublishError) -> NotPublished {
     }
 }
 
-pub(super) fn lost() -> StoreError {
-    StoreError::unavailable("the connection to NATS was lost")
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::{future::join_all, stream};
@@ -285,7 +267,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::NatsOptions;
+    use crate::store::NatsOptions;
 
     fn answer(number: &str, payload: &'static str, status: Option<StatusCode>) -> Message {
         Message {
@@ -303,9 +285,9 @@ mod tests {
     fn p1_what_jetstream_answers_says_whether_the_message_is_stored() {
         let read = |payload| read(&answer("1", payload, None));
         let stored = read(r#"{"stream":"catga", "seq":7}"#).unwrap();
-        assert_eq!(stored, Stored { sequence: 7, batch: None });
+        assert_eq!(stored, Published { sequence: 7, batch: None });
         let stored = read(r#"{"stream":"catga","seq":9,"batch":"b","count":3}"#).unwrap();
-        assert_eq!(stored, Stored { sequence: 9, batch: Some(3) });
+        assert_eq!(stored, Published { sequence: 9, batch: Some(3) });
         for conflict in [10071, 10164] {
             let error = format!(
                 r#"{{"error":{{"code":400,"err_code":{conflict},"description":"wrong last sequence: 4"}},"stream":"catga","seq":0}}"#

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::Record;
+use crate::log::Record;
 
 /// How many bytes are kept.
 const BYTES: usize = 8 << 20;

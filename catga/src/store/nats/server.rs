@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::options::NatsOptions;
-use crate::{Durability, DurabilityReport, StoreError};
+use crate::{
+    log::StoreError,
+    store::{Durability, DurabilityReport},
+};
 
 /// The oldest version whose replicated streams were seen to refuse a second commit at one version. Those of 2.9 do
 /// not.

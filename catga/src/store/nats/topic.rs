@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, HeaderMap,
+    Client,
     connection::State,
     header,
     jetstream::{
@@ -17,15 +17,15 @@ use async_nats::{
         stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
     },
 };
-use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
     options::REQUEST_TIMEOUT,
-    publisher::{self, NotPublished, Publishers, Stored},
+    publication::{After, NotPublished, Publication, Published, connection_lost, unavailable},
+    publisher::Publishers,
 };
-use crate::StoreError;
+use crate::log::StoreError;
 
 /// What may go into a message's headers beside what is counted.
 const HEADER_ROOM: usize = 512;
@@ -40,24 +40,6 @@ pub(super) struct Topic {
     stream: Stream,
     /// Whether other servers than the leader may answer, with what they have by then.
     is_replicated: bool,
-}
-
-/// The message that must be the last one, by its sequence; 0 when there must be none.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum After {
-    /// Of the same subject.
-    OnSubject(u64),
-    /// Of the whole stream.
-    Message(u64),
-}
-
-/// What is to be published, if the last message is the one that `after` says.
-#[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) subject: String,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Bytes,
-    pub(super) after: After,
 }
 
 impl Topic {
@@ -142,9 +124,9 @@ impl Topic {
     }
 
     /// Publishes a message. Answers its sequence.
-    pub(super) async fn publish(&self, message: Message) -> Result<u64, NotPublished> {
+    pub(super) async fn publish(&self, message: Publication) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
-        let Message { subject, headers, payload, after } = self.expecting(message)?;
+        let Publication { subject, headers, payload, after } = self.expecting(message)?;
         let publisher = match after {
             After::OnSubject(_) => self.publishers.any(),
             // It may be sent before the one it comes after is answered.
@@ -155,7 +137,7 @@ impl Topic {
 
     /// Publishes all messages or none, in this order, as one atomic batch, which the server syncs once. Each subject is
     /// there once. Answers the sequence of the first.
-    pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<u64, NotPublished> {
+    pub(super) async fn publish_all(&self, messages: &[Publication]) -> Result<u64, NotPublished> {
         self.check().map_err(NotPublished::Refused)?;
         let lost = self.lost();
         // Before any is sent: a batch that is begun and not ended is kept open by the server for a while.
@@ -166,7 +148,7 @@ impl Topic {
             let batch = Uuid::new_v4().simple().to_string();
             let (mut answer, count) = (None, messages.len() as u64);
             for (message, number) in messages.into_iter().zip(1..) {
-                let Message { subject, mut headers, payload, .. } = message;
+                let Publication { subject, mut headers, payload, .. } = message;
                 headers.insert(header::NATS_BATCH_ID, batch.as_str());
                 headers.insert(header::NATS_BATCH_SEQUENCE, number.to_string());
                 if number < count {
@@ -189,7 +171,7 @@ impl Topic {
     ///
     /// # Errors
     /// When the server would not take it for its size.
-    fn expecting(&self, mut message: Message) -> Result<Message, NotPublished> {
+    fn expecting(&self, mut message: Publication) -> Result<Publication, NotPublished> {
         let in_headers: usize =
             message.headers.iter().flat_map(|(_, values)| values).map(|v| v.as_str().len()).sum();
         let (size, limit) =
@@ -283,7 +265,7 @@ impl Topic {
         async move {
             // The sender lives as long as the client.
             let _ = lost.changed().await;
-            publisher::lost()
+            connection_lost()
         }
     }
 
@@ -297,19 +279,19 @@ impl Topic {
     }
 }
 
-pub(super) fn unavailable(what: &str, error: impl std::error::Error) -> StoreError {
-    tracing::debug!(%error, "a request to {what} failed");
-    StoreError::unavailable(format!("{what} does not answer as it should: {error}"))
-}
-
 fn is_missing(error: &GetStreamErrorKind) -> bool {
     matches!(error, GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// The sequence of the first message of a batch, from what is said of its `messages`-th and last.
-fn first_of_batch(last: Result<Stored, NotPublished>, messages: u64) -> Result<u64, NotPublished> {
+fn first_of_batch(
+    last: Result<Published, NotPublished>,
+    messages: u64,
+) -> Result<u64, NotPublished> {
     match last {
-        Ok(Stored { sequence, batch: Some(size) }) if size == messages => Ok(sequence + 1 - size),
+        Ok(Published { sequence, batch: Some(size) }) if size == messages => {
+            Ok(sequence + 1 - size)
+        }
         Ok(_) => {
             let what = "JetStream took a batch for something else";
             Err(NotPublished::Unknown(StoreError::unavailable(what)))

@@ -1,7 +1,7 @@
 //! A transport on NATS JetStream.
 //!
 //! The topic is one stream, `{prefix}-topic`, with a message for each commit, on the subject
-//! `{prefix}-topic.{partition}.{aggregate}.{key}`. The payload is the [frame](crate::Commit); the header
+//! `{prefix}-topic.{partition}.{aggregate}.{key}`. The payload is the [frame](crate::log::Commit); the header
 //! `Catga-Position` is the position of its first event, `Catga-First-Version` the version of it, and `Catga-Events` how
 //! many events there are. A message is published under the condition that the stream's last message is the one the
 //! relay knows (`Nats-Expected-Last-Sequence`).
@@ -16,11 +16,14 @@ use super::{
     NatsOptions, OPEN_TIMEOUT, PARALLEL,
     log::Log,
     message::{self, Stored, last_position},
-    publisher::NotPublished,
+    publication::{After, NotPublished, Publication},
     server,
-    topic::{After, Message, Topic},
+    topic::Topic,
 };
-use crate::{BoxFuture, Position, Record, StoreError, Transport, transport::partition_of};
+use crate::{
+    log::{Position, Record, StoreError},
+    store::{BoxFuture, Transport, partition_of},
+};
 
 /// How many places are remembered.
 const PLACES: usize = 1024;
@@ -200,7 +203,7 @@ impl NatsTransport {
         message::set_position(&mut headers, record.position);
         let payload = record.frame.clone();
         self.topic
-            .publish(Message { subject, headers, payload, after: After::Message(after) })
+            .publish(Publication { subject, headers, payload, after: After::Message(after) })
             .await
     }
 }

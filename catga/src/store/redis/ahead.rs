@@ -14,7 +14,7 @@ use redis::Value;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{RedisStore, link::CallError, stored::array};
-use crate::{Position, StoreError};
+use crate::log::{Position, StoreError};
 
 /// How many positions a window has, and so how many commits at most.
 pub(super) const WINDOW: usize = 256;

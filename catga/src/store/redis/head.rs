@@ -10,7 +10,10 @@ use super::{
     link::{Link, RECONNECT, RESPONSE_TIMEOUT, explain},
     stored::{array, log_entry},
 };
-use crate::{Position, Record, StoreError, retry::Backoff};
+use crate::{
+    log::{Position, Record, StoreError},
+    store::Backoff,
+};
 
 /// How long the task waits at the server before it looks whether the log is still the same one.
 const BLOCK: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! The names of the keys. All have the prefix as hash tag, so that a cluster keeps them together.
 
-use crate::StreamId;
+use crate::log::StreamId;
 
 pub(super) struct Keys {
     tag: String,

@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::time::Instant;
 
-use crate::{StoreError, retry::Backoff};
+use crate::{log::StoreError, store::Backoff};
 
 /// How long making a connection may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use crate::{MAX_KEY, StoreError};
+use crate::log::{MAX_KEY, StoreError};
 
 /// Which Redis server, and which keys on it.
 ///

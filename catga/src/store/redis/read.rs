@@ -9,7 +9,7 @@ use super::{
     ahead::{Ahead, WINDOW},
     stored::{array, commit, log_entry, unreadable},
 };
-use crate::{Position, Record, StoreError, StreamId, Version};
+use crate::log::{Position, Record, StoreError, StreamId, Version};
 
 /// How many commits are asked for at first. A commit can have a megabyte, and the answer has to come in time.
 pub(super) const FIRST_PAGE: usize = 64;

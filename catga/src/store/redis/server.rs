@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::link::{CallError, Link};
-use crate::{Durability, DurabilityReport, StoreError};
+use crate::{
+    log::StoreError,
+    store::{Durability, DurabilityReport},
+};
 
 /// The oldest server that can be used: `#!lua`, exclusive ranges, `CONFIG GET` of several names.
 const OLDEST: (u32, u32) = (7, 0);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use redis::Value;
 
-use crate::{Position, Record, StoreError};
+use crate::log::{Position, Record, StoreError};
 
 /// The field of an entry that an older program wrote: the position of the commit's first event, and the frame.
 const WITH_POSITION: &[u8] = b"c";

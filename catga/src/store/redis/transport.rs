@@ -8,7 +8,7 @@
 //! | `…:topic` | integer | the position of the last event |
 //!
 //! An entry's only field, `c`, is eight bytes with the position of the commit's first event (big-endian), and the
-//! [frame](crate::Commit). One script checks the end and adds a page of commits to all partitions, so who sees a
+//! [frame](crate::log::Commit). One script checks the end and adds a page of commits to all partitions, so who sees a
 //! position sees all below it (P5).
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
@@ -27,8 +27,8 @@ use super::{
     stored::{array, log_entry, unreadable},
 };
 use crate::{
-    BoxFuture, PARTITIONS, Position, Record, StoreError, Transport, retry::Backoff,
-    transport::partition_of,
+    log::{Position, Record, StoreError},
+    store::{Backoff, BoxFuture, PARTITIONS, Transport, partition_of},
 };
 
 /// How many commits of each partition are asked for at once. A commit can have a megabyte.

@@ -1,0 +1,148 @@
+//! The tail: one task a node that reads the log, and feeds every read model in its order.
+//!
+//! Where the log is the topic, event handlers get what it has read, too.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    follow::{DecodedCommit, TailPublisher},
+    log::{Position, Record, StoreError},
+    model::{DecodeError, Error, ParsedRecord},
+    program::{EventTypes, Program},
+    read::{End, Fold, ModelSnapshots},
+    store::{Backoff, EventStore},
+};
+
+/// How many commits the tail reads and applies at once.
+const PAGE: usize = 512;
+
+/// A read of a page of the log.
+type Reading = AbortOnDropHandle<Result<Vec<Record>, StoreError>>;
+
+/// What feeds the read models of a node.
+pub(crate) struct Tail {
+    program: Arc<Program>,
+    folds: Arc<[Box<dyn Fold>]>,
+    snapshots: ModelSnapshots,
+    /// Hands on what was read, where the log is the topic.
+    publisher: Option<TailPublisher>,
+}
+
+impl Tail {
+    pub(crate) fn new(
+        program: Arc<Program>,
+        folds: Vec<Box<dyn Fold>>,
+        publisher: Option<TailPublisher>,
+    ) -> Self {
+        let folds: Arc<[_]> = folds.into();
+        let (store, kv) = (program.store.clone(), program.kv.clone());
+        let snapshots = ModelSnapshots::new(store, kv, folds.clone());
+        Self { program, folds, snapshots, publisher }
+    }
+
+    /// Runs until `stop`, or until an event can't be read: the log is never skipped.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let restored = stop.run_until_cancelled(self.snapshots.restore()).await;
+        let Some(position) = restored else { return };
+        self.program.progress.advance(position);
+        if let Some(publisher) = &self.publisher {
+            publisher.begin(position);
+        }
+        match self.feed(&stop).await {
+            Ok(()) => self.snapshots.finish().await,
+            // What the read models have half taken in is no snapshot.
+            Err(error) => {
+                let after = self.program.progress.position();
+                tracing::error!(%error, after, "the read models stopped");
+                self.program.progress.stop(error.to_string());
+            }
+        }
+    }
+
+    /// Feeds the read models until `stop`.
+    async fn feed(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let backoff = || Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let (mut delays, mut ahead) = (backoff(), None);
+        while !stop.is_cancelled() {
+            let after = self.program.progress.position();
+            let step = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                page = self.next_page(after, &mut ahead) => {
+                    page.map_err(Error::from).and_then(|page| Ok(self.apply(after, &page)?))
+                }
+            };
+            match step {
+                Ok(end) => {
+                    self.program.progress.advance(end.position);
+                    // While there is more to read it is better read first.
+                    let is_at_end = ahead.is_none();
+                    self.snapshots.taken_in(end, is_at_end).await;
+                    delays = backoff();
+                    // Other tasks get their turn while a long log is replayed.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "the log can't be read; trying again");
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = sleep(delays.next_delay()) => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next commits after `after`, as soon as there are any. `ahead` is the read of what follows the last page. It goes
+    /// on while that page is applied: one that is half full or more says that there is more.
+    async fn next_page(
+        &self,
+        after: Position,
+        ahead: &mut Option<Reading>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let store: &Arc<dyn EventStore> = &self.program.store;
+        loop {
+            let page = match ahead.take() {
+                Some(reading) => reading.await.map_err(StoreError::unavailable)??,
+                None => store.read_log(after, PAGE).await?,
+            };
+            if let Some(last) = page.last().filter(|_| page.len() >= PAGE / 2) {
+                let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
+                let reading = tokio::spawn(async move { store.read_log(end, PAGE).await });
+                *ahead = Some(AbortOnDropHandle::new(reading));
+            }
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            self.program.progress.caught_up();
+            store.wait(after).await?;
+        }
+    }
+
+    /// Publishes a page, which begins after `after`, and applies it to every fold. Answers where it ends.
+    fn apply(&self, after: Position, page: &[Record]) -> Result<End, DecodeError> {
+        let commits: Vec<_> = page.iter().map(ParsedRecord::of).collect::<Result<_, _>>()?;
+        if let Some(publisher) = &self.publisher {
+            let decoded = commits.iter().map(|commit| Ok(Arc::new(DecodedCommit::of(commit)?)));
+            publisher.push(after, &decoded.collect::<Result<Vec<_>, DecodeError>>()?);
+        }
+        let known = self.program.extensions.expect::<EventTypes>();
+        for ParsedRecord { record, commit, .. } in &commits {
+            for (position, frame) in (record.position..).zip(&commit.events) {
+                if !known.contains(frame.name) {
+                    let (name, version) = (frame.name.to_owned(), frame.schema);
+                    return Err(DecodeError::UnknownType { name, version, position });
+                }
+            }
+        }
+        for fold in &*self.folds {
+            fold.apply(&commits)?;
+        }
+        let last = commits.last().expect("a page has commits");
+        Ok(End { position: last.end(), commit: last.commit.id() })
+    }
+}

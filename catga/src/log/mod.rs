@@ -1,0 +1,22 @@
+//! The log as data: streams, times, commits and the bytes that every store keeps. It knows no store and no handler.
+
+pub(crate) mod codec;
+mod commit;
+mod error;
+mod event_id;
+mod frame;
+mod origin;
+mod rfc3339;
+mod stream;
+mod time;
+
+pub(crate) use self::event_id::new_event_id;
+pub use self::{
+    commit::{CommandRecord, Commit, EventFrame, FrameError, MAX_EVENTS, Record},
+    error::StoreError,
+    event_id::EventId,
+    origin::Origin,
+    rfc3339::InvalidTimestamp,
+    stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
+    time::{Clock, Timestamp},
+};

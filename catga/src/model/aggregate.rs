@@ -1,0 +1,133 @@
+//! Aggregates: state that is nothing but the fold of a stream.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use smallvec::SmallVec;
+
+use crate::{
+    log::{StreamId, Version},
+    model::{Event, Snapshots},
+};
+
+/// Something with an identity whose state is the fold of its events.
+///
+/// The default value is the aggregate before its first event. `apply` only takes events in; what may
+/// happen is decided in handlers, or better in methods of the aggregate that answer the event.
+pub trait Aggregate: Default + Clone + Send + Sync + 'static {
+    /// What can happen to it: an enum with `#[derive(Event)]`.
+    type Event: Event;
+
+    /// The type's part of the stream name, as `order` in `order/7f3a`.
+    const NAME: &'static str;
+
+    /// Whether snapshots are taken of aggregates with long streams. Without them every cold load replays the
+    /// whole stream.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
+
+    /// Takes in an event that happened. It can't fail: what is in the log is a fact.
+    fn apply(&mut self, event: &Self::Event);
+
+    /// About how many bytes of memory the aggregate takes, so that the cache stays in its bounds.
+    fn size_hint_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+/// An aggregate at a version, with the events that a handler has newly recorded on it.
+///
+/// It derefs to the aggregate. A command handler takes `&mut Root<A>`: the events are appended in one commit
+/// after it returns `Ok`, and dropped when it returns `Err`. Any handler can take `&Root<A>`.
+pub struct Root<A: Aggregate> {
+    stream: StreamId,
+    /// Shared with readers; copied only when a command changes it while a reader still looks.
+    state: Arc<A>,
+    /// The version of the last event in `state`, recorded ones included.
+    version: Version,
+    recorded: SmallVec<[A::Event; 1]>,
+}
+
+impl<A: Aggregate> Root<A> {
+    /// The aggregate before its first event.
+    pub(crate) fn new(stream: StreamId) -> Self {
+        Self { stream, state: Arc::default(), version: 0, recorded: SmallVec::new() }
+    }
+
+    /// The aggregate as a snapshot has it.
+    pub(crate) fn restored(stream: StreamId, version: Version, state: A) -> Self {
+        Self { stream, state: Arc::new(state), version, recorded: SmallVec::new() }
+    }
+
+    /// The same aggregate for a reader, at no cost.
+    pub(crate) fn share(&self) -> Self {
+        let (stream, state) = (self.stream.clone(), self.state.clone());
+        Self { stream, state, version: self.version, recorded: SmallVec::new() }
+    }
+
+    /// Says that `event` happened: the aggregate takes it in at once, and it is appended when the
+    /// handler returns `Ok`.
+    pub fn record(&mut self, event: impl Into<A::Event>) {
+        let event = event.into();
+        self.apply(&event);
+        self.recorded.push(event);
+    }
+
+    /// Takes in an event that is in the stream already.
+    pub(crate) fn apply(&mut self, event: &A::Event) {
+        Arc::make_mut(&mut self.state).apply(event);
+        self.version += 1;
+    }
+
+    /// The state as it is now, to keep and to share: no copy is made unless the aggregate changes while somebody still
+    /// holds it, and that never shows.
+    pub fn state(&self) -> Arc<A> {
+        self.state.clone()
+    }
+
+    /// The events recorded so far, which are no longer this root's to append.
+    pub(crate) fn take_recorded(&mut self) -> SmallVec<[A::Event; 1]> {
+        std::mem::take(&mut self.recorded)
+    }
+
+    /// The stream of the aggregate.
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// The aggregate's key in its stream's name.
+    pub fn key(&self) -> &str {
+        self.stream.key()
+    }
+
+    /// The version of the aggregate, recorded events included: 0 when it does not exist.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether anything has ever happened to it.
+    pub fn exists(&self) -> bool {
+        self.version > 0
+    }
+
+    /// The events that the handler has recorded so far.
+    pub fn recorded(&self) -> &[A::Event] {
+        &self.recorded
+    }
+}
+
+impl<A: Aggregate> Deref for Root<A> {
+    type Target = A;
+
+    fn deref(&self) -> &A {
+        &self.state
+    }
+}
+
+impl<A: Aggregate + fmt::Debug> fmt::Debug for Root<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root")
+            .field("stream", &self.stream)
+            .field("version", &self.version)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! When snapshots are taken, and how they are encoded.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::log::codec;
+
+/// When snapshots of an aggregate or a projection are taken, and how they are encoded:
+/// [`Aggregate::SNAPSHOTS`](crate::model::Aggregate::SNAPSHOTS), [`Projection::SNAPSHOTS`](crate::read::Projection::SNAPSHOTS).
+pub struct Snapshots<A> {
+    pub(crate) every: u64,
+    /// Behind what is in the vector.
+    pub(crate) encode: fn(&A, Vec<u8>) -> postcard::Result<Vec<u8>>,
+    pub(crate) decode: fn(&[u8]) -> postcard::Result<A>,
+}
+
+impl<A: Serialize + DeserializeOwned> Snapshots<A> {
+    /// A snapshot after every `events` events.
+    ///
+    /// Of an aggregate also after a load that had to read more than some dozen commits behind the last one. Streams of up
+    /// to 64 events are read with one call and have none. With more than some dozen events between snapshots, the first
+    /// load by a node that knows nothing of the stream takes more calls, on NATS many more.
+    ///
+    /// Of large read models after more events, so that no more than some dozen bytes are written for each; and at a stop.
+    pub const fn every(events: u64) -> Self {
+        assert!(events > 0, "a snapshot every 0 events makes no sense");
+        Self { every: events, encode: encode::<A>, decode: decode::<A> }
+    }
+}
+
+fn encode<A: Serialize>(state: &A, mut bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    codec::append(state, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode<A: DeserializeOwned>(bytes: &[u8]) -> postcard::Result<A> {
+    postcard::from_bytes(bytes)
+}
+
+impl<A> fmt::Debug for Snapshots<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").field("every", &self.every).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! How far the read models of a node are, and who waits for that: the read barrier (P6).
+
+use tokio::sync::watch;
+
+use crate::{
+    log::Position,
+    model::{Error, ErrorKind},
+};
+
+/// How far the read models are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Every event up to here is in every read model.
+    pub(crate) position: Position,
+    /// Why the tail stopped for good, if it did.
+    pub(crate) stopped: Option<String>,
+    /// Whether the end of the log was ever reached.
+    pub(crate) is_caught_up: bool,
+}
+
+/// What the tail tells of its progress, for those who wait for it.
+#[derive(Debug)]
+pub(crate) struct ReadProgress {
+    progress: watch::Sender<Progress>,
+}
+
+impl ReadProgress {
+    pub(crate) fn new() -> Self {
+        Self {
+            progress: watch::Sender::new(Progress {
+                position: 0,
+                stopped: None,
+                is_caught_up: false,
+            }),
+        }
+    }
+
+    /// Tells whenever the read models have taken in more.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// How far they are now.
+    pub(crate) fn now(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Every event up to here is in every read model.
+    pub(crate) fn position(&self) -> Position {
+        self.progress.borrow().position
+    }
+
+    /// The read models hold everything up to `position`.
+    pub(crate) fn advance(&self, position: Position) {
+        self.progress.send_modify(|p| p.position = position.max(p.position));
+    }
+
+    /// The end of the log was reached.
+    pub(crate) fn caught_up(&self) {
+        self.progress.send_if_modified(|p| !std::mem::replace(&mut p.is_caught_up, true));
+    }
+
+    /// The read models take in nothing more.
+    pub(crate) fn stop(&self, reason: String) {
+        self.progress.send_modify(|p| p.stopped = Some(reason));
+    }
+
+    /// Waits until the read models hold everything up to `position`.
+    pub(crate) async fn wait_for(&self, position: Position) -> Result<(), Error> {
+        let is_there = |progress: &Progress| progress.position >= position;
+        if is_there(&self.progress.borrow()) {
+            return Ok(());
+        }
+        let mut progress = self.progress.subscribe();
+        let reached = progress
+            .wait_for(|p| is_there(p) || p.stopped.is_some())
+            .await
+            .expect("the tail is alive as long as who waits for it");
+        match &reached.stopped {
+            Some(reason) if !is_there(&reached) => Err(ErrorKind::ReadModel(reason.clone()).into()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Event handlers: at least once, per stream in order, and a failing event stops only its stream.
+//!
+//! Each handler has a runner per partition, on one node at a time. It reads the topic from its checkpoint, works on
+//! many streams at once and on each stream in order, tries a failing event again with growing
+//! delays, and parks it after the last attempt. The checkpoint is the end of the oldest stretch of
+//! the log in which everything is handled or parked; it is the position and the id of an event, so
+//! that a log that lost its tail is noticed.
+
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+
+use crate::{
+    model::{DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded},
+    program::{Call, Context, Kind, Program, Setup},
+    react::lanes::Delivery,
+    store::BoxFuture,
+};
+
+/// The first parameter of an event handler: [`Recorded<E>`], or the event `E` alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "the first parameter of an event handler is `Recorded<E>` or `E`, where `E` is an event",
+    note = "events derive `catga::Event`"
+)]
+pub trait Delivered: Sized + Send {
+    /// The events that the handler gets.
+    type Event: Event + Clone;
+
+    /// The parameter for one event.
+    fn deliver(event: Recorded<Self::Event>) -> Self;
+}
+
+impl<E: Event + Clone> Delivered for Recorded<E> {
+    type Event = E;
+
+    fn deliver(event: Self) -> Self {
+        event
+    }
+}
+
+impl<E: Event + Clone> Delivered for E {
+    type Event = E;
+
+    fn deliver(event: Recorded<E>) -> Self {
+        event.event
+    }
+}
+
+/// An event handler, whatever its event's type.
+pub(crate) trait EventHandler: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// The event types it gets.
+    fn types(&self) -> &'static [EventType];
+
+    /// Runs it once on an event, for `limit` at most.
+    fn handle(
+        self: Arc<Self>,
+        program: Arc<Program>,
+        delivery: Delivery,
+        attempt: u32,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<(), Error>>;
+}
+
+/// The generated function around an annotated one.
+pub(crate) type HandlerFn<E> =
+    for<'c> fn(&'c Context<'c>, Recorded<E>) -> BoxFuture<'c, Result<(), Interrupt>>;
+
+/// An annotated function with the type of its first parameter.
+pub(crate) struct TypedHandler<P: Delivered> {
+    pub(crate) name: &'static str,
+    pub(crate) call: HandlerFn<P::Event>,
+}
+
+impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn types(&self) -> &'static [EventType] {
+        P::Event::TYPES
+    }
+
+    fn handle(
+        self: Arc<Self>,
+        program: Arc<Program>,
+        delivery: Delivery,
+        attempt: u32,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let Some((event, metadata)) = event_of::<P::Event>(&delivery, attempt)? else {
+                return Ok(());
+            };
+            let cx = Context::new(&program, &metadata);
+            let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
+            let handler = pin!(async {
+                match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
+                    Err(_) => Err(Error::misuse("the handler panicked")),
+                    Ok(outcome) => outcome.map_err(Interrupt::into_error),
+                }
+            });
+            program.pipeline.run(&call, limit, handler).await
+        })
+    }
+}
+
+/// An event for a handler, if it is of type `E`, and what travels with it.
+fn event_of<E: Event>(
+    delivery: &Delivery,
+    attempt: u32,
+) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
+    let Delivery { stream, fed, index, .. } = delivery;
+    let (record, stream) = (&fed.record, stream.clone().into());
+    let decoded = ParsedRecord { record, commit: record.commit()?, stream };
+    let event = decoded.event(*index)?;
+    Ok(event.map(|mut event: Recorded<E>| {
+        let commit = &decoded.commit;
+        event.attempt = attempt;
+        let metadata = Metadata {
+            correlation: commit.correlation.map(str::to_owned),
+            causation: Some(event.id),
+            traceparent: commit.traceparent.map(str::to_owned),
+            ..Metadata::default()
+        };
+        (event, metadata)
+    }))
+}
+
+/// The event handlers of a program.
+pub(crate) type EventHandlers = Vec<Arc<dyn EventHandler>>;
+
+/// Adds an event handler to a program. Generated code calls it.
+pub fn register_event_handler<P: Delivered + 'static>(
+    setup: &mut Setup<'_>,
+    name: &'static str,
+    call: HandlerFn<P::Event>,
+) {
+    setup.part::<EventHandlers>().push(Arc::new(TypedHandler::<P> { name, call }));
+}

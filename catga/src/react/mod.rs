@@ -1,0 +1,36 @@
+//! Event handlers: at least once, per stream in order, and a failing event stops only its stream.
+//!
+//! Each handler has a runner per partition, on one node at a time. It reads the topic from its checkpoint, works on
+//! many streams at once and on each stream in order, tries a failing event again with growing
+//! delays, and parks it after the last attempt. The checkpoint is the end of the oldest stretch of
+//! the log in which everything is handled or parked; it is the position and the id of an event, so
+//! that a log that lost its tail is noticed.
+
+mod dead_letter_stream;
+mod dead_letters;
+mod dispatcher;
+mod handler;
+mod lanes;
+mod parking;
+mod parking_event;
+mod progress;
+mod relay;
+mod requests;
+mod runner;
+mod task;
+mod work_state;
+
+pub use self::{
+    dead_letters::{DeadLetter, DeadLetterStatus},
+    dispatcher::DeliverySettings,
+    handler::{Delivered, register_event_handler},
+};
+pub(crate) use self::{
+    dispatcher::Dispatcher,
+    handler::{EventHandler, EventHandlers},
+    parking_event::{DropRequested, ParkingEvent, RetryRequested},
+    relay::Relay,
+    requests::{dead_letters, request},
+    runner::Runner,
+    work_state::WorkState,
+};

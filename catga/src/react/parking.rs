@@ -1,0 +1,139 @@
+//! What a runner does about events that fail: it parks them, with what comes later of their stream, and drains the stream
+//! when somebody wants that.
+
+use tokio::task::JoinSet;
+
+use crate::{
+    log::{Position, StreamId},
+    model::{DecodeError, Error},
+    program::telemetry,
+    react::{
+        dead_letters::{DeadLetterStatus, DeadLetters},
+        lanes::Delivery,
+        parking_event::{EventParked, ParkingEvent, StreamReleased},
+        progress::{CHECKPOINT_EVERY, Parked, Progress},
+        runner::Runner,
+        task::{Ended, Failure, drain},
+    },
+    read::ReadModel,
+};
+
+impl Runner {
+    /// Starts on the letters that somebody wants retried or dropped.
+    pub(crate) fn drain_requested(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+        if progress.parked.is_empty()
+            || self.dispatcher.program.progress.position() < progress.letters_at
+        {
+            return;
+        }
+        let letters = self
+            .dispatcher
+            .program
+            .extensions
+            .expect::<ReadModel<DeadLetters>>()
+            .read()
+            .of(self.handler.name());
+        for letter in letters {
+            let from = match letter.status {
+                DeadLetterStatus::Parked => continue,
+                DeadLetterStatus::Retrying => letter.version,
+                DeadLetterStatus::Dropping => letter.version + 1,
+            };
+            let task = self.task(progress);
+            let Some(parked) = progress.parked.get_mut(&letter.stream) else { continue };
+            if !parked.is_draining {
+                parked.is_draining = true;
+                running.spawn(drain(task, letter.stream, from, 0, parked.last_left));
+            }
+        }
+    }
+
+    /// Does what follows from how a delivery, or the drain of a parked stream, ended.
+    pub(crate) async fn take_in(&self, progress: &mut Progress, ended: Ended) -> Result<(), Error> {
+        match ended {
+            Ended::Handled(delivery) => Self::handled(progress, &delivery),
+            Ended::Failed(delivery, failure) => {
+                // Only once the letter is in the log may the checkpoint pass the event.
+                self.park(progress, &delivery, &failure).await?;
+                let last_left = progress.lanes.park(&delivery);
+                let parked = Parked { is_draining: false, last_left };
+                progress.parked.insert(delivery.stream.clone(), parked);
+                progress.save_within(CHECKPOINT_EVERY);
+            }
+            Ended::StillFailing(delivery, failure) => {
+                self.park(progress, &delivery, &failure).await?;
+                Self::stop_draining(progress, &delivery.stream);
+            }
+            Ended::Undrained(stream) => Self::stop_draining(progress, &stream),
+            Ended::Drained(stream, to) => {
+                let Some(parked) = progress.parked.get(&stream) else { return Ok(()) };
+                if parked.last_left > to {
+                    // More of the stream went by meanwhile.
+                    return self.go_on_draining(progress, &stream, to).await;
+                }
+                let released = StreamReleased {
+                    handler: self.handler.name().to_owned(),
+                    stream: stream.to_string(),
+                };
+                self.write_letter(progress, ParkingEvent::Released(released)).await?;
+                progress.parked.remove(&stream);
+            }
+            Ended::Cancelled => {}
+        }
+        Ok(())
+    }
+
+    fn stop_draining(progress: &mut Progress, stream: &StreamId) {
+        if let Some(parked) = progress.parked.get_mut(stream) {
+            parked.is_draining = false;
+        }
+    }
+
+    /// Drains what went by while an earlier drain was under way, in this task: it is little.
+    async fn go_on_draining(
+        &self,
+        progress: &mut Progress,
+        stream: &StreamId,
+        after: Position,
+    ) -> Result<(), Error> {
+        let last_left = progress.parked[stream].last_left;
+        let ended = drain(self.task(progress), stream.clone(), 1, after, last_left).await;
+        Box::pin(self.take_in(progress, ended)).await
+    }
+
+    async fn park(
+        &self,
+        progress: &mut Progress,
+        delivery: &Delivery,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        let handler = self.handler.name();
+        let commit = delivery.fed.record.commit().map_err(DecodeError::from)?;
+        let event = &commit.events[delivery.index];
+        let parked = EventParked {
+            handler: handler.to_owned(),
+            stream: delivery.stream.to_string(),
+            version: commit.first_version + delivery.index as u64,
+            position: delivery.position(),
+            event_id: event.id,
+            event_type: event.name.to_owned(),
+            attempts: failure.attempts,
+            error: failure.error.clone(),
+        };
+        metrics::counter!(telemetry::EVENTS_PARKED, "handler" => handler).increment(1);
+        self.write_letter(progress, ParkingEvent::Parked(parked)).await
+    }
+
+    /// Writes to the log, and waits until this node's read models have it: a letter seen before it would be acted
+    /// on again.
+    async fn write_letter(
+        &self,
+        progress: &mut Progress,
+        event: ParkingEvent,
+    ) -> Result<(), Error> {
+        let program = &*self.dispatcher.program;
+        let Progress { letters, held, .. } = progress;
+        let position = letters.append(program, held, &event).await?;
+        program.progress.wait_for(position).await
+    }
+}

@@ -1,0 +1,47 @@
+//! How far a runner is.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::Held,
+    log::{Position, StreamId},
+    react::{dead_letter_stream::DeadLetterStream, lanes::Lanes},
+};
+
+/// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
+pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+
+/// What changes while a runner runs.
+pub(crate) struct Progress {
+    pub(crate) held: Held,
+    pub(crate) lanes: Lanes,
+    /// Everything up to here was read.
+    pub(crate) cursor: Position,
+    pub(crate) parked: HashMap<StreamId, Parked>,
+    /// Where dead letters are written to.
+    pub(crate) letters: DeadLetterStream,
+    /// The position of the last that was written there before the start. What the read models say of dead letters before
+    /// they are there is old.
+    pub(crate) letters_at: Position,
+    /// When the checkpoint is written next, if there is anything to write.
+    pub(crate) save_at: Option<Instant>,
+    /// Ends the deliveries, when the program or the turn of this node does.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Progress {
+    pub(crate) fn save_within(&mut self, time: Duration) {
+        let at = Instant::now() + time;
+        self.save_at = Some(self.save_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// A parked stream.
+pub(crate) struct Parked {
+    pub(crate) is_draining: bool,
+    /// The last event of the stream that was left to the parked, as far as this runner knows.
+    pub(crate) last_left: Position,
+}

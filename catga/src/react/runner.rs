@@ -1,0 +1,326 @@
+//! The runner of one handler on one partition.
+
+use std::{
+    future::{pending, ready},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::{Checkpoint, Held, Over},
+    follow::{DecodedCommit, Reader},
+    log::StoreError,
+    model::{DecodeError, Error},
+    react::{
+        Dispatcher, EventHandler, WorkState,
+        dead_letter_stream::DeadLetterStream,
+        lanes::{Delivery, Lanes},
+        parking_event::{HandlerTaken, ParkingEvent},
+        progress::{CHECKPOINT_EVERY, Parked, Progress},
+        task::{Ended, Task, deliver},
+    },
+    store::Backoff,
+};
+
+/// From how many commits in hand on a runner reads no more.
+const WINDOW: usize = 1024;
+
+/// How long it may lag behind what only went by.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
+
+/// How long another program's checkpoint may stand still before a program that is in no cluster takes the work back
+/// from it: at first, and at most when that happens again and again.
+const STANDS_STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(320));
+
+pub(crate) struct Runner {
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) handler: Arc<dyn EventHandler>,
+    pub(crate) partition: u16,
+    pub(crate) state: Arc<WorkState>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Runner {
+    /// Runs until shutdown, or until the log turns out not to be the one the checkpoint was made on.
+    pub(crate) async fn run(self) {
+        let (first, longest) = (Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = Backoff::new(first, longest);
+        // Whether the former owner has still to be kept from writing letters.
+        let mut is_taken_over = false;
+        // Who takes the work from this runner, once it has had it, is left at work for so long.
+        let mut patience = None;
+        loop {
+            let outcome = tokio::select! {
+                // Who has just handed over must not claim again.
+                biased;
+                () = self.shutdown.cancelled() => return,
+                held = self.claim(patience) => match held {
+                    Ok(mut held) => {
+                        patience = Some(match patience {
+                            Some(patience) if held.is_taken_over => {
+                                (2 * patience).min(STANDS_STILL.1)
+                            }
+                            _ => STANDS_STILL.0,
+                        });
+                        held.is_taken_over |= is_taken_over;
+                        is_taken_over = held.is_taken_over;
+                        backoff = Backoff::new(first, longest);
+                        self.run_as_owner(held, &mut is_taken_over).await
+                    }
+                    Err(error) => Err(error.into()),
+                },
+            };
+            self.state.set_held(false);
+            let Err(error) = outcome else { continue };
+            if !error.is_retryable() {
+                tracing::error!(work = %self.state.work, %error, "an event handler stopped");
+                self.state.set_stopped(error.to_string());
+                return;
+            }
+            tracing::warn!(work = %self.state.work, %error, "an event handler starts again");
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    /// Claims the work. One that this runner had before is left to whoever took it, for as long as `patience` lasts.
+    async fn claim(&self, patience: Option<Duration>) -> Result<Held, StoreError> {
+        let Dispatcher { program, leases, transport, .. } = &*self.dispatcher;
+        if let Some(patience) = patience {
+            let end =
+                || transport.as_ref().map_or_else(|| program.store.head(), |topic| topic.end());
+            leases.leave_to_other(self.state.work, patience, end).await?;
+        }
+        leases.claim(self.state.work).await
+    }
+
+    async fn run_as_owner(&self, held: Held, is_taken_over: &mut bool) -> Result<(), Error> {
+        let over = held.over();
+        let stop = self.shutdown.child_token();
+        let (work, lost) = (self.run_from_checkpoint(held, stop.clone(), is_taken_over), async {
+            match over.await {
+                Over::Lost => {}
+                Over::Reassigned => {
+                    stop.cancel();
+                    pending::<()>().await;
+                }
+            }
+        });
+        tokio::select! {
+            outcome = work => outcome,
+            // With the work its deliveries end, wherever they are: somebody else does them now.
+            () = lost => Err(StoreError::unavailable("the cluster has given this node up").into()),
+        }
+    }
+
+    async fn run_from_checkpoint(
+        &self,
+        held: Held,
+        stop: CancellationToken,
+        is_taken_over: &mut bool,
+    ) -> Result<(), Error> {
+        let program = &*self.dispatcher.program;
+        let mut letters = DeadLetterStream::new(self.handler.name(), self.partition)?;
+        if held.is_taken_over {
+            // After this, what the former owner knows of the letters is old, and what it writes there is refused.
+            let taken = HandlerTaken {
+                handler: self.handler.name().to_owned(),
+                partition: self.partition,
+                node: program.node.clone(),
+            };
+            let taken = ParkingEvent::Taken(taken);
+            letters.clone().append(program, &held, &taken).await?;
+            *is_taken_over = false;
+        }
+        if let Some(checkpoint) = held.checkpoint {
+            self.check_log(checkpoint).await?;
+        }
+        let cursor = held.checkpoint.map_or(0, |checkpoint| checkpoint.position);
+        let (parked, letters_at) = letters.dead_letters(program).await?;
+        let parked = parked.into_iter().map(|letter| {
+            let last_left = cursor.max(letter.position);
+            (letter.stream, Parked { is_draining: false, last_left })
+        });
+        let mut progress = Progress {
+            held,
+            lanes: Lanes::new(self.handler.types()),
+            cursor,
+            parked: parked.collect(),
+            letters,
+            letters_at,
+            save_at: None,
+            stop,
+        };
+        self.state.set_position(cursor);
+        self.state.set_held(true);
+        let mut running = JoinSet::new();
+        let outcome = self.work(&mut progress, &mut running).await;
+        progress.stop.cancel();
+        // What is still out is finished before the checkpoint is written, so that less is repeated.
+        while let Some(ended) = running.join_next().await {
+            if let Ok(Ended::Handled(delivery)) = ended {
+                progress.lanes.finish(&delivery);
+            }
+        }
+        match outcome {
+            Ok(()) => progress.held.release(progress.lanes.done()).await?,
+            Err(_) => self.save_checkpoint(&mut progress).await?,
+        }
+        outcome
+    }
+
+    async fn work(
+        &self,
+        progress: &mut Progress,
+        running: &mut JoinSet<Ended>,
+    ) -> Result<(), Error> {
+        let mut letters_may_have_changed = self.dispatcher.program.progress.subscribe();
+        let stop = progress.stop.clone();
+        let mut reader = Reader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
+        let mut stopped = pin!(stop.cancelled());
+        let mut saving = pin!(sleep(CHECKPOINT_IDLE));
+        loop {
+            self.drain_requested(progress, running);
+            self.hand_out(progress, running);
+            if let Some(at) = progress.save_at.filter(|at| *at != saving.deadline()) {
+                saving.as_mut().reset(at);
+            }
+            tokio::select! {
+                () = &mut stopped => {
+                    let finished = self.finish_begun(progress, running);
+                    let Ok(outcome) = timeout(self.dispatcher.settings.drain, finished).await else {
+                        tracing::warn!(work = %self.state.work, "events are left for who comes next");
+                        running.abort_all();
+                        return Ok(());
+                    };
+                    return outcome;
+                }
+                Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
+                page = reader.next(), if progress.lanes.len() < WINDOW => {
+                    let page = page?;
+                    page.commits.iter().try_for_each(|fed| Self::push(progress, fed))?;
+                    if progress.cursor < page.end.position {
+                        progress.cursor = page.end.position;
+                        progress.lanes.pass(page.end);
+                    }
+                    progress.save_within(CHECKPOINT_IDLE);
+                }
+                // Only letters that somebody acted on matter here, and those only when there are any.
+                Ok(()) = letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
+                () = &mut saving, if progress.save_at.is_some() => {
+                    self.save_checkpoint(progress).await?;
+                }
+            }
+            if let Some(done) = progress.lanes.done() {
+                self.state.set_position(done.position);
+            }
+        }
+    }
+
+    /// Begins as many deliveries as may be under way. One that has nothing to wait for ends at once, and costs no task.
+    fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+        let task = self.task(progress);
+        while running.len() < self.dispatcher.settings.concurrency {
+            let Some(delivery) = progress.lanes.next() else { break };
+            let mut attempt = task.attempt(&delivery, 1);
+            let attempt = match (&mut attempt).now_or_never() {
+                Some(Ok(())) => {
+                    Self::handled(progress, &delivery);
+                    continue;
+                }
+                Some(Err(error)) => ready(Err(error)).boxed(),
+                None => attempt,
+            };
+            running.spawn(deliver(task.clone(), delivery, attempt));
+        }
+    }
+
+    pub(crate) fn handled(progress: &mut Progress, delivery: &Delivery) {
+        progress.lanes.finish(delivery);
+        progress.save_within(CHECKPOINT_EVERY);
+    }
+
+    /// Finishes what is out and what lies below it in the log, so that a checkpoint can cover all that was handled,
+    /// and a stop repeats nothing. An event that fails meanwhile is left, with its stream, for the next start.
+    async fn finish_begun(
+        &self,
+        progress: &mut Progress,
+        running: &mut JoinSet<Ended>,
+    ) -> Result<(), Error> {
+        progress.lanes.keep_begun();
+        loop {
+            self.hand_out(progress, running);
+            let Some(ended) = running.join_next().await else { return Ok(()) };
+            self.take_in_joined(progress, ended).await?;
+        }
+    }
+
+    pub(crate) fn task(&self, progress: &Progress) -> Task {
+        Task {
+            dispatcher: self.dispatcher.clone(),
+            handler: self.handler.clone(),
+            stop: progress.stop.clone(),
+        }
+    }
+
+    fn push(progress: &mut Progress, fed: &Arc<DecodedCommit>) -> Result<(), Error> {
+        let from = progress.cursor + 1;
+        progress.cursor = fed.last.position;
+        let parked = &progress.parked;
+        let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
+        if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
+            parked.last_left = fed.last.position;
+        }
+        Ok(())
+    }
+
+    async fn take_in_joined(
+        &self,
+        progress: &mut Progress,
+        ended: Result<Ended, JoinError>,
+    ) -> Result<(), Error> {
+        self.take_in(progress, ended.map_err(|error| Error::misuse(error.to_string()))?).await
+    }
+
+    /// # Errors
+    /// When the event at the checkpoint is not in the log: it is not the log that the checkpoint was made on.
+    async fn check_log(&self, Checkpoint { position, event }: Checkpoint) -> Result<(), Error> {
+        let records = self.dispatcher.program.store().read_log(position - 1, 1).await?;
+        let is_there = match records.first() {
+            Some(record) => {
+                let commit = record.commit().map_err(DecodeError::from)?;
+                let events = (record.position..).zip(&commit.events);
+                events.into_iter().any(|(at, found)| (at, found.id) == (position, event))
+            }
+            None => false,
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(StoreError::corrupt(format!(
+            "the log lost its end: the checkpoint of `{}` is an event that is no longer there",
+            self.handler.name()
+        ))
+        .into())
+    }
+
+    async fn save_checkpoint(&self, progress: &mut Progress) -> Result<(), Error> {
+        progress.save_at = None;
+        let done = progress.lanes.done();
+        let Some(done) = done.filter(|done| progress.held.checkpoint != Some(*done)) else {
+            return Ok(());
+        };
+        progress.held.save(done).await?;
+        Ok(())
+    }
+}

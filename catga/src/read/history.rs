@@ -1,0 +1,112 @@
+//! The events of one aggregate, and the aggregate as it was.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use crate::{
+    log::{Record, StreamId, Timestamp, Version},
+    model::{Aggregate, DecodeError, Error, Interrupt, Recorded, Root, Targeted},
+    program::{Context, FromContext, Setup},
+    store::EventStore,
+    write::stream_of,
+};
+
+/// How many commits are read at once.
+const PAGE: usize = 512;
+
+/// The stream of the aggregate that a query is about: `history: &History<Order>`.
+///
+/// Every read goes to the store, in pages: memory stays bounded however long the stream is.
+pub struct History<A> {
+    store: Arc<dyn EventStore>,
+    stream: StreamId,
+    of: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> History<A> {
+    /// The events from version `from` on, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`Error`] when the store can't be read or an event can't be decoded.
+    pub async fn events(
+        &self,
+        from: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded<A::Event>>, Error> {
+        let mut events = Vec::new();
+        let mut next = from.max(1);
+        while events.len() < limit {
+            let page = self.page(next, (limit - events.len()).min(PAGE)).await?;
+            let Some(last) = page.last() else { break };
+            next = last.commit().map_err(DecodeError::from)?.last_version() + 1;
+            for record in &page {
+                let wanted = Recorded::read(record)?.into_iter().filter(|e| e.version >= from);
+                events.extend(wanted.take(limit - events.len()));
+                // A commit can hold a thousand events: those of the others are not even decoded.
+                if events.len() == limit {
+                    return Ok(events);
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// The aggregate right after version `version`; `None` when it never had that version.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn at_version(&self, version: Version) -> Result<Option<Root<A>>, Error> {
+        let root = self.fold_while(|event| event.version <= version).await?;
+        Ok(Some(root).filter(|root| root.exists() && root.version() == version))
+    }
+
+    /// The aggregate as it was at `time`; `None` when it did not exist yet.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn at_time(&self, time: Timestamp) -> Result<Option<Root<A>>, Error> {
+        let root = self.fold_while(|event| event.time <= time).await?;
+        Ok(Some(root).filter(Root::exists))
+    }
+
+    async fn fold_while(
+        &self,
+        is_wanted: impl Fn(&Recorded<A::Event>) -> bool,
+    ) -> Result<Root<A>, Error> {
+        let mut root = Root::<A>::new(self.stream.clone());
+        loop {
+            let page = self.page(root.version() + 1, PAGE).await?;
+            for record in &page {
+                for event in Recorded::read(record)? {
+                    if !is_wanted(&event) {
+                        return Ok(root);
+                    }
+                    root.apply(&event);
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(root);
+            }
+        }
+    }
+
+    async fn page(&self, from: Version, limit: usize) -> Result<Vec<Record>, Error> {
+        Ok(self.store.read_stream(&self.stream, from, limit).await?)
+    }
+}
+
+impl<M: Targeted + Sync, A: Aggregate> FromContext<M> for History<A> {
+    type Held<'c> = Box<Self>;
+
+    async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
+        let stream = stream_of::<A>(message)?;
+        Ok(Box::new(Self { store: cx.program.store.clone(), stream, of: PhantomData }))
+    }
+
+    fn declare(_: &mut Setup<'_>) {}
+}
+
+impl<A> fmt::Debug for History<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! Projections: read models that are pure folds of the log, and the read barrier.
+//!
+//! One task a node, the tail, reads the log and feeds every projection; where the log is the topic, the event handlers
+//! get it from the tail, too. A query that takes a
+//! [`ReadModel`] first asks the store for its head and waits until the tail is there, so that it
+//! sees everything that was answered before it was sent (P6).
+
+use std::{
+    any::{TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use crate::{
+    model::{DecodeError, Event, Interrupt, ParsedRecord, Recorded, Snapshots},
+    program::{Context, FromContext, Setup},
+};
+
+/// A read model: a fold of the events of the types in [`Event`](Self::Event), in log order.
+///
+/// It starts as the default value at the beginning of the log. Put `#[projection]` above the impl.
+///
+/// ```
+/// # use catga::prelude::*; use serde::{Serialize, Deserialize};
+/// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "Doc1Paid", version = 1)] struct OrderPaid { cents: u64 }
+/// #[derive(Debug, Default)]
+/// struct Revenue { cents: u64 }
+///
+/// /// What was paid, over all orders.
+/// #[projection]
+/// impl Projection for Revenue {
+///     type Event = OrderPaid;
+///     const NAME: &str = "revenue";
+///
+///     fn apply(&mut self, paid: &Recorded<OrderPaid>) {
+///         self.cents += paid.cents;
+///     }
+/// }
+/// ```
+pub trait Projection: Default + Send + Sync + 'static {
+    /// The events it is about: one type, or an enum of them. Others pass by.
+    type Event: Event;
+
+    /// Its name, in the catalogue, metrics and health.
+    const NAME: &'static str;
+
+    /// When snapshots are taken, so that a start reads only what came after the last one: `Some(Snapshots::every(100_000))`
+    /// for one every 100,000 events, in the background, and one at a stop. The read models of a program are one snapshot
+    /// together, and there is none unless each of them has snapshots. By default a start reads the whole log.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
+
+    /// Takes in the next event. It has no effect but on itself.
+    fn apply(&mut self, event: &Recorded<Self::Event>);
+}
+
+/// A projection's state, for query handlers: `orders: &ReadModel<Orders>`.
+pub struct ReadModel<P> {
+    state: Arc<RwLock<P>>,
+}
+
+impl<P: Projection> ReadModel<P> {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default() }
+    }
+
+    /// The state, locked for reading. The tail can't go on while it is held, so take what the
+    /// answer needs and let go; held across an `.await` it does not compile.
+    pub fn read(&self) -> RwLockReadGuard<'_, P> {
+        // A panic in `apply` stops the tail, and then no barrier lets a query pass.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feeding end of this read model.
+    pub(crate) fn fold(&self) -> Box<dyn Fold> {
+        Box::new(Self { state: self.state.clone() })
+    }
+}
+
+impl<P> fmt::Debug for ReadModel<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadModel").field("of", &std::any::type_name::<P>()).finish_non_exhaustive()
+    }
+}
+
+impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
+    type Held<'c> = &'c Self;
+
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
+        cx.program.read_barrier(cx.consistency).await?;
+        Ok(cx.program.extensions.expect::<Self>())
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        setup.require::<Self>(|| {
+            format!(
+                "`&ReadModel<{0}>`, but there is no `#[projection]` above `impl Projection for {0}`",
+                type_name::<P>()
+            )
+        });
+    }
+}
+
+/// Replaces a projection's state by one that was decoded.
+type Install = Box<dyn FnOnce() + Send>;
+
+/// A projection as the tail sees it.
+pub(crate) trait Fold: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), DecodeError>;
+
+    /// After how many events a snapshot is taken; `None` when there are none.
+    fn snapshot_every(&self) -> Option<u64>;
+
+    /// The state, encoded, behind what is in `bytes`; `None` when it can't be.
+    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>>;
+
+    /// The state in `bytes`, to be installed; `None` when there is none.
+    fn decode(&self, bytes: &[u8]) -> Option<Install>;
+}
+
+impl<P: Projection> Fold for ReadModel<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn snapshot_every(&self) -> Option<u64> {
+        P::SNAPSHOTS.map(|snapshots| snapshots.every)
+    }
+
+    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        (P::SNAPSHOTS?.encode)(&self.read(), bytes).ok()
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Option<Install> {
+        let new = (P::SNAPSHOTS?.decode)(bytes).ok()?;
+        let state = self.state.clone();
+        Some(Box::new(move || *state.write().unwrap_or_else(PoisonError::into_inner) = new))
+    }
+
+    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), DecodeError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for commit in page {
+            for event in commit.events() {
+                state.apply(&event?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The projections of a program, by type.
+pub(crate) type Folds = HashMap<TypeId, Box<dyn Fold>>;
+
+/// Adds a projection to a program. Generated code calls it.
+pub fn register_projection<P: Projection>(setup: &mut Setup<'_>) {
+    let model = ReadModel::<P>::new();
+    setup.part::<Folds>().insert(TypeId::of::<P>(), model.fold());
+    setup.provide(|| model);
+}

@@ -1,0 +1,130 @@
+//! Putting a program together: the builder, and what each registered item adds to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    cluster::ClusterSettings,
+    log::Clock,
+    program::{Behavior, Extensions, Resource},
+    react::DeliverySettings,
+    runtime::catga::Catga,
+    store::{EventStore, KvStore, MemoryKvStore, MemoryStore, Transport},
+};
+
+/// Settings and parts of a program; [`start`](Self::start) puts them to work.
+///
+/// Every setting has a default: without any, the log is in memory and the time is the system's.
+#[must_use = "nothing runs until `start` is called"]
+pub struct Builder {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) kv: Arc<dyn KvStore>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) behaviors: Vec<Box<dyn Behavior>>,
+    pub(crate) clock: Clock,
+    pub(crate) node: String,
+    pub(crate) timeout: Duration,
+    pub(crate) cache_bytes: u64,
+    pub(crate) delivery: DeliverySettings,
+    pub(crate) cluster: Option<ClusterSettings>,
+    pub(crate) extensions: Extensions,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new()),
+            kv: Arc::new(MemoryKvStore::new()),
+            transport: None,
+            behaviors: Vec::new(),
+            clock: Clock::system(),
+            node: "local".to_owned(),
+            timeout: Duration::from_secs(5),
+            cache_bytes: 64 << 20,
+            delivery: DeliverySettings::default(),
+            cluster: None,
+            extensions: Extensions::default(),
+        }
+    }
+
+    /// The log. Default: a new [`MemoryStore`].
+    pub fn store(mut self, store: Arc<dyn EventStore>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Where checkpoints and leases are kept; by the same backend as the log. Default: a new [`MemoryKvStore`].
+    pub fn kv(mut self, kv: Arc<dyn KvStore>) -> Self {
+        self.kv = kv;
+        self
+    }
+
+    /// A topic on a server that the log is brought to, and that event handlers read. Default: they read the log
+    /// itself, and nothing is copied.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// A value that handlers take as `&T`. A second value of one type replaces the first.
+    pub fn resource<T: Resource>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
+        self
+    }
+
+    /// A layer around every handler, inside those added before.
+    pub fn behavior(mut self, behavior: impl Behavior) -> Self {
+        self.behaviors.push(Box::new(behavior));
+        self
+    }
+
+    /// The clock that commits are stamped by, and that handlers take as `&Clock`. Default: the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// This node's name, which goes into every commit it makes. Default: `local`.
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = node.into();
+        self
+    }
+
+    /// How long a command or query may take, waiting included. Default: 5 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// About how many bytes of aggregates are kept in memory, per aggregate type. Default: 64 MiB.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// How events are delivered.
+    pub fn delivery(mut self, settings: DeliverySettings) -> Self {
+        self.delivery = settings;
+        self
+    }
+
+    /// Makes this node, by its [name](Self::node), one of a cluster: all programs whose log and key-value pairs are in
+    /// the same stores. Each event handler's partitions are spread over the nodes. Default: it is alone, and runs
+    /// all of them.
+    pub fn cluster(mut self, settings: ClusterSettings) -> Self {
+        self.cluster = Some(settings);
+        self
+    }
+}
+
+impl Catga {
+    /// A program with default settings, to be set up and started.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("node", &self.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! `Catga`, the handle to a running program.
+
+use std::{fmt, pin::pin, sync::Arc};
+
+use tokio::time::timeout;
+
+use crate::{
+    log::Position,
+    model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
+    program::{Call, Context, FromContext, Handled, Kind, Setup},
+    react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
+    runtime::background::{Runtime, ThisProgram},
+    store::EventStore,
+    write::{CommandOutcome, execute},
+};
+
+/// A running program: send it commands and queries. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Catga {
+    pub(crate) runtime: Arc<Runtime>,
+}
+
+impl Catga {
+    /// Sends a command to its handler, and gives back the answer once its events are in the log.
+    ///
+    /// # Errors
+    /// [`Error`]: the handler's own, or what kept the command from being done.
+    pub async fn send<C>(&self, command: C) -> Result<<C as Command>::Output, Error>
+    where
+        C: Command + Handled<Output = <C as Command>::Output>,
+    {
+        Ok(self.execute(command, &Metadata::default()).await?.output)
+    }
+
+    /// Sends a command with an id, an expected version or other metadata.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn execute<C>(
+        &self,
+        command: C,
+        metadata: &Metadata,
+    ) -> Result<CommandOutcome<<C as Command>::Output>, Error>
+    where
+        C: Command + Handled<Output = <C as Command>::Output>,
+    {
+        let program = &*self.runtime.program;
+        let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
+        let work = pin!(execute(program, command, metadata));
+        program.pipeline.run(&call, program.timeout, work).await
+    }
+
+    /// Asks a query; the answer shows every command that was answered before.
+    ///
+    /// # Errors
+    /// [`Error`]: the handler's own, or what kept the query from being answered.
+    pub async fn query<Q>(&self, query: Q) -> Result<<Q as Query>::Output, Error>
+    where
+        Q: Query + Handled<Output = <Q as Query>::Output>,
+    {
+        self.query_with(query, Consistency::Latest).await
+    }
+
+    /// Asks a query that must see as much as `consistency` says.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn query_with<Q>(
+        &self,
+        query: Q,
+        consistency: Consistency,
+    ) -> Result<<Q as Query>::Output, Error>
+    where
+        Q: Query + Handled<Output = <Q as Query>::Output>,
+    {
+        let metadata = Metadata::default();
+        let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
+        let program = &*self.runtime.program;
+        let cx = Context { consistency, ..Context::new(program, &metadata) };
+        let work = pin!(async { query.handle(&cx).await.map_err(Interrupt::into_error) });
+        program.pipeline.run(&call, program.timeout, work).await
+    }
+
+    /// The log.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.runtime.program.store
+    }
+
+    /// The position of the last event in the log.
+    ///
+    /// # Errors
+    /// [`Error`] when the store can't be asked.
+    pub async fn head(&self) -> Result<Position, Error> {
+        Ok(self.runtime.program.store().head().await?)
+    }
+
+    /// The events that handlers gave up on, oldest first.
+    ///
+    /// # Errors
+    /// [`Error`] when the read barrier can't be passed.
+    pub async fn dead_letters(&self, consistency: Consistency) -> Result<Vec<DeadLetter>, Error> {
+        self.within_timeout(dead_letters(&self.runtime.program, consistency)).await
+    }
+
+    /// Has the handler of a dead letter try its event again, and then those behind it. `None` when there is no
+    /// such letter.
+    ///
+    /// # Errors
+    /// [`Error`] when the store can't be reached.
+    pub async fn retry_dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        let event = RetryRequested { letter: id.to_owned() };
+        self.within_timeout(request(&self.runtime.program, id, ParkingEvent::Retry(event))).await
+    }
+
+    /// Has the handler of a dead letter leave its event out, and go on with those behind it. `None`
+    /// when there is no such letter. The request stays in the log, with the reason.
+    ///
+    /// # Errors
+    /// [`Error`] when the store can't be reached.
+    pub async fn drop_dead_letter(
+        &self,
+        id: &str,
+        reason: Option<String>,
+    ) -> Result<Option<DeadLetter>, Error> {
+        let event = DropRequested { letter: id.to_owned(), reason };
+        self.within_timeout(request(&self.runtime.program, id, ParkingEvent::Drop(event))).await
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.runtime.program.timeout;
+        timeout(limit, work).await.unwrap_or_else(|_| Err(ErrorKind::Timeout.into()))
+    }
+}
+
+/// A handler may take `&Catga`, to send commands of its own.
+impl<M: Sync> FromContext<M> for Catga {
+    type Held<'c> = Box<Self>;
+
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<Box<Self>, Interrupt> {
+        let this = cx.program.extensions.expect::<ThisProgram>();
+        let runtime = this.0.upgrade().expect("a handler runs inside a live program");
+        Ok(Box::new(Self { runtime }))
+    }
+
+    fn declare(_: &mut Setup<'_>) {}
+}
+
+impl fmt::Debug for Catga {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catga").field("node", &self.runtime.program.node).finish_non_exhaustive()
+    }
+}

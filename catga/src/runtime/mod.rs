@@ -1,0 +1,16 @@
+//! A program from start to end: built, checked, put to work, asked how it is, and stopped.
+
+mod background;
+mod builder;
+mod catga;
+mod error;
+mod health;
+mod shutdown;
+mod start;
+
+pub use self::{
+    builder::Builder,
+    catga::Catga,
+    error::StartError,
+    health::{HandlerStatus, Health},
+};

@@ -1,0 +1,41 @@
+//! What a backend implements: the log of commits, a small key-value store beside it, and a topic for event handlers.
+//!
+//! [`conformance`](crate::conformance) states the promises for any implementation.
+
+mod append_once;
+mod backoff;
+mod durability;
+mod event_store;
+mod file;
+mod index;
+mod kv_store;
+mod memory;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod shared;
+mod transport;
+
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsOptions, NatsStore, NatsTransport};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore, RedisTransport};
+pub(crate) use self::{
+    append_once::{NotAppended, append_once},
+    backoff::Backoff,
+    transport::partition_of,
+};
+pub use self::{
+    durability::{Durability, DurabilityReport, UnknownDurability},
+    event_store::{Append, AppendError, Appended, EventStore},
+    file::{FileError, FileStore, Verified},
+    kv_store::{Entry, KvStore},
+    memory::{MemoryKvStore, MemoryStore},
+    transport::{InMemoryTransport, PARTITIONS, Transport, partition},
+};
+pub use crate::log::StoreError;
+
+/// A boxed future, as object-safe traits answer it.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

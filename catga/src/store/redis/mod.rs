@@ -1,0 +1,239 @@
+//! A store on a Redis server, 7.0 or newer.
+//!
+//! All keys begin with `{prefix}`:
+//!
+//! | key | type | what |
+//! |---|---|---|
+//! | `…:s:<stream>` | list | an element for each event of the stream, so that its length is the version |
+//! | `…:log` | stream | an entry for each commit, with the id `0-<position of its last event>` |
+//! | `…:head` | integer | the position of the last event |
+//! | `…:k:<key>` | string | a value of [`KvStore`](crate::store::KvStore), its revision in front |
+//! | `…:revision` | integer | the last revision of any value |
+//!
+//! A commit is stored once, in the log: the only field of its entry is named by how many events it has, and holds the
+//! frame. In its stream's list the element of its first event is the entry's position with a minus, and those of its
+//! other events are numbers that say how far back that element is. One script checks the version and writes all of
+//! it, another one reads a stream.
+//!
+//! Older programs stored a commit twice, as eight bytes with the position of its first event, and the frame: in
+//! the entry's field `c`, and as the element of its first event. Both are read for ever, also in one stream. What is
+//! written now is no number and no commit to them, so that they stop with an error.
+//!
+//! Redis answers one command after the other, so who sees a position sees all below it (P5).
+
+mod ahead;
+mod head;
+mod keys;
+mod kv;
+mod link;
+mod options;
+mod read;
+mod server;
+mod stored;
+mod transport;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use redis::{Cmd, Script, ScriptInvocation, Value};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::{
+    head::Head,
+    keys::Keys,
+    link::{CallError, Link},
+    server::Server,
+    stored::{pair, unreadable},
+};
+pub use self::{options::RedisOptions, transport::RedisTransport};
+use super::{
+    Append, AppendError, Appended, DurabilityReport, EventStore, StoreError, shared::Shared,
+};
+use crate::{
+    log::{Position, Record, StreamId, Version},
+    store::BoxFuture,
+};
+
+/// How long opening the store may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A log and the values beside it on a Redis server.
+///
+/// It goes on by itself when the server was away. When the server comes back with less of the log than was
+/// seen, or is another one, every call answers an error from then on: only a new start can tell what is true.
+pub struct RedisStore {
+    address: String,
+    keys: Arc<Keys>,
+    link: Arc<Link>,
+    head: Arc<Head>,
+    /// What the server says is the position of the last event.
+    end: Shared<Position>,
+    scripts: Scripts,
+    /// How many commits the next page of the log is asked for at first: as many as the last one was.
+    page: AtomicUsize,
+    /// What is under way of the log behind that.
+    ahead: ahead::Kept,
+    /// Keeps `head` up to date. It ends with the store.
+    _follower: AbortOnDropHandle<()>,
+}
+
+struct Scripts {
+    append: Script,
+    read: Script,
+    put: Script,
+    delete: Script,
+}
+
+impl RedisStore {
+    /// Opens the log on the server, which may be empty. It takes five seconds at most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server can't be reached, is too old, or could delete events by itself. The text
+    /// does not show the address: [`RedisOptions::address`] is safe to.
+    pub async fn connect(options: RedisOptions) -> Result<Self, StoreError> {
+        timeout(OPEN_TIMEOUT, Self::open(&options))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable("it did not answer in time")))
+    }
+
+    async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
+        options.check_prefix()?;
+        let link = Arc::new(Link::new(options.client()?));
+        Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
+        let keys = Arc::new(Keys::new(&options.prefix));
+        read_head(&link, &keys).await.map_err(|error| error.in_full())?;
+        let head = Arc::new(Head::default());
+        let end = Shared::new({
+            let (link, keys) = (link.clone(), keys.clone());
+            move || {
+                let (link, keys) = (link.clone(), keys.clone());
+                Box::pin(async move { Ok(read_head(&link, &keys).await?) })
+            }
+        });
+        let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
+        Ok(Self {
+            address: options.address(),
+            keys,
+            link,
+            head,
+            end,
+            scripts: Scripts {
+                append: Script::new(include_str!("append.lua")),
+                read: Script::new(include_str!("read.lua")),
+                put: Script::new(include_str!("put.lua")),
+                delete: Script::new(include_str!("delete.lua")),
+            },
+            page: AtomicUsize::new(read::FIRST_PAGE),
+            ahead: ahead::Kept::default(),
+            _follower: AbortOnDropHandle::new(follower),
+        })
+    }
+
+    /// What the server answers to `command`, which only reads.
+    async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
+        self.head.check()?;
+        Ok(self.link.call(|mut c| async move { command.query_async(&mut c).await }).await?)
+    }
+
+    /// What the script answers. The client loads it again when the server has forgotten it.
+    async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Value, StoreError> {
+        self.head.check()?;
+        Ok(self.call(script).await?)
+    }
+
+    async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Value, CallError> {
+        self.link.call(|mut c| async move { script.invoke_async(&mut c).await }).await
+    }
+
+    async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
+        self.head.check().map_err(AppendError::Refused)?;
+        let mut call = self.scripts.append.prepare_invoke();
+        call.key(self.keys.stream(append.stream)).key(&self.keys.log).key(&self.keys.head);
+        call.arg(append.version).arg(append.events).arg(&append.frame[..]);
+        let answer = self.call(&call).await.map_err(|error| {
+            let is_refusal = error.is_refusal();
+            let error = StoreError::from(error);
+            if is_refusal { AppendError::Refused(error) } else { AppendError::Unknown(error) }
+        })?;
+        let Some((is_stored, number)) = pair(&answer) else {
+            return Err(AppendError::Unknown(unreadable()));
+        };
+        if is_stored == 0 {
+            return Err(AppendError::Conflict { actual: number });
+        }
+        let end = number + append.events as u64 - 1;
+        self.head.rise_to(end, &Record { position: number, token: 0, frame: append.frame });
+        Ok(Appended { position: number, token: 0 })
+    }
+
+    async fn head_now(&self) -> Result<Position, StoreError> {
+        self.head.check()?;
+        let floor = self.head.position();
+        let head = self.end.get().await?;
+        if head < floor {
+            // Whether the end is lost, or this is a replica that lags, is found out in a moment.
+            return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
+        }
+        Ok(head)
+    }
+}
+
+impl EventStore for RedisStore {
+    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(self.append_now(append))
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.read_stream_now(stream, from, limit))
+    }
+
+    fn read_short<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
+        Box::pin(self.read_short_now(stream, limit))
+    }
+
+    fn read_log(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.read_log_now(after, limit))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        Box::pin(self.head_now())
+    }
+
+    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.head.wait(after))
+    }
+
+    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
+        Box::pin(async move { Ok(Server::ask(&self.link).await?.durability()) })
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
+    let command = redis::Cmd::get(&keys.head);
+    let head: Option<Position> =
+        link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
+    Ok(head.unwrap_or(0))
+}

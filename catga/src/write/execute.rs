@@ -1,0 +1,83 @@
+//! Running a command's handler until its outcome rests on the stream as it is.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+
+use crate::{
+    log::{Position, Version},
+    model::{Command, Error, ErrorKind, Interrupt, InterruptReason, Metadata},
+    program::{Context, Handled, Program, telemetry},
+    store::Backoff,
+};
+
+/// How often a command handler is run on newer state before the command is given up.
+const RUNS: u32 = 16;
+
+/// The answer to a command, and where its events are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOutcome<T> {
+    /// What the handler answered.
+    pub output: T,
+    /// The version of the aggregate after the command; 0 when it wrote nothing.
+    pub version: Version,
+    /// The position of the command's last event; 0 when it wrote nothing.
+    pub position: Position,
+    /// Whether the command was done before, under the same id, and this is the answer of then.
+    pub is_replay: bool,
+}
+
+/// Validates a command, and runs its handler until its outcome rests on the stream as it is.
+pub(crate) async fn execute<C>(
+    program: &Program,
+    command: C,
+    metadata: &Metadata,
+) -> Result<CommandOutcome<<C as Command>::Output>, Error>
+where
+    C: Command + Handled<Output = <C as Command>::Output>,
+{
+    command.validate().map_err(ErrorKind::Invalid)?;
+    let fingerprint = match metadata.command_id {
+        Some(_) => fingerprint(&command)?,
+        None => 0,
+    };
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+    for run in 0..RUNS {
+        let cx = Context { fingerprint, run, ..Context::new(program, metadata) };
+        match command.clone().handle(&cx).await {
+            Ok(output) => {
+                let (version, position) = cx.committed.get().copied().unwrap_or_default();
+                return Ok(CommandOutcome { output, version, position, is_replay: false });
+            }
+            Err(Interrupt(InterruptReason::Error(error))) => return Err(error),
+            Err(Interrupt(InterruptReason::Replay { reply, version, position })) => {
+                metrics::counter!(telemetry::REPLAYS, "name" => C::NAME).increment(1);
+                let output = postcard::from_bytes(&reply).map_err(|_| {
+                    Error::misuse("the stored answer is not of the command's output type any more")
+                })?;
+                return Ok(CommandOutcome { output, version, position, is_replay: true });
+            }
+            Err(Interrupt(InterruptReason::Again)) => {
+                metrics::counter!(telemetry::RERUNS, "name" => C::NAME).increment(1);
+                // The first rerun is at once: mostly the cached state was merely old.
+                if run > 0 {
+                    sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+    Err(ErrorKind::Contention.into())
+}
+
+/// Tells a command from another one: the first half of a half of the SHA-256 of its name and encoding.
+fn fingerprint<C: Command>(command: &C) -> Result<u64, Error> {
+    let encoded = postcard::to_stdvec(command)
+        .map_err(|e| Error::misuse(format!("a command with an id can't be encoded: {e}")))?;
+    let mut hash = Sha256::new();
+    hash.update(C::NAME);
+    hash.update([0]);
+    hash.update(encoded);
+    let hash = hash.finalize();
+    Ok(u64::from_le_bytes(hash[..8].try_into().expect("SHA-256 has 32 bytes")))
+}

@@ -1,0 +1,194 @@
+//! An aggregate as it is loaded: from its events, or from a snapshot and the events after it.
+
+use std::{collections::HashMap, pin::pin};
+
+use futures_util::future::{Either, ready, select};
+
+use crate::{
+    log::{EventId, Record, StoreError, StreamId, Version},
+    model::{Aggregate, CommandId, DecodeError, Error, Event, Root},
+    program::Program,
+    store::{BoxFuture, EventStore},
+    write::snapshot::{Snapshot, SnapshotStore},
+};
+
+/// How many commits are read at once while an aggregate is replayed.
+const PAGE: usize = 512;
+
+/// How many commits of an aggregate that can have a snapshot are read without waiting for it.
+const FEW: usize = 64;
+
+/// An aggregate with what it takes to append to its stream.
+pub(crate) struct Loaded<A: Aggregate> {
+    pub(crate) root: Root<A>,
+    pub(crate) token: u64,
+    /// The id of the last commit.
+    pub(crate) commit: EventId,
+    /// The version of the last snapshot that this node knows of.
+    snapshot: Version,
+    /// The commands that had an id, by the digest of the id. Empty and unallocated for most.
+    pub(crate) commands: HashMap<[u8; 16], Version>,
+}
+
+impl<A: Aggregate> Loaded<A> {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        Self {
+            root: Root::new(stream),
+            token: 0,
+            commit: EventId::nil(),
+            snapshot: 0,
+            commands: HashMap::new(),
+        }
+    }
+
+    /// From the log. A stream of some commits takes one call; a long one with a snapshot two, one after the other.
+    ///
+    /// It is boxed, as few messages need it: its state would make that of every message three times as large.
+    pub(crate) fn replay(
+        program: &Program,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Box<Self>, Error>> {
+        Box::pin(async { Self::from_log(program, stream).await.map(Box::new) })
+    }
+
+    async fn from_log(program: &Program, stream: StreamId) -> Result<Self, Error> {
+        let store = program.store();
+        let mut loaded = Self::new(stream.clone());
+        if let Some(snapshots) = &A::SNAPSHOTS {
+            // Most have no snapshot, so it is asked for beside the first commits, unless these are at hand; a long
+            // stream may be slow to read from its begin, so whichever is there first decides.
+            let snapshot =
+                pin!(program.extensions.expect::<SnapshotStore>().read(&stream, snapshots));
+            let (snapshot, page) = match select(store.read_short(&stream, FEW), snapshot).await {
+                Either::Right((snapshot, page)) => (snapshot, page),
+                Either::Left((page, snapshot)) => {
+                    let page = page?;
+                    let is_whole = page.as_ref().is_some_and(|page| page.len() < FEW);
+                    let snapshot = if is_whole { None } else { snapshot.await };
+                    let page: BoxFuture<'_, _> = Box::pin(ready(Ok(page)));
+                    (snapshot, page)
+                }
+            };
+            if let Some(restored) = Self::restore(store, &stream, snapshot).await? {
+                return Ok(restored.kept(program));
+            }
+            if let Some(begin) = page.await? {
+                loaded.take_in_all(&begin)?;
+                if begin.len() < FEW {
+                    return Ok(loaded);
+                }
+            }
+        }
+        loaded.catch_up(store).await?;
+        Ok(loaded.kept(program))
+    }
+
+    /// The aggregate from a snapshot and the events after it, if the stream still holds the commit that it ends
+    /// with: a store that lost its end in a power cut may hold another one there.
+    async fn restore(
+        store: &dyn EventStore,
+        stream: &StreamId,
+        snapshot: Option<Snapshot<A>>,
+    ) -> Result<Option<Self>, Error> {
+        let Some(Snapshot { version, commit, commands, state }) = snapshot else { return Ok(None) };
+        let page = store.read_stream(stream, version, PAGE).await?;
+        let Some((record, rest)) = page.split_first() else { return Ok(None) };
+        let last = record.commit().map_err(DecodeError::from)?;
+        if (last.id(), last.last_version()) != (commit, version) {
+            return Ok(None);
+        }
+        let root = Root::restored(stream.clone(), version, state);
+        let token = record.token;
+        let mut restored = Self { root, token, commit, snapshot: version, commands };
+        restored.take_in_all(rest)?;
+        if page.len() == PAGE {
+            restored.catch_up(store).await?;
+        }
+        Ok(Some(restored))
+    }
+
+    /// After a load: if it had to take in many commits, the next one shall not.
+    fn kept(mut self, program: &Program) -> Self {
+        self.keep_snapshot_after(program, FEW as u64);
+        self
+    }
+
+    /// After an append: begins to write a snapshot, if one is due. Nobody waits for it.
+    pub(crate) fn keep_snapshot(&mut self, program: &Program) {
+        if let Some(snapshots) = &A::SNAPSHOTS {
+            self.keep_snapshot_after(program, snapshots.every);
+        }
+    }
+
+    /// Begins to write a snapshot, if the last one is so many events old.
+    fn keep_snapshot_after(&mut self, program: &Program, events: u64) {
+        let Some(snapshots) = &A::SNAPSHOTS else { return };
+        let version = self.root.version();
+        // A stream that is read with one call is not worth one.
+        if version <= FEW as u64 || version < self.snapshot + events {
+            return;
+        }
+        let (stream, end) = (self.root.stream(), (version, self.commit));
+        let store = program.extensions.expect::<SnapshotStore>();
+        if let Some(write) = store.write(stream, snapshots, end, &self.commands, &self.root) {
+            program.tasks.spawn(write);
+            self.snapshot = version;
+        }
+    }
+
+    /// Takes in what the stream holds beyond this version. Answers whether there was anything.
+    pub(crate) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
+        let before = self.root.version();
+        while self.take_in_page(store).await? {}
+        Ok(self.root.version() > before)
+    }
+
+    /// Takes in the next commits. Answers whether there may be more.
+    async fn take_in_page(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
+        let page = store.read_stream(self.root.stream(), self.root.version() + 1, PAGE).await?;
+        self.take_in_all(&page)?;
+        Ok(page.len() == PAGE)
+    }
+
+    fn take_in_all(&mut self, page: &[Record]) -> Result<(), Error> {
+        page.iter().try_for_each(|record| self.take_in(record))
+    }
+
+    fn take_in(&mut self, record: &Record) -> Result<(), Error> {
+        let commit = record.commit().map_err(DecodeError::from)?;
+        if commit.first_version != self.root.version() + 1 {
+            let (stream, version) = (self.root.stream(), self.root.version() + 1);
+            let found = commit.first_version;
+            return Err(StoreError::corrupt(format!(
+                "stream {stream} has version {found} where {version} belongs"
+            ))
+            .into());
+        }
+        for (i, frame) in (0..).zip(&commit.events) {
+            let event =
+                A::Event::decode(frame.name, frame.schema, frame.payload)?.ok_or_else(|| {
+                    DecodeError::UnknownType {
+                        name: frame.name.to_owned(),
+                        version: frame.schema,
+                        position: record.position + i,
+                    }
+                })?;
+            self.root.apply(&event);
+        }
+        (self.token, self.commit) = (record.token, commit.id());
+        if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {
+            self.commands.insert(id.digest(), commit.first_version);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        Self::new_weight(self.root.size_hint_bytes(), self.commands.len())
+    }
+
+    /// The bytes of a slot, its key and what is in it, rounded up to a power of two.
+    pub(crate) fn new_weight(state: usize, commands: usize) -> u64 {
+        let bytes = 256 + size_of::<Self>() + state + 32 * commands;
+        (bytes as u64).next_power_of_two()
+    }
+}

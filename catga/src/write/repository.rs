@@ -1,0 +1,407 @@
+//! Loading aggregates, and appending what a handler recorded: one round trip for a warm one.
+//!
+//! Each cached aggregate sits in a slot with a lock, which is also the queue of the commands on it.
+//! A command takes the aggregate out of its slot and puts it back only when it knows what the stream
+//! holds; whatever ends it earlier (an error, a timeout, a dropped request) leaves the slot empty,
+//! and the next command replays. A cached state may be old when another node wrote: the
+//! expected version of the append makes that harmless, and a refusal is checked against the store
+//! before it is given.
+
+use std::{
+    any::type_name,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use serde::Serialize;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::timeout,
+};
+
+use crate::{
+    log::{MAX_EVENTS, StoreError, StreamId},
+    model::{
+        Aggregate, Command, Consistency, DecodeError, Error, ErrorKind, Expected, FieldError,
+        Interrupt, InterruptReason, Root, Targeted,
+    },
+    program::{Context, FromContext, FromContextMut, Setup},
+    store::{Append, NotAppended, append_once},
+    write::{encode::encode, loaded::Loaded},
+};
+
+/// How long a read waits for the command that is at work on its aggregate before it replays the
+/// stream for itself: a command that is stuck on a failing store must not hold up the readers.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The aggregates of one type.
+pub(crate) struct Repository<A: Aggregate> {
+    cache: Cache<StreamId, Cached<A>, ByMemory>,
+}
+
+/// The aggregate, or `None` while nobody knows its state.
+type Slot<A> = Arc<Mutex<Option<Box<Loaded<A>>>>>;
+
+/// A slot that is held.
+type OwnedSlot<A> = OwnedMutexGuard<Option<Box<Loaded<A>>>>;
+
+struct Cached<A: Aggregate> {
+    slot: Slot<A>,
+    /// What it weighs in the cache. It is put in anew when it has grown to the next power of two.
+    weight: u64,
+}
+
+#[derive(Debug, Clone)]
+struct ByMemory;
+
+impl<A: Aggregate> Weighter<StreamId, Cached<A>> for ByMemory {
+    fn weight(&self, _: &StreamId, cached: &Cached<A>) -> u64 {
+        cached.weight
+    }
+}
+
+impl<A: Aggregate> Clone for Cached<A> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone(), weight: self.weight }
+    }
+}
+
+impl<A: Aggregate> Repository<A> {
+    /// A repository that keeps about `bytes` of aggregates at hand.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let typical = Loaded::<A>::new_weight(size_of::<A>(), 0);
+        let items = usize::try_from(bytes / typical).unwrap_or(usize::MAX).clamp(1, 1 << 20);
+        Self { cache: Cache::with_weighter(items, bytes, ByMemory) }
+    }
+
+    fn slot(&self, stream: &StreamId) -> Cached<A> {
+        if let Some(cached) = self.cache.get(stream) {
+            return cached;
+        }
+        let weight = Loaded::<A>::new_weight(size_of::<A>(), 0);
+        let cached = Cached { slot: Slot::default(), weight };
+        match self.cache.get_or_insert_with(stream, || Ok::<_, std::convert::Infallible>(cached)) {
+            Ok(cached) => cached,
+        }
+    }
+
+    /// Puts the aggregate back, known to be as the stream is.
+    fn put_back(&self, cached: &Cached<A>, mut slot: OwnedSlot<A>, loaded: Box<Loaded<A>>) {
+        if !loaded.root.exists() {
+            // Nothing is worth remembering about a stream that is not there.
+            return;
+        }
+        let weight = loaded.weight();
+        let grown = (weight != cached.weight).then(|| loaded.root.stream().clone());
+        *slot = Some(loaded);
+        drop(slot);
+        if let Some(stream) = grown {
+            self.cache.insert(stream, Cached { slot: cached.slot.clone(), weight });
+        }
+    }
+
+    /// The aggregate for reading.
+    async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Interrupt> {
+        let store = cx.program.store();
+        let Some(cached) = self.cache.get(&stream) else {
+            let loaded = Loaded::<A>::replay(cx.program, stream).await?;
+            let root = loaded.root.share();
+            if root.exists() {
+                let cached = self.slot(root.stream());
+                if let Ok(slot) = cached.slot.clone().try_lock_owned() {
+                    // Whoever filled the slot meanwhile knows at least as much.
+                    if slot.is_none() {
+                        self.put_back(&cached, slot, loaded);
+                    }
+                }
+            }
+            return Ok(root);
+        };
+        let Some(mut slot) = lock_patiently(&cached.slot).await else {
+            return Ok(Loaded::replay(cx.program, stream).await?.root);
+        };
+        let Some(mut loaded) = slot.take() else {
+            let loaded = Loaded::<A>::replay(cx.program, stream).await?;
+            let root = loaded.root.share();
+            self.put_back(&cached, slot, loaded);
+            return Ok(root);
+        };
+        if cx.consistency != Consistency::Eventual {
+            loaded.catch_up(store).await?;
+        }
+        let root = loaded.root.share();
+        self.put_back(&cached, slot, loaded);
+        Ok(root)
+    }
+}
+
+/// The slot, unless a command is at work on it for too long.
+async fn lock_patiently<A: Aggregate>(slot: &Slot<A>) -> Option<OwnedSlot<A>> {
+    match slot.clone().try_lock_owned() {
+        Ok(slot) => Some(slot),
+        // In a box, as it is rare.
+        Err(_) => Box::pin(timeout(PATIENCE, slot.clone().lock_owned())).await.ok(),
+    }
+}
+
+/// An aggregate while a command is at work on it. It holds the place at the head of the queue.
+pub struct RootGuard<A: Aggregate> {
+    loaded: Box<Loaded<A>>,
+    /// Whether `loaded` was read from the store by this very run.
+    is_fresh: bool,
+    cached: Cached<A>,
+    slot: OwnedSlot<A>,
+}
+
+impl<A: Aggregate> Deref for RootGuard<A> {
+    type Target = Root<A>;
+
+    fn deref(&self) -> &Root<A> {
+        &self.loaded.root
+    }
+}
+
+impl<A: Aggregate> DerefMut for RootGuard<A> {
+    fn deref_mut(&mut self) -> &mut Root<A> {
+        &mut self.loaded.root
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for RootGuard<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootGuard")
+            .field("stream", self.loaded.root.stream())
+            .field("version", &self.loaded.root.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
+    type Held<'c> = RootGuard<A>;
+
+    async fn extract_mut<'c>(cx: &'c Context<'c>, message: &M) -> Result<RootGuard<A>, Interrupt> {
+        let stream = stream_of::<A>(message)?;
+        let store = cx.program.store();
+        let cached = cx.program.extensions.expect::<Repository<A>>().slot(&stream);
+        let mut slot = cached.slot.clone().lock_owned().await;
+        let is_first_run = cx.run == 0;
+        let (loaded, is_fresh) = match slot.take() {
+            Some(loaded) if is_first_run => (loaded, false),
+            Some(mut loaded) => {
+                loaded.catch_up(store).await?;
+                (loaded, true)
+            }
+            None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
+            None => (Loaded::replay(cx.program, stream).await?, true),
+        };
+        let mut guard = RootGuard { loaded, is_fresh, cached, slot };
+        match guard.admit(cx).await {
+            Ok(()) => Ok(guard),
+            Err(stop) => {
+                guard.release(cx);
+                Err(stop)
+            }
+        }
+    }
+
+    async fn commit<'c, O: Serialize + Send + Sync>(
+        mut held: RootGuard<A>,
+        cx: &'c Context<'c>,
+        outcome: Result<O, Error>,
+    ) -> Result<O, Interrupt> {
+        let recorded = held.loaded.root.take_recorded();
+        match outcome {
+            Ok(output) if !recorded.is_empty() => {
+                held.append(cx, &recorded, &output).await?;
+                Ok(output)
+            }
+            outcome => held.give_back(cx, recorded.len() as u64, outcome).await,
+        }
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        declare::<A>(setup);
+    }
+}
+
+impl<A: Aggregate, M: Targeted + Sync> FromContext<M> for Root<A> {
+    type Held<'c> = Box<Self>;
+
+    async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
+        let stream = stream_of::<A>(message)?;
+        Ok(Box::new(cx.program.extensions.expect::<Repository<A>>().read(cx, stream).await?))
+    }
+
+    fn declare(setup: &mut Setup<'_>) {
+        declare::<A>(setup);
+    }
+}
+
+/// Makes the repository that a handler's `Root<A>` comes from.
+fn declare<A: Aggregate>(setup: &mut Setup<'_>) {
+    if StreamId::is_part(A::NAME) {
+        let bytes = setup.cache_bytes;
+        setup.provide(|| Repository::<A>::new(bytes));
+    } else {
+        setup.missing(&format!(
+            "a `Root<{}>`, whose NAME `{}` can't be part of a stream's name",
+            type_name::<A>(),
+            A::NAME
+        ));
+    }
+}
+
+impl From<NotAppended> for Interrupt {
+    fn from(not_appended: NotAppended) -> Self {
+        match not_appended {
+            NotAppended::Conflict => Self(InterruptReason::Again),
+            NotAppended::Refused(error) => error.into(),
+            NotAppended::Frame(error) => DecodeError::from(error).into(),
+        }
+    }
+}
+
+pub(crate) fn stream_of<A: Aggregate>(message: &impl Targeted) -> Result<StreamId, Error> {
+    message
+        .stream(A::NAME)
+        .map_err(|e| ErrorKind::Invalid(vec![FieldError::new("key", e.to_string())]).into())
+}
+
+impl<A: Aggregate> RootGuard<A> {
+    /// Checks, before the handler runs, that the command was not done before and that the aggregate
+    /// is as its sender expects.
+    async fn admit(&mut self, cx: &Context<'_>) -> Result<(), Interrupt> {
+        self.check_replay(cx).await?;
+        if self.is_as_expected(cx) {
+            return Ok(());
+        }
+        if !self.is_fresh {
+            self.loaded.catch_up(cx.program.store()).await?;
+            self.is_fresh = true;
+            self.check_replay(cx).await?;
+        }
+        // A command on an aggregate that does not exist is the handler's to refuse: "not found" says more
+        // than "another version" (RFC 9110, 13.2.1).
+        if self.is_as_expected(cx) || !self.loaded.root.exists() {
+            return Ok(());
+        }
+        Err(ErrorKind::VersionMismatch { actual: self.loaded.root.version() }.into_interrupt())
+    }
+
+    fn is_as_expected(&self, cx: &Context<'_>) -> bool {
+        match cx.metadata.expected {
+            Expected::Any => true,
+            Expected::NoStream => self.loaded.root.version() == 0,
+            Expected::Exact(version) => self.loaded.root.version() == version,
+        }
+    }
+
+    /// Stops with the first answer when a command of the same id was done on this aggregate.
+    async fn check_replay(&self, cx: &Context<'_>) -> Result<(), Interrupt> {
+        let Some(id) = &cx.metadata.command_id else { return Ok(()) };
+        if self.loaded.commands.is_empty() {
+            return Ok(());
+        }
+        let Some(&version) = self.loaded.commands.get(&id.digest()) else { return Ok(()) };
+        let store = cx.program.store();
+        let found = store.read_stream(self.loaded.root.stream(), version, 1).await?;
+        let record = found.first().ok_or_else(|| {
+            StoreError::corrupt(format!(
+                "stream {} lost version {version}",
+                self.loaded.root.stream()
+            ))
+        })?;
+        let commit = record.commit().map_err(DecodeError::from)?;
+        let Some(command) = commit.command.as_ref().filter(|c| c.id == id.as_str()) else {
+            return Ok(());
+        };
+        if command.fingerprint != cx.fingerprint {
+            return Err(ErrorKind::CommandIdReused.into_interrupt());
+        }
+        Err(Interrupt(InterruptReason::Replay {
+            reply: record.frame.slice_ref(command.reply),
+            version: commit.last_version(),
+            position: commit.last_position(record.position),
+        }))
+    }
+
+    /// Ends a run that has nothing to append. An answer or a refusal that rests on a cached state is
+    /// given only if the stream still ends there; otherwise the handler runs again.
+    async fn give_back<O>(
+        mut self,
+        cx: &Context<'_>,
+        recorded: u64,
+        outcome: Result<O, Error>,
+    ) -> Result<O, Interrupt> {
+        let store = cx.program.store();
+        let is_changed = if recorded > 0 {
+            // The state has events in it that never happened: it is not put back.
+            let next = self.loaded.root.version() - recorded + 1;
+            let newer = !self.is_fresh
+                && !store.read_stream(self.loaded.root.stream(), next, 1).await?.is_empty();
+            drop(self);
+            newer
+        } else {
+            let newer = !self.is_fresh && self.loaded.catch_up(store).await?;
+            self.release(cx);
+            newer
+        };
+        if is_changed {
+            return Err(Interrupt(InterruptReason::Again));
+        }
+        Ok(outcome?)
+    }
+
+    /// Puts the unchanged aggregate back.
+    fn release(self, cx: &Context<'_>) {
+        let repository = cx.program.extensions.expect::<Repository<A>>();
+        repository.put_back(&self.cached, self.slot, self.loaded);
+    }
+
+    /// Appends the recorded events as one commit, with the answer in it if the command has an id.
+    async fn append<O: Serialize>(
+        mut self,
+        cx: &Context<'_>,
+        recorded: &[A::Event],
+        output: &O,
+    ) -> Result<(), Interrupt> {
+        if recorded.len() > MAX_EVENTS {
+            let n = recorded.len();
+            return Err(Error::misuse(format!(
+                "a command recorded {n} events, and a commit holds at most {MAX_EVENTS}"
+            ))
+            .into());
+        }
+        let version = self.loaded.root.version() - recorded.len() as u64;
+        if version == 0 && matches!(cx.metadata.expected, Expected::Exact(_)) {
+            return Err(ErrorKind::VersionMismatch { actual: 0 }.into_interrupt());
+        }
+        let (frame, id) = encode(cx, self.loaded.root.stream(), version, recorded, output)?;
+        let append = Append {
+            stream: self.loaded.root.stream(),
+            version,
+            token: self.loaded.token,
+            events: recorded.len(),
+            frame,
+        };
+        let appended = append_once(cx.program.store(), append, id).await?;
+        (self.loaded.token, self.loaded.commit) = (appended.token, id);
+        if let Some(id) = &cx.metadata.command_id {
+            self.loaded.commands.insert(id.digest(), version + 1);
+        }
+        let position = appended.position + recorded.len() as u64 - 1;
+        let _ = cx.committed.set((self.loaded.root.version(), position));
+        self.loaded.keep_snapshot(cx.program);
+        self.release(cx);
+        Ok(())
+    }
+}
+
+impl ErrorKind {
+    fn into_interrupt(self) -> Interrupt {
+        Error::from(self).into()
+    }
+}
