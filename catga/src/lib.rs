@@ -42,8 +42,9 @@ pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
     cluster::{ClusterSettings, Member},
     log::{
-        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId, MAX_EVENTS,
-        MAX_KEY, Origin, Position, Record, StreamId, Timestamp, Version,
+        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId,
+        InvalidTimestamp, MAX_EVENTS, MAX_KEY, Origin, Position, Record, StreamId, Timestamp,
+        Version,
     },
     migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
     model::{

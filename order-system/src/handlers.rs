@@ -4,12 +4,9 @@ use catga::{Version, prelude::*};
 
 use crate::{
     domain::{
-        commands::{
-            CancelOrder, CreateOrder, Created, DeliverOrder, OrderView, PayOrder, ShipOrder,
-        },
-        events::OrderEvent,
-        order::{Order, OrderError},
-        queries::{GetHistory, GetOrder, GetStats, ListOrders, Moment, OrderPage, Stats},
+        commands::{CancelOrder, CreateOrder, Created, DeliverOrder, PayOrder, ShipOrder},
+        order::{Order, OrderError, OrderView},
+        queries::{GetOrder, GetStats, ListOrders, OrderPage, Stats},
     },
     projections::Orders,
 };
@@ -81,28 +78,16 @@ async fn get_order(
     if !order.exists() {
         return Err(catga::Error::refused(OrderError::NotFound));
     }
-    let then = match query.moment {
-        Moment::Now => return Ok(OrderView::of(order)),
-        Moment::Version(version) if order.version() == version => return Ok(OrderView::of(order)),
-        Moment::Version(version) if order.version() < version => None,
-        Moment::Version(version) => history.at_version(version.into()).await?,
-        Moment::Time(time) => history.at_time(time).await?,
+    let then = match (query.version, query.at) {
+        (Some(_), Some(_)) => return Err(catga::Error::refused(OrderError::TwoMoments)),
+        (None, None) => return Ok(OrderView::of(order)),
+        (Some(version), None) if version == order.version() => return Ok(OrderView::of(order)),
+        (Some(version), None) if version > order.version() => None,
+        (Some(version), None) => history.at_version(version).await?,
+        (None, Some(time)) => history.at_time(time).await?,
     };
     then.map(|root| OrderView::of(&root))
         .ok_or_else(|| catga::Error::refused(OrderError::VersionNotFound))
-}
-
-/// What happened to one order.
-#[query_handler]
-async fn get_history(
-    query: GetHistory,
-    history: &History<Order>,
-) -> Result<Vec<Recorded<OrderEvent>>, catga::Error> {
-    let events = history.events(query.from.into(), query.limit).await?;
-    if events.is_empty() && history.events(Version::FIRST, 1).await?.is_empty() {
-        return Err(catga::Error::refused(OrderError::NotFound));
-    }
-    Ok(events)
 }
 
 /// A page of orders, newest first.

@@ -10,9 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
 use crate::domain::{
-    commands::OrderView,
     events::OrderEvent,
-    order::{Order, Status},
+    order::{Order, OrderView, Status},
     queries::{ListOrders, OrderPage, Stats},
 };
 
@@ -134,13 +133,13 @@ impl Orders {
     /// The page that `query` asks for. It costs the rows it holds, however many orders there are.
     pub(crate) fn page(&self, query: &ListOrders) -> OrderPage {
         let end = u32::try_from(self.rows.len()).expect("fewer than 2^32 orders fit in memory");
-        let before = query.before.map_or(end, |before| before.min(end));
+        let before = query.cursor.map_or(end, |before| before.0.min(end));
         let status = query.status.map(|status| &self.by_status[status as usize]);
         let nobody = RoaringBitmap::new();
         let customer = query.customer_id.as_deref();
         let customer = customer.map(|id| self.by_customer.get(id).unwrap_or(&nobody));
         // One more than the page holds tells whether there is a next one.
-        let wanted = query.limit + 1;
+        let wanted = query.limit.0 + 1;
         let (mut places, total): (Vec<u32>, u64) = match (status, customer) {
             (None, None) => ((0..before).rev().take(wanted).collect(), self.rows.len() as u64),
             (Some(one), None) | (None, Some(one)) => {
@@ -263,6 +262,8 @@ fn decode_id(id: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use catga_axum::Limit;
+
     use super::*;
     use crate::domain::{events::*, money::Money, order::Item};
 
@@ -301,7 +302,8 @@ mod tests {
     /// All that one can ask.
     fn answers(orders: &Orders) -> impl PartialEq + std::fmt::Debug + use<> {
         let page = |status, customer_id| {
-            let page = orders.page(&ListOrders { status, customer_id, before: None, limit: 1000 });
+            let page =
+                orders.page(&ListOrders { status, customer_id, cursor: None, limit: Limit(1000) });
             (page.orders, page.total, page.next)
         };
         let mut pages = vec![page(None, None)];

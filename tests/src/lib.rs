@@ -34,13 +34,21 @@ use tokio::{
 /// # Panics
 /// When it was not built.
 pub fn binary() -> PathBuf {
+    program("order-system")
+}
+
+/// A built program, by its name below the target folder: `order-system`, `examples/tickets`.
+///
+/// # Panics
+/// When it was not built.
+pub fn program(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test knows where it is");
     path.pop();
     path.pop();
-    path.push("order-system");
+    path.push(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build -p order-system` first",
+        "{} is missing: run `cargo build -p order-system`, and `cargo build -p catga-axum --examples`, first",
         path.display()
     );
     path
@@ -62,10 +70,16 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start(flags: &[&str]) -> Self {
-        Self::spawn(
-            Command::new(binary()).args(["--log", "warn"]).args(flags).stderr(Stdio::null()),
-        )
-        .await
+        Self::start_program("order-system", flags).await
+    }
+
+    /// Starts a [`program`] of the service kit with `flags`, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_program(name: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program(name));
+        Self::spawn(command.args(["--log", "warn"]).args(flags).stderr(Stdio::null())).await
     }
 
     /// Starts a server with `flags` that writes its log to a file.
@@ -118,6 +132,18 @@ impl Server {
         assert!(status.expect("`kill` can be run").success());
         let exit = timeout(Duration::from_secs(15), self.child.wait()).await;
         exit.expect("it stops in time").expect("it can be waited for").code()
+    }
+
+    /// The most memory that it had so far, in MiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says it");
+        let kibibytes = line.split_whitespace().nth(1).expect("a number follows");
+        kibibytes.parse::<u64>().expect("it is a number") / 1024
     }
 
     /// A GET request.

@@ -197,6 +197,10 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
             const TYPES: &'static [::catga::EventType] =
                 &[::catga::EventType { name: #name, version: #today }];
 
+            fn event_type(&self) -> ::catga::EventType {
+                Self::TYPES[0]
+            }
+
             #encode
 
             fn decode(
@@ -249,6 +253,13 @@ fn implement_enum(
         #[automatically_derived]
         impl ::catga::Event for #ident {
             const TYPES: &'static [::catga::EventType] = &[#(#traits::TYPES[0]),*];
+
+            fn event_type(&self) -> ::catga::EventType {
+                match self {
+                    #(Self::#names(_) => #traits::TYPES[0],)*
+                    #rest
+                }
+            }
 
             fn encode(
                 &self,

@@ -2,7 +2,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Type, spanned::Spanned};
+use syn::{
+    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Type, ext::IdentExt,
+    spanned::Spanned,
+};
 
 use crate::args::{Alphabet, Argument, Errors, name, no_generics, only, read_arguments};
 
@@ -44,7 +47,7 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
     };
     let key = read_key(&data.fields, &mut errors);
     let impls = given.output.as_ref().filter(|_| input.generics.params.is_empty()).map(|output| {
-        let message = implement(kind, &input.ident, output, &given);
+        let message = implement(kind, &input.ident, output, &given, key.as_ref());
         let targeted = key.map(|(member, ty)| implement_targeted(&input.ident, &member, ty));
         quote!(#message #targeted)
     });
@@ -111,7 +114,13 @@ fn read_key<'a>(fields: &'a Fields, errors: &mut Errors) -> Option<(Member, &'a 
     key
 }
 
-fn implement(kind: Kind, ident: &Ident, output: &Type, given: &Given) -> TokenStream {
+fn implement(
+    kind: Kind,
+    ident: &Ident,
+    output: &Type,
+    given: &Given,
+    key: Option<&(Member, &Type)>,
+) -> TokenStream {
     let derived = match kind {
         Kind::Command => format_ident!("Command"),
         Kind::Query => format_ident!("Query"),
@@ -120,6 +129,15 @@ fn implement(kind: Kind, ident: &Ident, output: &Type, given: &Given) -> TokenSt
     let creates = given.creates.then(|| {
         quote!(
             const CREATES: bool = true;
+        )
+    });
+    let key = key.and_then(|(member, _)| match member {
+        Member::Named(field) => Some(field.unraw().to_string()),
+        Member::Unnamed(_) => None,
+    });
+    let key = key.map(|field| {
+        quote!(
+            const KEY: ::core::option::Option<&'static str> = ::core::option::Option::Some(#field);
         )
     });
     let validate = given.validate.map(|at| {
@@ -140,6 +158,7 @@ fn implement(kind: Kind, ident: &Ident, output: &Type, given: &Given) -> TokenSt
         impl ::catga::#derived for #ident {
             const NAME: &'static str = #name;
             #creates
+            #key
             type Output = #output;
             #validate
         }

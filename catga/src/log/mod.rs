@@ -7,6 +7,7 @@ mod error;
 mod event_id;
 mod frame;
 mod origin;
+mod rfc3339;
 mod stream;
 mod time;
 
@@ -17,6 +18,7 @@ pub use self::{
     error::StoreError,
     event_id::EventId,
     origin::Origin,
+    rfc3339::InvalidTimestamp,
     stream::{InvalidStreamId, MAX_KEY, StreamId},
     time::{Clock, Timestamp},
 };

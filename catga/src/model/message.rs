@@ -36,6 +36,9 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
     /// again on what is stored.
     const CREATES: bool = false;
 
+    /// The name of the field marked `#[key]`, as it is written in Rust.
+    const KEY: Option<&'static str> = None;
+
     /// What the handler answers. It is stored in the commit when the command has an id.
     type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
 
@@ -57,6 +60,9 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
 pub trait Query: Send + Sync + 'static {
     /// A stable name: the label in metrics and traces.
     const NAME: &'static str;
+
+    /// The name of the field marked `#[key]`, as it is written in Rust.
+    const KEY: Option<&'static str> = None;
 
     /// What the handler answers.
     type Output: Send + 'static;
