@@ -8,6 +8,7 @@
 //!
 //! # Modules
 //! - [`log`], [`store`]: how events are stored, and what a backend implements
+//! - [`read_model`]: tables with indexes and pages, for projections
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
 //! - [`migrate`]: copying a log from one store to another
@@ -33,6 +34,7 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
+pub use crate::read::table as read_model;
 #[cfg(feature = "nats")]
 pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]

@@ -1,8 +1,9 @@
-//! Reading: projections and their snapshots, and the history of one stream.
+//! Reading: projections with their tables and snapshots, and the history of one stream.
 
 mod history;
 mod projection;
 mod snapshot;
+pub mod table;
 
 pub use self::{
     history::History,
