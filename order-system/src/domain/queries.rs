@@ -1,6 +1,6 @@
 //! What one can ask about orders.
 
-use catga::prelude::*;
+use catga::{prelude::*, read_model::Cursor};
 
 use super::{commands::OrderView, events::OrderEvent, order::Status};
 
@@ -47,8 +47,8 @@ pub struct ListOrders {
     pub status: Option<Status>,
     /// Only those of this customer.
     pub customer_id: Option<String>,
-    /// Only those made before this one: the place of the last order of the page before.
-    pub before: Option<u32>,
+    /// Only those made before these: the `next` of another page.
+    pub before: Option<Cursor>,
     /// How many at most.
     pub limit: usize,
 }
@@ -61,7 +61,7 @@ pub struct OrderPage {
     /// How many orders match the filters, over all pages.
     pub total: u64,
     /// What to give as `before` for the next page; `None` at the end.
-    pub next: Option<u32>,
+    pub next: Option<Cursor>,
 }
 
 /// How many orders there are, and what they are worth.

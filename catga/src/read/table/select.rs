@@ -183,3 +183,20 @@ impl TryFrom<String> for Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor that a page gave")]
 pub struct InvalidCursor;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_back_and_nothing_else_is() {
+        for cursor in [0, 1, 999_999, u32::MAX].map(Cursor) {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            let bytes = postcard::to_stdvec(&cursor).unwrap();
+            assert_eq!(postcard::from_bytes(&bytes), Ok(cursor));
+        }
+        for text in ["", "1", "2000000ff", "10000000g", "1+00000ff", "1000000fff", "1000000FF"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+}
