@@ -56,7 +56,7 @@ pub use crate::{
         Registration, Resource, Setup, catalogue,
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
-    read::{History, Projection, ReadModel},
+    read::{History, Projection, ReadModel, Subscription},
     runtime::{Builder, Catga, HandlerStatus, Health, StartError},
     store::{
         Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
