@@ -84,7 +84,7 @@ pub use crate::{
     command::{CommandRoute, command},
     endpoint::Endpoint,
     history::{HistoryRoute, history},
-    page::{Cursor, Limit, Page},
+    page::{Limit, Page},
     problem::{Problem, ProblemDetails, ProblemKind},
     query::{PageRoute, QueryRoute, query},
     serve::main,

@@ -8,6 +8,7 @@
 //!
 //! # Modules
 //! - [`log`], [`store`]: how events are stored, and what a backend implements
+//! - [`read_model`]: tables with indexes and pages, for projections
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
 //! - [`migrate`]: copying a log from one store to another
@@ -35,6 +36,7 @@ pub use catga_macros::{
 
 #[cfg(feature = "file")]
 pub use crate::store::{FileError, FileStore, Verified};
+pub use crate::read::table as read_model;
 #[cfg(feature = "nats")]
 pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
@@ -57,7 +59,7 @@ pub use crate::{
         Registration, Resource, Setup, catalogue,
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
-    read::{History, Projection, ReadModel},
+    read::{History, Projection, ReadModel, Subscription},
     runtime::{Builder, Catga, HandlerStatus, Health, StartError},
     store::{
         Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,

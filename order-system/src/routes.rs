@@ -1,7 +1,7 @@
 //! What is served: the routes, and the service's own flags.
 
 use catga::{Clock, Timestamp};
-use catga_axum::{App, Cursor, Page, command, history, query};
+use catga_axum::{App, Page, command, history, query};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
@@ -54,7 +54,7 @@ pub fn app() -> App<Flags> {
 }
 
 fn page(OrderPage { orders, total, next }: OrderPage) -> Page<OrderView> {
-    Page { items: orders, total: Some(total), next: next.map(Cursor) }
+    Page { items: orders, total: Some(total), next }
 }
 
 /// The statistics as clients see them.

@@ -12,7 +12,7 @@ use crate::{
     log::{Position, Record, StoreError},
     model::{DecodeError, Error, ParsedRecord},
     program::{EventTypes, Program},
-    read::{End, Fold, ModelSnapshots},
+    read::{End, Fold, ModelSnapshots, SharedPages},
     store::{Backoff, EventStore},
 };
 
@@ -71,7 +71,7 @@ impl Tail {
             let step = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 page = self.next_page(after, &mut ahead) => {
-                    page.map_err(Error::from).and_then(|page| Ok(self.apply(after, &page)?))
+                    page.map_err(Error::from).and_then(|page| Ok(self.take_in(after, &page)?))
                 }
             };
             match step {
@@ -121,6 +121,13 @@ impl Tail {
             self.program.progress.caught_up();
             store.wait(after).await?;
         }
+    }
+
+    /// Applies a page, which begins after `after`, and shares it with the subscriptions. Answers where it ends.
+    fn take_in(&self, after: Position, page: &[Record]) -> Result<End, DecodeError> {
+        let end = self.apply(after, page)?;
+        self.program.extensions.expect::<SharedPages>().push(after, end.position, page);
+        Ok(end)
     }
 
     /// Publishes a page, which begins after `after`, and applies it to every fold. Answers where it ends.

@@ -7,6 +7,7 @@ mod error;
 mod health;
 mod shutdown;
 mod start;
+mod subscribe;
 
 pub use self::{
     builder::Builder,

@@ -11,7 +11,7 @@ use crate::{
         Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, place, telemetry,
     },
     react::{Dispatcher, EventHandlers, WorkState},
-    read::Folds,
+    read::{Folds, SharedPages},
     runtime::{
         background::{Runtime, ThisProgram, work_on},
         builder::Builder,
@@ -98,6 +98,7 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
         None => Arc::new(InMemoryTransport::new(builder.store.clone())),
     };
     let Builder { mut extensions, transport, delivery: settings, .. } = builder;
+    extensions.insert(SharedPages::default());
     let folds = extensions.take::<Folds>().into_values().collect();
     let runtime = Arc::new_cyclic(|this| {
         extensions.insert(ThisProgram(this.clone()));

@@ -50,6 +50,8 @@ pub struct ScriptedStore {
     shown: watch::Sender<Position>,
     of_streams: AtomicUsize,
     of_log: AtomicUsize,
+    /// How many of the next reads of the log fail.
+    failing_reads: AtomicUsize,
     durability: Option<Durability>,
     knows_lengths: bool,
 }
@@ -57,9 +59,18 @@ pub struct ScriptedStore {
 impl ScriptedStore {
     /// A store over `inner` that does nothing else yet.
     pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        let (faults, late, of_streams, of_log) = Default::default();
-        let (shown, durability) = (watch::Sender::new(Position::MAX), None);
-        Self { inner, faults, late, shown, of_streams, of_log, durability, knows_lengths: false }
+        let (faults, late, of_streams, of_log, failing_reads) = Default::default();
+        Self {
+            inner,
+            faults,
+            late,
+            shown: watch::Sender::new(Position::MAX),
+            of_streams,
+            of_log,
+            failing_reads,
+            durability: None,
+            knows_lengths: false,
+        }
     }
 
     /// It says that what it acknowledged survives this.
@@ -77,6 +88,16 @@ impl ScriptedStore {
     /// The next appends go as `faults` says, one each: `None` goes well. After that all go well.
     pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// The next `count` reads of the log fail, as if the store could not be reached.
+    pub fn fail_reads_of_log(&self, count: usize) {
+        self.failing_reads.store(count, Relaxed);
+    }
+
+    /// How many reads of the log are still to fail.
+    pub fn failing_reads_of_log(&self) -> usize {
+        self.failing_reads.load(Relaxed)
     }
 
     /// From now on the log can be read in order up to position `end` only, as if it took long to read on, so that read
@@ -174,6 +195,10 @@ impl EventStore for ScriptedStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         Box::pin(async move {
+            if self.failing_reads.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
+                return Err(StoreError::unavailable("it can't be read, as scripted"));
+            }
             let end = *self.shown.borrow();
             let mut records = self.inner.read_log(after, limit).await?;
             records.retain(|record| record.position <= end);

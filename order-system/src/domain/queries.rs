@@ -44,8 +44,8 @@ pub struct OrderPage {
     pub orders: Vec<OrderView>,
     /// How many orders match the filters, over all pages.
     pub total: u64,
-    /// The place that the next page begins before; `None` at the end.
-    pub next: Option<u32>,
+    /// What to give as `before` for the next page; `None` at the end.
+    pub next: Option<Cursor>,
 }
 
 /// How many orders there are, and what they are worth.
