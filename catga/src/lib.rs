@@ -43,7 +43,7 @@ pub use crate::{
         Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId, MAX_EVENTS,
         MAX_KEY, Origin, Position, Record, StreamId, Timestamp, Version,
     },
-    migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
+    migrate::{Copied, CopyError, CopyProgress, CopyStep, copy},
     model::{
         Aggregate, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
         EventType, Expected, FieldError, Interrupt, MAX_COMMAND_ID, Metadata, Query, Recorded,
@@ -57,9 +57,9 @@ pub use crate::{
     read::{History, Projection, ReadModel},
     runtime::{Builder, Catga, HandlerStatus, Health, StartError},
     store::{
-        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
-        FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
-        StoreError, Transport, UnknownDurability, Verified, partition,
+        Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
+        EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore,
+        PARTITIONS, StoreError, Transport, UnknownDurability, Verified, partition,
     },
     write::CommandOutcome,
 };

@@ -68,7 +68,7 @@ async fn see(noted: Recorded<Noted>, seen: &Seen) -> Result<(), std::convert::In
 
 async fn start(store: Arc<dyn EventStore>, kv: Arc<dyn KvStore>) -> (Catga, Seen) {
     let seen = Seen::default();
-    let builder = Catga::builder().store(store).kv(kv).resource(seen.clone());
+    let builder = Catga::builder().backend(Backend::new(store, kv)).resource(seen.clone());
     (builder.start().await.unwrap(), seen)
 }
 
@@ -97,17 +97,14 @@ async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
     records.into_iter().map(|record| record.frame).collect()
 }
 
-fn house<'a>(store: &'a dyn EventStore, kv: &'a dyn KvStore) -> Backend<'a> {
-    Backend { store, kv }
-}
-
 #[tokio::test]
 async fn a_copy_has_everything_and_its_handlers_go_on() {
     let (store, kv) = filled().await;
     let directory = tempfile::tempdir().unwrap();
     let target = Arc::new(FileStore::open(&directory).unwrap());
+    let there = Backend::new(target.clone(), target.clone());
     let seen = RefCell::new(Vec::new());
-    let copied = copy(house(&*store, &*kv), house(&*target, &*target), &["seer"], |progress| {
+    let copied = copy(&Backend::new(store.clone(), kv), &there, &["seer"], |progress| {
         assert_eq!(progress.end, 600);
         seen.borrow_mut().push((progress.step, progress.position));
     })
@@ -136,9 +133,10 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
 async fn a_copy_that_was_interrupted_goes_on() {
     let (store, kv) = filled().await;
     let inner = Arc::new(MemoryStore::new());
-    let target = ScriptedStore::new(inner.clone());
-    let there = MemoryKvStore::new();
-    let run = || copy(house(&*store, &*kv), house(&target, &there), &["seer"], |_| {});
+    let target = Arc::new(ScriptedStore::new(inner.clone()));
+    let here = Backend::new(store.clone(), kv);
+    let there = Backend::new(target.clone(), Arc::new(MemoryKvStore::new()));
+    let run = || copy(&here, &there, &["seer"], |_| {});
     for well in [20, 35] {
         target.script(std::iter::repeat_n(None, well).chain([Some(Fault::Refuse)]));
         let error = run().await.unwrap_err();
@@ -156,13 +154,12 @@ async fn a_copy_that_was_interrupted_goes_on() {
 async fn a_target_with_something_else_is_refused_and_left_alone() {
     let (store, kv) = filled().await;
     let (other, _) = filled().await;
-    let there = MemoryKvStore::new();
+    let (here, values) = (Backend::new(store.clone(), kv), Arc::new(MemoryKvStore::new()));
     let differs = |target: Arc<MemoryStore>| {
-        let (store, kv, there) = (store.clone(), kv.clone(), &there);
+        let (here, there) = (&here, Backend::new(target.clone(), values.clone()));
         async move {
             let before = frames(&*target).await;
-            let copied =
-                copy(house(&*store, &*kv), house(&*target, there), &["seer"], |_| {}).await;
+            let copied = copy(here, &there, &["seer"], |_| {}).await;
             assert_eq!(frames(&*target).await, before, "nothing is written");
             match copied {
                 Err(CopyError::Differs(position)) => position,
@@ -196,7 +193,7 @@ async fn damage_in_the_source_stops_the_copy() {
         .append(Append { stream: &stream, version: 0, token: 0, events: 1, frame })
         .await
         .unwrap();
-    let (target, there) = (MemoryStore::new(), MemoryKvStore::new());
-    let error = copy(house(&damaged, &*kv), house(&target, &there), &[], |_| {}).await.unwrap_err();
+    let here = Backend::new(Arc::new(damaged), kv);
+    let error = copy(&here, &Backend::memory(), &[], |_| {}).await.unwrap_err();
     assert!(matches!(error, CopyError::Frame(..)), "{error}");
 }

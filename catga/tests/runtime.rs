@@ -6,6 +6,7 @@ use catga::{
     CommandId, Consistency, Error, ErrorKind, EventFrame, EventId, Expected, MemoryKvStore,
     MemoryStore,
     prelude::*,
+    store::Backend,
     testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
@@ -138,9 +139,13 @@ impl Fixture {
         Self { store, kv: Arc::default() }
     }
 
+    fn backend(&self) -> Backend {
+        Backend::new(self.store.clone(), self.kv.clone())
+    }
+
     /// A node on the shared store.
     async fn node(&self) -> Catga {
-        Catga::builder().store(self.store.clone()).kv(self.kv.clone()).start().await.unwrap()
+        Catga::builder().backend(self.backend()).start().await.unwrap()
     }
 }
 
@@ -351,7 +356,7 @@ async fn p9_so_it_does_on_a_page_that_is_read_ahead_and_what_is_before_it_is_see
 async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
     let fixture = Fixture::new();
     let node = Catga::builder()
-        .store(fixture.store.clone())
+        .backend(fixture.backend())
         .timeout(Duration::from_millis(300))
         .start()
         .await

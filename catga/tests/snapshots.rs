@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*,
+    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*, store::Backend,
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ impl World {
 
     /// A program that has nothing cached.
     async fn start(&self) -> Catga {
-        let builder = Catga::builder().store(self.log.clone()).kv(self.kv.clone());
+        let builder = Catga::builder().backend(Backend::new(self.log.clone(), self.kv.clone()));
         builder.start().await.unwrap()
     }
 

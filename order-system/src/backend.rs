@@ -3,9 +3,9 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
-    Backend as CopySide, Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore,
-    FileError, FileStore, Kind, KvStore, MemoryKvStore, MemoryStore, NatsOptions, NatsStore,
-    NatsTransport, RedisOptions, RedisStore, RedisTransport, Transport,
+    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, FileError, FileStore, Kind,
+    NatsOptions, NatsStore, NatsTransport, RedisOptions, RedisStore, RedisTransport, Transport,
+    store::Backend as Stores,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,10 +17,8 @@ pub type Failure = Box<dyn std::error::Error>;
 /// An open store.
 #[derive(Clone)]
 pub struct Backend {
-    /// The log.
-    pub store: Arc<dyn EventStore>,
-    /// The values beside it.
-    pub kv: Arc<dyn KvStore>,
+    /// The log, and the values beside it.
+    pub stores: Stores,
     /// The topic that the log is brought to; `None` when event handlers read the log itself.
     pub transport: Option<Arc<dyn Transport>>,
     /// What an acknowledged command survived when it was opened.
@@ -33,31 +31,13 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// A log and the values beside it.
-struct Stores {
-    store: Arc<dyn EventStore>,
-    kv: Arc<dyn KvStore>,
-}
-
-impl Stores {
-    /// Both by one backend.
-    fn of<S: EventStore + KvStore>(both: S) -> Self {
-        let both = Arc::new(both);
-        Self { store: both.clone(), kv: both }
-    }
-
-    fn copy_side(&self) -> CopySide<'_> {
-        CopySide { store: &*self.store, kv: &*self.kv }
-    }
-}
-
 /// Opens the store that the flags name, and asks it how durable it is.
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
 pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let Stores { store, kv } = open_stores(flags).await?;
-    let durability = store.durability().await?;
+    let stores = open_stores(flags).await?;
+    let durability = stores.store().durability().await?;
     if durability.level < flags.require_durability {
         return Err(format!(
             "an acknowledged command would survive less than --require-durability asks\n{}",
@@ -66,7 +46,7 @@ pub async fn open(flags: &Backends) -> Result<Backend, Failure> {
         .into());
     }
     let transport = open_transport(flags).await?;
-    Ok(Backend { store, kv, transport, durability })
+    Ok(Backend { stores, transport, durability })
 }
 
 /// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
@@ -119,10 +99,7 @@ fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsO
 async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
     let (flag, location) = match flags.persistence {
         Persistence::Inmemory => {
-            return Ok(Stores {
-                store: Arc::new(MemoryStore::new()),
-                kv: Arc::new(MemoryKvStore::new()),
-            });
+            return Ok(Stores::memory());
         }
         Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
         Persistence::Redis => {
@@ -179,7 +156,7 @@ pub fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
 /// As [`open`].
 pub async fn check(flags: &Backends) -> Result<String, Failure> {
     let backend = open(flags).await?;
-    let head = backend.store.head().await?;
+    let head = backend.stores.store().head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
 }
 
@@ -213,7 +190,7 @@ pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<St
         .filter(|item| item.kind == Kind::EventHandler)
         .map(|item| item.name)
         .collect();
-    let copied = catga::copy(from.copy_side(), to.copy_side(), &handlers, progress).await;
+    let copied = catga::copy(&from, &to, &handlers, progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {

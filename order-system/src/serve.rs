@@ -81,8 +81,7 @@ pub async fn serve(flags: Serve) -> Result<(), Failure> {
     let backend = backend::open(&flags.backends).await?;
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut builder = Catga::builder()
-        .store(backend.store)
-        .kv(backend.kv)
+        .backend(backend.stores)
         .node(&node_id)
         .resource(Mailer { refuses: flags.fail_receipts_for })
         .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
