@@ -55,7 +55,7 @@ pub use crate::{
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
     read::{History, Projection, ReadModel},
-    runtime::{Builder, Catga, HandlerStatus, Health, StartError},
+    runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
     store::{
         Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
         EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore,

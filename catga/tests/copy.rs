@@ -6,8 +6,8 @@ use std::{
 };
 
 use catga::{
-    Append, Backend, CommandId, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore,
-    MemoryKvStore, MemoryStore, Position, Record, StreamId, copy,
+    Append, Backend, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore, MemoryKvStore,
+    MemoryStore, Position, Record, StreamId, copy,
     prelude::*,
     testing::{self, Fault, ScriptedStore},
 };
@@ -79,10 +79,8 @@ async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKvStore>) {
     let mut events = 0;
     for n in 0..300_u64 {
         let times = usize::try_from(n % 3).unwrap() + 1;
-        let command_id = CommandId::new(format!("command-{n}"));
-        let metadata = Metadata { command_id, ..Metadata::default() };
         let note = Note { notes: (n % 7).to_string(), note: n, times };
-        catga.execute(note, &metadata).await.unwrap();
+        catga.send(note).id(format!("command-{n}")).await.unwrap();
         events += times;
     }
     while seen.0.lock().unwrap().len() < events {
@@ -117,10 +115,8 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
 
     let (catga, seen) = start(target.clone(), target.clone()).await;
     // The id of a command that was done before the move.
-    let command_id = CommandId::new("command-3");
-    let again = Metadata { command_id, ..Metadata::default() };
     let first = Note { notes: "3".to_owned(), note: 3, times: 1 };
-    assert!(catga.execute(first, &again).await.unwrap().is_replay);
+    assert!(catga.send(first).id("command-3").outcome().await.unwrap().is_replay);
     catga.send(Note { notes: "3".to_owned(), note: 1_000, times: 1 }).await.unwrap();
     while seen.0.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*, store::Backend,
+    Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*, store::Backend,
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
@@ -83,12 +83,8 @@ impl World {
     async fn with_walk_in(log: ScriptedStore, steps: u64, by: u64) -> Self {
         let world = Self { log: Arc::new(log), kv: Arc::default() };
         let catga = world.start().await;
-        let id = CommandId::new("first").unwrap();
         let step = || Step { walk: WALK.to_owned(), by };
-        catga
-            .execute(step(), &Metadata { command_id: Some(id), ..Metadata::default() })
-            .await
-            .unwrap();
+        catga.send(step()).id("first").await.unwrap();
         for _ in 1..steps {
             catga.send(step()).await.unwrap();
         }
@@ -187,8 +183,8 @@ async fn a_lost_damaged_or_foreign_snapshot_costs_a_replay_and_changes_nothing()
 async fn p4_the_ids_of_commands_are_in_the_snapshot() {
     let world = World::with_walk(1_000, 2).await;
     let catga = world.start().await;
-    let again = Metadata { command_id: CommandId::new("first"), ..Metadata::default() };
-    let done = catga.execute(Step { walk: WALK.to_owned(), by: 2 }, &again).await.unwrap();
+    let step = Step { walk: WALK.to_owned(), by: 2 };
+    let done = catga.send(step).id("first").outcome().await.unwrap();
     assert!(done.is_replay);
     assert_eq!((done.output, done.version), (2, 1));
     assert_eq!(world.load().await.0, (2_000, 1_000));

@@ -161,7 +161,7 @@ async fn fill(store: Arc<dyn EventStore>) {
     let writer = writer.start().await.expect("it starts");
     for by in 1..=EACH {
         stream::iter(0..STREAMS)
-            .map(|cart| writer.send(Move { cart: cart.to_string(), by }))
+            .map(|cart| writer.send(Move { cart: cart.to_string(), by }).into_future())
             .buffer_unordered(256)
             .for_each(|sent| async { sent.expect("the store takes it") })
             .await;

@@ -275,7 +275,8 @@ async fn barrier() {
         catga.send(Turn { meter: "one".to_owned() }).await.expect("the store takes it");
         for waiting in [1_usize, 64, 256] {
             let read = async || {
-                let reads = try_join_all((0..waiting).map(|_| catga.query(ReadTotal)));
+                let reads =
+                    try_join_all((0..waiting).map(|_| catga.query(ReadTotal).into_future()));
                 let totals = reads.await.expect("it can be read");
                 assert!(totals.iter().all(|total| *total == 1));
             };

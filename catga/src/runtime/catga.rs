@@ -1,17 +1,16 @@
 //! `Catga`, the handle to a running program.
 
-use std::{fmt, pin::pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use tokio::time::timeout;
 
 use crate::{
     log::Position,
-    model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
-    program::{Call, Context, FromContext, Handled, Kind, Setup},
+    model::{Consistency, Error, ErrorKind, Interrupt},
+    program::{Context, FromContext, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
     runtime::background::{Runtime, ThisProgram},
     store::EventStore,
-    write::{CommandOutcome, execute},
 };
 
 /// A running program: send it commands and queries. Clones are handles to the same one.
@@ -21,66 +20,6 @@ pub struct Catga {
 }
 
 impl Catga {
-    /// Sends a command to its handler, and gives back the answer once its events are in the log.
-    ///
-    /// # Errors
-    /// [`Error`]: the handler's own, or what kept the command from being done.
-    pub async fn send<C>(&self, command: C) -> Result<<C as Command>::Output, Error>
-    where
-        C: Command + Handled<Output = <C as Command>::Output>,
-    {
-        Ok(self.execute(command, &Metadata::default()).await?.output)
-    }
-
-    /// Sends a command with an id, an expected version or other metadata.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn execute<C>(
-        &self,
-        command: C,
-        metadata: &Metadata,
-    ) -> Result<CommandOutcome<<C as Command>::Output>, Error>
-    where
-        C: Command + Handled<Output = <C as Command>::Output>,
-    {
-        let program = &*self.runtime.program;
-        let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
-        let work = pin!(execute(program, command, metadata));
-        program.pipeline.run(&call, program.timeout, work).await
-    }
-
-    /// Asks a query; the answer shows every command that was answered before.
-    ///
-    /// # Errors
-    /// [`Error`]: the handler's own, or what kept the query from being answered.
-    pub async fn query<Q>(&self, query: Q) -> Result<<Q as Query>::Output, Error>
-    where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
-    {
-        self.query_with(query, Consistency::Latest).await
-    }
-
-    /// Asks a query that must see as much as `consistency` says.
-    ///
-    /// # Errors
-    /// As [`query`](Self::query).
-    pub async fn query_with<Q>(
-        &self,
-        query: Q,
-        consistency: Consistency,
-    ) -> Result<<Q as Query>::Output, Error>
-    where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
-    {
-        let metadata = Metadata::default();
-        let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
-        let program = &*self.runtime.program;
-        let cx = Context { consistency, ..Context::new(program, &metadata) };
-        let work = pin!(async { query.handle(&cx).await.map_err(Interrupt::into_error) });
-        program.pipeline.run(&call, program.timeout, work).await
-    }
-
     /// The log.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.runtime.program.store

@@ -5,6 +5,7 @@ mod builder;
 mod catga;
 mod error;
 mod health;
+mod request;
 mod shutdown;
 mod start;
 
@@ -13,4 +14,5 @@ pub use self::{
     catga::Catga,
     error::StartError,
     health::{HandlerStatus, Health},
+    request::{CommandRequest, QueryRequest},
 };

@@ -53,7 +53,7 @@ pub(super) async fn create(
         None => Uuid::now_v7(),
     };
     let command = required(body)?.into_command(id.to_string())?;
-    let done = app.catga.execute(command, &metadata).await?;
+    let done = app.catga.send(command).metadata(metadata).outcome().await?;
     let created = &done.output;
     let answer = CreatedJson {
         order_id: &created.order_id,
@@ -123,7 +123,7 @@ where
 {
     params.only(&[])?;
     let metadata: Metadata = request::metadata(headers, "")?;
-    let done = app.catga.execute(command, &metadata).await?;
+    let done = app.catga.send(command).metadata(metadata).outcome().await?;
     Ok(command_response(StatusCode::OK, &done, &OrderJson::from(&done.output)))
 }
 
@@ -166,7 +166,7 @@ pub(super) async fn get(
         (None, None) => Moment::Now,
     };
     let consistency = params.consistency(&headers)?;
-    let view = app.catga.query_with(GetOrder { order_id, moment }, consistency).await?;
+    let view = app.catga.query(GetOrder { order_id, moment }).consistency(consistency).await?;
     let tag = etag(view.version);
     let is_unchanged = is_unchanged(&headers, tag.to_str().unwrap_or_default());
     let mut response = if is_unchanged {
@@ -192,7 +192,7 @@ pub(super) async fn history(
     let consistency = params.consistency(&headers)?;
     // One more than is shown tells whether there is a next page.
     let query = GetHistory { order_id: order_id.clone(), from, limit: limit + 1 };
-    let mut events = app.catga.query_with(query, consistency).await?;
+    let mut events = app.catga.query(query).consistency(consistency).await?;
     let next = events.get(limit).map(|event| event.version);
     events.truncate(limit);
     let shown: Vec<_> = events.iter().map(EventJson::from).collect();
@@ -226,7 +226,7 @@ pub(super) async fn list(
         .collect();
     let limit = query.limit;
     let consistency = params.consistency(&headers)?;
-    let page = app.catga.query_with(query, consistency).await?;
+    let page = app.catga.query(query).consistency(consistency).await?;
     let orders: Vec<_> = page.orders.iter().map(OrderJson::from).collect();
     let mut response = json_response(StatusCode::OK, &orders);
     response.headers_mut().insert("x-total-count", position(page.total));

@@ -134,7 +134,7 @@ pub(super) async fn stats(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     params.only(&["consistency"])?;
-    let stats = app.catga.query_with(GetStats, params.consistency(&headers)?).await?;
+    let stats = app.catga.query(GetStats).consistency(params.consistency(&headers)?).await?;
     let counts = Status::ALL.iter().zip(stats.by_status);
     let by_status: Map<String, Value> =
         counts.map(|(status, n)| (status.name().to_owned(), n.into())).collect();
