@@ -1,6 +1,9 @@
 //! `Catga`, the handle to a running program.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use tokio::time::timeout;
 
@@ -9,14 +12,28 @@ use crate::{
     model::{Consistency, Error, ErrorKind, Interrupt},
     program::{Context, FromContext, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
-    runtime::background::{Runtime, ThisProgram},
+    runtime::background::{Handles, Runtime, ThisProgram},
     store::EventStore,
 };
 
 /// A running program: send it commands and queries. Clones are handles to the same one.
-#[derive(Clone)]
+///
+/// Stop it with [`shutdown`](Self::shutdown). When the last handle is dropped without that, its background tasks end where
+/// they are, as in a crash: what was answered is in the log, and an event that was being handled is handled again
+/// after the next start. Its store is closed as soon as the tasks are gone.
 pub struct Catga {
+    /// Dropped before the runtime. `None` where a handler of a program that has no handle any more runs to its end.
+    pub(super) _handles: Option<Arc<Handles>>,
     pub(crate) runtime: Arc<Runtime>,
+}
+
+impl Clone for Catga {
+    /// Another handle, also of the one that a handler takes: who keeps it keeps the program running.
+    fn clone(&self) -> Self {
+        let handles = self._handles.clone();
+        let handles = handles.or_else(|| self.runtime.handles.get().and_then(Weak::upgrade));
+        Self { _handles: handles, runtime: self.runtime.clone() }
+    }
 }
 
 impl Catga {
@@ -74,14 +91,14 @@ impl Catga {
     }
 }
 
-/// A handler may take `&Catga`, to send commands of its own.
+/// A handler may take `&Catga`, to send commands of its own. It does not keep the program running; a clone of it does.
 impl<M: Sync> FromContext<M> for Catga {
     type Held<'c> = Box<Self>;
 
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<Box<Self>, Interrupt> {
         let this = cx.program.extensions.expect::<ThisProgram>();
-        let runtime = this.0.upgrade().expect("a handler runs inside a live program");
-        Ok(Box::new(Self { runtime }))
+        let runtime = this.0.upgrade().ok_or_else(|| Error::misuse("the program has ended"))?;
+        Ok(Box::new(Self { _handles: None, runtime }))
     }
 
     fn declare(_: &mut Setup<'_>) {}

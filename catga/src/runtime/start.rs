@@ -1,6 +1,9 @@
 //! Checking a program, and putting it to work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -129,11 +132,14 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             stop_tail: CancellationToken::new(),
             handlers: TaskTracker::new(),
             membership: TaskTracker::new(),
+            abandon: CancellationToken::new(),
+            handles: OnceLock::new(),
         }
     });
+    let handles = runtime.handles();
     runtime.spawn_tail(folds);
     runtime.spawn_relay();
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
-    Catga { runtime }
+    Catga { _handles: Some(handles), runtime }
 }
