@@ -5,6 +5,7 @@ mod builder;
 mod catga;
 mod error;
 mod health;
+mod idle;
 mod request;
 mod shutdown;
 mod start;
