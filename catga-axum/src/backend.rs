@@ -3,8 +3,8 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
-    Backend as CopySide, Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, EventStore,
-    FileError, FileStore, Kind, KvStore, MemoryKvStore, MemoryStore, Transport,
+    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, FileError, FileStore, Kind,
+    Transport, store::Backend as Stores,
 };
 #[cfg(feature = "nats")]
 use catga::{NatsOptions, NatsStore, NatsTransport};
@@ -22,10 +22,8 @@ pub(crate) type Failure = Box<dyn std::error::Error>;
 /// An open store.
 #[derive(Clone)]
 pub(crate) struct Backend {
-    /// The log.
-    pub(crate) store: Arc<dyn EventStore>,
-    /// The values beside it.
-    pub(crate) kv: Arc<dyn KvStore>,
+    /// The log, and the values beside it.
+    pub(crate) stores: Stores,
     /// The topic that the log is brought to; `None` when event handlers read the log itself.
     pub(crate) transport: Option<Arc<dyn Transport>>,
     /// What an acknowledged command survived when it was opened.
@@ -38,31 +36,13 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// A log and the values beside it.
-struct Stores {
-    store: Arc<dyn EventStore>,
-    kv: Arc<dyn KvStore>,
-}
-
-impl Stores {
-    /// Both by one backend.
-    fn of<S: EventStore + KvStore>(both: S) -> Self {
-        let both = Arc::new(both);
-        Self { store: both.clone(), kv: both }
-    }
-
-    fn copy_side(&self) -> CopySide<'_> {
-        CopySide { store: &*self.store, kv: &*self.kv }
-    }
-}
-
 /// Opens the store that the flags name, and asks it how durable it is.
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
 pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let Stores { store, kv } = open_stores(flags).await?;
-    let durability = store.durability().await?;
+    let stores = open_stores(flags).await?;
+    let durability = stores.store().durability().await?;
     if durability.level < flags.require_durability {
         return Err(format!(
             "an acknowledged command would survive less than --require-durability asks\n{}",
@@ -71,7 +51,7 @@ pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
         .into());
     }
     let transport = open_transport(flags).await?;
-    Ok(Backend { store, kv, transport, durability })
+    Ok(Backend { stores, transport, durability })
 }
 
 /// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
@@ -129,10 +109,7 @@ fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsO
 async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
     let (flag, location) = match flags.persistence {
         Persistence::Inmemory => {
-            return Ok(Stores {
-                store: Arc::new(MemoryStore::new()),
-                kv: Arc::new(MemoryKvStore::new()),
-            });
+            return Ok(Stores::memory());
         }
         Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
         #[cfg(feature = "redis")]
@@ -194,7 +171,7 @@ pub(crate) fn describe(flags: &Backends, durability: &DurabilityReport) -> Strin
 /// As [`open`].
 pub(crate) async fn check(flags: &Backends) -> Result<String, Failure> {
     let backend = open(flags).await?;
-    let head = backend.store.head().await?;
+    let head = backend.stores.store().head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
 }
 
@@ -232,7 +209,7 @@ pub(crate) async fn copy(
         .filter(|item| item.kind == Kind::EventHandler)
         .map(|item| item.name)
         .collect();
-    let copied = catga::copy(from.copy_side(), to.copy_side(), &handlers, progress).await;
+    let copied = catga::copy(&from, &to, &handlers, progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {

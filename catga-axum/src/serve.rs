@@ -100,10 +100,10 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
     check_cluster(flags)?;
     let backend = backend::open(&flags.backends).await?;
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
-    let mut builder =
-        Catga::builder().store(backend.store).kv(backend.kv).node(&node_id).delivery(
-            DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() },
-        );
+    let mut builder = Catga::builder()
+        .backend(backend.stores)
+        .node(&node_id)
+        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
     if let Some(transport) = backend.transport {
         builder = builder.transport(transport);
     }

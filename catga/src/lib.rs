@@ -48,7 +48,7 @@ pub use crate::{
         InvalidTimestamp, MAX_EVENTS, MAX_KEY, Origin, Position, Record, StreamId, Timestamp,
         Version,
     },
-    migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
+    migrate::{Copied, CopyError, CopyProgress, CopyStep, copy},
     model::{
         Aggregate, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
         EventType, Expected, FieldError, Interrupt, MAX_COMMAND_ID, Metadata, Query, Recorded,
@@ -60,11 +60,11 @@ pub use crate::{
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
     read::{History, Projection, ReadModel, Subscription},
-    runtime::{Builder, Catga, HandlerStatus, Health, StartError},
+    runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
     store::{
-        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
-        InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS, StoreError, Transport,
-        UnknownDurability, partition,
+        Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
+        EventStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS, StoreError,
+        Transport, UnknownDurability, partition,
     },
     write::CommandOutcome,
 };

@@ -6,8 +6,8 @@ use std::{
 };
 
 use catga::{
-    Append, Backend, CommandId, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore,
-    MemoryKvStore, MemoryStore, Position, Record, StreamId, copy,
+    Append, Backend, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore, MemoryKvStore,
+    MemoryStore, Position, Record, StreamId, copy,
     prelude::*,
     testing::{self, Fault, ScriptedStore},
 };
@@ -68,7 +68,7 @@ async fn see(noted: Recorded<Noted>, seen: &Seen) -> Result<(), std::convert::In
 
 async fn start(store: Arc<dyn EventStore>, kv: Arc<dyn KvStore>) -> (Catga, Seen) {
     let seen = Seen::default();
-    let builder = Catga::builder().store(store).kv(kv).resource(seen.clone());
+    let builder = Catga::builder().backend(Backend::new(store, kv)).resource(seen.clone());
     (builder.start().await.unwrap(), seen)
 }
 
@@ -79,10 +79,8 @@ async fn filled() -> (Arc<MemoryStore>, Arc<MemoryKvStore>) {
     let mut events = 0;
     for n in 0..300_u64 {
         let times = usize::try_from(n % 3).unwrap() + 1;
-        let command_id = CommandId::new(format!("command-{n}"));
-        let metadata = Metadata { command_id, ..Metadata::default() };
         let note = Note { notes: (n % 7).to_string(), note: n, times };
-        catga.execute(note, &metadata).await.unwrap();
+        catga.send(note).id(format!("command-{n}")).await.unwrap();
         events += times;
     }
     while seen.0.lock().unwrap().len() < events {
@@ -97,17 +95,14 @@ async fn frames(store: &dyn EventStore) -> Vec<bytes::Bytes> {
     records.into_iter().map(|record| record.frame).collect()
 }
 
-fn house<'a>(store: &'a dyn EventStore, kv: &'a dyn KvStore) -> Backend<'a> {
-    Backend { store, kv }
-}
-
 #[tokio::test]
 async fn a_copy_has_everything_and_its_handlers_go_on() {
     let (store, kv) = filled().await;
     let directory = tempfile::tempdir().unwrap();
     let target = Arc::new(FileStore::open(&directory).unwrap());
+    let there = Backend::new(target.clone(), target.clone());
     let seen = RefCell::new(Vec::new());
-    let copied = copy(house(&*store, &*kv), house(&*target, &*target), &["seer"], |progress| {
+    let copied = copy(&Backend::new(store.clone(), kv), &there, &["seer"], |progress| {
         assert_eq!(progress.end, 600);
         seen.borrow_mut().push((progress.step, progress.position));
     })
@@ -123,10 +118,8 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
 
     let (catga, seen) = start(target.clone(), target.clone()).await;
     // The id of a command that was done before the move.
-    let command_id = CommandId::new("command-3");
-    let again = Metadata { command_id, ..Metadata::default() };
     let first = Note { notes: "3".to_owned(), note: 3, times: 1 };
-    assert!(catga.execute(first, &again).await.unwrap().is_replay);
+    assert!(catga.send(first).id("command-3").outcome().await.unwrap().is_replay);
     catga.send(Note { notes: "3".to_owned(), note: 1_000, times: 1 }).await.unwrap();
     while seen.0.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -139,9 +132,10 @@ async fn a_copy_has_everything_and_its_handlers_go_on() {
 async fn a_copy_that_was_interrupted_goes_on() {
     let (store, kv) = filled().await;
     let inner = Arc::new(MemoryStore::new());
-    let target = ScriptedStore::new(inner.clone());
-    let there = MemoryKvStore::new();
-    let run = || copy(house(&*store, &*kv), house(&target, &there), &["seer"], |_| {});
+    let target = Arc::new(ScriptedStore::new(inner.clone()));
+    let here = Backend::new(store.clone(), kv);
+    let there = Backend::new(target.clone(), Arc::new(MemoryKvStore::new()));
+    let run = || copy(&here, &there, &["seer"], |_| {});
     for well in [20, 35] {
         target.script(std::iter::repeat_n(None, well).chain([Some(Fault::Refuse)]));
         let error = run().await.unwrap_err();
@@ -159,13 +153,12 @@ async fn a_copy_that_was_interrupted_goes_on() {
 async fn a_target_with_something_else_is_refused_and_left_alone() {
     let (store, kv) = filled().await;
     let (other, _) = filled().await;
-    let there = MemoryKvStore::new();
+    let (here, values) = (Backend::new(store.clone(), kv), Arc::new(MemoryKvStore::new()));
     let differs = |target: Arc<MemoryStore>| {
-        let (store, kv, there) = (store.clone(), kv.clone(), &there);
+        let (here, there) = (&here, Backend::new(target.clone(), values.clone()));
         async move {
             let before = frames(&*target).await;
-            let copied =
-                copy(house(&*store, &*kv), house(&*target, there), &["seer"], |_| {}).await;
+            let copied = copy(here, &there, &["seer"], |_| {}).await;
             assert_eq!(frames(&*target).await, before, "nothing is written");
             match copied {
                 Err(CopyError::Differs(position)) => position,
@@ -199,7 +192,7 @@ async fn damage_in_the_source_stops_the_copy() {
         .append(Append { stream: &stream, version: 0.into(), token: 0, events: 1, frame })
         .await
         .unwrap();
-    let (target, there) = (MemoryStore::new(), MemoryKvStore::new());
-    let error = copy(house(&damaged, &*kv), house(&target, &there), &[], |_| {}).await.unwrap_err();
+    let here = Backend::new(Arc::new(damaged), kv);
+    let error = copy(&here, &Backend::memory(), &[], |_| {}).await.unwrap_err();
     assert!(matches!(error, CopyError::Frame(..)), "{error}");
 }

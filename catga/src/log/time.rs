@@ -88,7 +88,7 @@ pub struct Clock(Source);
 enum Source {
     System,
     /// Microseconds; moved by [`Clock::advance`].
-    Fixed(Arc<AtomicI64>),
+    Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -97,9 +97,20 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands at `now` until [`advance`](Self::advance) moves it.
-    pub fn fixed(now: Timestamp) -> Self {
-        Self(Source::Fixed(Arc::new(AtomicI64::new(now.0))))
+    /// A clock that stands at `start` until [`advance`](Self::advance) moves it, and with it every clone.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use catga::prelude::*;
+    ///
+    /// let clock = Clock::manual(Timestamp::from_micros(1_700_000_000_000_000));
+    /// let builder = Catga::builder().clock(clock.clone());
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(clock.now(), Timestamp::from_micros(1_700_000_060_000_000));
+    /// # drop(builder);
+    /// ```
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
     /// The time now.
@@ -109,13 +120,13 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
             }
-            Source::Fixed(micros) => Timestamp(micros.load(Ordering::Relaxed)),
+            Source::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
         }
     }
 
-    /// Moves a fixed clock on by `step`. The system's clock moves by itself.
+    /// Moves a manual clock on by `step`. The system's clock moves by itself.
     pub fn advance(&self, step: Duration) {
-        if let Source::Fixed(micros) = &self.0 {
+        if let Source::Manual(micros) = &self.0 {
             micros
                 .fetch_add(i64::try_from(step.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
@@ -132,7 +143,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::System => f.write_str("Clock(system)"),
-            Source::Fixed(_) => write!(f, "Clock(fixed at {} µs)", self.now().0),
+            Source::Manual(_) => write!(f, "Clock(manual, at {} µs)", self.now().0),
         }
     }
 }

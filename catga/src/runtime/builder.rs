@@ -8,7 +8,7 @@ use crate::{
     program::{Behavior, Extensions, Registration, Resource},
     react::DeliverySettings,
     runtime::catga::Catga,
-    store::{EventStore, KvStore, MemoryKvStore, MemoryStore, Transport},
+    store::{Backend, Transport},
 };
 
 /// Settings and parts of a program; [`start`](Self::start) puts them to work.
@@ -16,8 +16,7 @@ use crate::{
 /// Every setting has a default: without any, the log is in memory and the time is the system's.
 #[must_use = "nothing runs until `start` is called"]
 pub struct Builder {
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) kv: Arc<dyn KvStore>,
+    pub(crate) backend: Backend,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,
     pub(crate) clock: Clock,
@@ -34,8 +33,7 @@ pub struct Builder {
 impl Builder {
     fn new() -> Self {
         Self {
-            store: Arc::new(MemoryStore::new()),
-            kv: Arc::new(MemoryKvStore::new()),
+            backend: Backend::memory(),
             transport: None,
             behaviors: Vec::new(),
             clock: Clock::system(),
@@ -49,15 +47,9 @@ impl Builder {
         }
     }
 
-    /// The log. Default: a new [`MemoryStore`].
-    pub fn store(mut self, store: Arc<dyn EventStore>) -> Self {
-        self.store = store;
-        self
-    }
-
-    /// Where checkpoints and leases are kept; by the same backend as the log. Default: a new [`MemoryKvStore`].
-    pub fn kv(mut self, kv: Arc<dyn KvStore>) -> Self {
-        self.kv = kv;
+    /// Where the log is kept, and checkpoints and leases beside it. Default: a new [`Backend::memory`].
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
         self
     }
 

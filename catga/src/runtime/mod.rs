@@ -5,6 +5,8 @@ mod builder;
 mod catga;
 mod error;
 mod health;
+mod idle;
+mod request;
 mod shutdown;
 mod start;
 mod subscribe;
@@ -14,4 +16,5 @@ pub use self::{
     catga::Catga,
     error::StartError,
     health::{HandlerStatus, Health},
+    request::{CommandRequest, QueryRequest},
 };

@@ -1,6 +1,9 @@
 //! Checking a program, and putting it to work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -54,9 +57,9 @@ impl Builder {
             problems.sort();
             return Err(StartError::Incomplete(problems));
         }
-        self.store.head().await.map_err(StartError::Store)?;
+        self.backend.store().head().await.map_err(StartError::Store)?;
         let membership = self.join().await?;
-        self.extensions.insert(SnapshotStore::new(self.kv.clone()));
+        self.extensions.insert(SnapshotStore::new(self.backend.kv().clone()));
         let handlers = self.extensions.take::<EventHandlers>();
         Ok(start(self, handlers, membership))
     }
@@ -69,7 +72,7 @@ impl Builder {
             .iter()
             .map(|h| h.name().to_owned())
             .collect();
-        let (kv, clock) = (self.kv.clone(), self.clock.clone());
+        let (kv, clock) = (self.backend.kv().clone(), self.clock.clone());
         let joined = Membership::join(kv, settings, clock, &self.node, handlers).await;
         joined.map(Some).map_err(|error| match error {
             JoinError::Store(error) => StartError::Store(error),
@@ -90,12 +93,12 @@ enum Pass {
 fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
     telemetry::describe();
     let leases = match &membership {
-        Some(membership) => Leases::new(builder.kv.clone(), membership.view()),
-        None => Leases::alone(builder.kv.clone()),
+        Some(membership) => Leases::new(builder.backend.kv().clone(), membership.view()),
+        None => Leases::alone(builder.backend.kv().clone()),
     };
     let topic: Arc<dyn Transport> = match &builder.transport {
         Some(transport) => transport.clone(),
-        None => Arc::new(InMemoryTransport::new(builder.store.clone())),
+        None => Arc::new(InMemoryTransport::new(builder.backend.store().clone())),
     };
     let Builder { mut extensions, transport, delivery: settings, .. } = builder;
     extensions.insert(SharedPages::default());
@@ -103,8 +106,8 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
     let runtime = Arc::new_cyclic(|this| {
         extensions.insert(ThisProgram(this.clone()));
         let program = Arc::new(Program {
-            store: builder.store,
-            kv: builder.kv,
+            store: builder.backend.store().clone(),
+            kv: builder.backend.kv().clone(),
             clock: builder.clock,
             node: builder.node,
             extensions,
@@ -130,11 +133,14 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             stop_tail: CancellationToken::new(),
             handlers: TaskTracker::new(),
             membership: TaskTracker::new(),
+            abandon: CancellationToken::new(),
+            handles: OnceLock::new(),
         }
     });
+    let handles = runtime.handles();
     runtime.spawn_tail(folds);
     runtime.spawn_relay();
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
-    Catga { runtime }
+    Catga { _handles: Some(handles), runtime }
 }

@@ -3,6 +3,7 @@
 //! [`conformance`](crate::conformance) states the promises for any implementation.
 
 mod append_once;
+mod backend;
 mod backoff;
 mod durability;
 mod event_store;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     transport::partition_of,
 };
 pub use self::{
+    backend::Backend,
     durability::{Durability, DurabilityReport, UnknownDurability},
     event_store::{Append, AppendError, Appended, EventStore},
     kv_store::{Entry, KvStore},

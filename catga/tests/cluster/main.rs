@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use catga::{
     BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, KvStore,
-    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
+    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*, store::Backend,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -198,8 +198,7 @@ impl Cluster {
         let cord = Arc::new(Cord { kv: self.kv.clone(), is_cut: AtomicBool::new(false) });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
-            .store(self.store.clone())
-            .kv(cord.clone())
+            .backend(Backend::new(self.store.clone(), cord.clone()))
             .node(node)
             .resource(Hands { node, world: self.world.clone(), pace: pace.clone() })
             .delivery(DeliverySettings {

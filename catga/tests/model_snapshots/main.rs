@@ -16,6 +16,7 @@ use catga::{
     BoxFuture, Consistency, DeliverySettings, Durability, Entry, EventStore, KvStore,
     MemoryKvStore, MemoryStore, Position, StoreError, Version,
     prelude::*,
+    store::Backend,
     testing::{self, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
@@ -227,7 +228,7 @@ impl Default for World {
 impl World {
     async fn start(&self) -> Catga {
         let once = DeliverySettings { attempts: 1, ..DeliverySettings::default() };
-        let builder = Catga::builder().store(self.log.clone()).kv(self.values.clone());
+        let builder = Catga::builder().backend(Backend::new(self.log.clone(), self.values.clone()));
         let builder = builder.delivery(once);
         builder.resource(self.seen.clone()).start().await.unwrap()
     }
@@ -381,7 +382,8 @@ async fn p8_dead_letters_are_in_the_snapshot() {
 #[tokio::test]
 async fn a_log_that_is_gone_with_the_process_has_none() {
     let (values, seen) = (Arc::new(Values::default()), Seen::default());
-    let builder = Catga::builder().store(Arc::new(MemoryStore::new())).kv(values.clone());
+    let builder =
+        Catga::builder().backend(Backend::new(Arc::new(MemoryStore::new()), values.clone()));
     let catga = builder.resource(seen).start().await.unwrap();
     count_up(&catga, 3000).await;
     catga.query(GetSums).await.unwrap();
