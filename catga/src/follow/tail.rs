@@ -1,6 +1,6 @@
-//! The tail: one task a node that reads the log, and feeds every read model in its order.
+//! The tail: one task per node that reads the log and feeds every read model in log order.
 //!
-//! Where the log is the topic, event handlers get what it has read, too.
+//! Where the log is the topic, it also hands what it has read to the event handlers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,7 +53,7 @@ impl Tail {
         }
         match self.feed(&stop).await {
             Ok(()) => self.snapshots.finish().await,
-            // What the read models have half taken in is no snapshot.
+            // Read models that stopped half-way must not become a snapshot.
             Err(error) => {
                 let after = self.program.progress.position();
                 tracing::error!(%error, after = after.get(), "the read models stopped");
@@ -77,7 +77,7 @@ impl Tail {
             match step {
                 Ok(end) => {
                     self.program.progress.advance(end.position);
-                    // While there is more to read it is better read first.
+                    // While there is more to read, read it before writing a snapshot.
                     let is_at_end = ahead.is_none();
                     self.snapshots.taken_in(end, is_at_end).await;
                     delays = backoff();
@@ -97,8 +97,8 @@ impl Tail {
         Ok(())
     }
 
-    /// The next commits after `after`, as soon as there are any. `ahead` is the read of what follows the last page. It goes
-    /// on while that page is applied: one that is half full or more says that there is more.
+    /// The next commits after `after`, as soon as there are any. `ahead` reads the page behind the last one while that one
+    /// is applied; it is started when the last page was at least half full, which says that there is more.
     async fn next_page(
         &self,
         after: Position,
