@@ -170,7 +170,7 @@ where
     C: Command + Handled<Output = <C as Command>::Output>,
 {
     if others.is_empty() {
-        return catga.execute(command, &metadata).await;
+        return catga.send(command).metadata(metadata).outcome().await;
     }
     Box::pin(execute_at_any(catga, Asked { command, metadata, others })).await
 }
@@ -184,7 +184,7 @@ where
     C: Command + Handled<Output = <C as Command>::Output>,
 {
     loop {
-        let error = match catga.execute(command.clone(), &metadata).await {
+        let error = match catga.send(command.clone()).metadata(metadata.clone()).outcome().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };

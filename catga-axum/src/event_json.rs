@@ -53,8 +53,8 @@ impl<'a, E: Event> EventJson<'a, E> {
     pub(crate) fn new(recorded: &'a Recorded<E>, member: &'a str) -> Self {
         let Origin { command_id, correlation: correlation_id, node, .. } = recorded.origin();
         Self {
-            version: recorded.version,
-            position: recorded.position,
+            version: recorded.version.get(),
+            position: recorded.position.get(),
             r#type: recorded.event.event_type().name,
             timestamp: recorded.time,
             data: Data { member, key: recorded.stream.key(), event: &recorded.event },

@@ -91,7 +91,7 @@ async fn respond<A: Aggregate<Event: Serialize>>(
     let consistency = params.consistency(&parts.headers)?;
     // One more than is shown tells whether there is a next page.
     let query = GetHistory::<A> { key, from, limit: limit + 1, of: PhantomData };
-    let events = shared.catga.query_with(query, consistency).await?;
+    let events = shared.catga.query(query).consistency(consistency).await?;
     let mut events = events.ok_or(Failure::NoSuchKey)?;
     let next = events.get(limit).map(|event| event.version);
     events.truncate(limit);
@@ -154,8 +154,8 @@ impl<A: Aggregate> Handled for GetHistory<A> {
 
     async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
         let history = <History<A> as FromContext<Self>>::extract(cx, &self).await?;
-        let events = history.events(self.from, self.limit).await?;
-        let is_there = !events.is_empty() || !history.events(1, 1).await?.is_empty();
+        let events = history.events(self.from.into(), self.limit).await?;
+        let is_there = !events.is_empty() || !history.events(1.into(), 1).await?.is_empty();
         Ok(is_there.then_some(events))
     }
 }

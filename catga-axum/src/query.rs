@@ -89,7 +89,7 @@ where
         on(at.method, move |State(shared): State<Arc<Shared>>, request: Request| async move {
             let outcome = async {
                 let Asked { query, consistency, asker } = plan.read::<Q>(request)?;
-                let output = shared.catga.query_with(query, consistency).await?;
+                let output = shared.catga.query(query).consistency(consistency).await?;
                 Ok(respond(&view(output), version, &asker.headers))
             };
             outcome.await.map_err(|failure: Failure| failure.into_problem(&shared))
@@ -110,7 +110,7 @@ where
         on(at.method, move |State(shared): State<Arc<Shared>>, request: Request| async move {
             let outcome = async {
                 let Asked { query, consistency, asker } = plan.read::<Q>(request)?;
-                let output = shared.catga.query_with(query, consistency).await?;
+                let output = shared.catga.query(query).consistency(consistency).await?;
                 Ok(page(output).respond(asker.uri.path(), asker.params.pairs()))
             };
             outcome.await.map_err(|failure: Failure| failure.into_problem(&shared))

@@ -41,7 +41,7 @@ pub(crate) fn command_response<T: Serialize + 'static>(
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(outcome.version));
-    headers.insert(request::POSITION, HeaderValue::from(outcome.position));
+    headers.insert(request::POSITION, HeaderValue::from(outcome.position.get()));
     if outcome.is_replay {
         let replayed = HeaderName::from_static("idempotent-replayed");
         headers.insert(replayed, HeaderValue::from_static("true"));

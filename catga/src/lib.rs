@@ -34,9 +34,9 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
+pub use crate::read::table as read_model;
 #[cfg(feature = "file")]
 pub use crate::store::{FileError, FileStore, Verified};
-pub use crate::read::table as read_model;
 #[cfg(feature = "nats")]
 pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]

@@ -31,9 +31,9 @@ pub(super) const RULES: &[Rule] = &[
 async fn a_new_log_is_empty(ground: &Ground<'_>) -> Verdict {
     let store = ground.open().await.store;
     ensure_eq!(store.head().await?, 0, "the head");
-    ensure!(store.read_log(0, 10).await?.is_empty(), "there is a commit in the log");
+    ensure!(store.read_log(0.into(), 10).await?.is_empty(), "there is a commit in the log");
     let none = stream("none");
-    ensure!(store.read_stream(&none, 1, 10).await?.is_empty(), "a stream has a commit");
+    ensure!(store.read_stream(&none, 1.into(), 10).await?.is_empty(), "a stream has a commit");
     ensure_eq!(store.read_short(&none, 10).await?, Some(Vec::new()), "read_short of no stream");
     Ok(())
 }
@@ -66,7 +66,7 @@ async fn conflicts(
     let mut conflicts = Vec::new();
     // Before its begin, inside a commit, and behind its end.
     for (writer, version) in [(&start, 0), (&writer, 1), (&writer, 3), (&writer, 1_000)] {
-        match writer.try_append(version, 1).await {
+        match writer.try_append(version.into(), 1).await {
             Err(error) => conflicts.push((version, error)),
             Ok(_) => {
                 let what = format!("an append at version {version} of a stream at 2 went well");
@@ -84,7 +84,7 @@ async fn an_append_at_another_version_conflicts(ground: &Ground<'_>) -> Verdict 
         let is_conflict = matches!(error, AppendError::Conflict { .. });
         ensure!(is_conflict, "an append at version {version} of a stream at 2: {error:?}");
     }
-    match Writer::new(&store, "conflict-none").try_append(5, 1).await {
+    match Writer::new(&store, "conflict-none").try_append(5.into(), 1).await {
         Err(AppendError::Conflict { .. }) => Ok(()),
         other => Err(Broken::new(format!("an append at version 5 of no stream: {other:?}"))),
     }
@@ -98,7 +98,7 @@ async fn a_conflict_tells_the_version(ground: &Ground<'_>) -> Verdict {
         ensure_eq!(actual, 2, "the actual version, at a conflict at version {version}");
     }
     if let Err(AppendError::Conflict { actual }) =
-        Writer::new(&store, "actual-none").try_append(5, 1).await
+        Writer::new(&store, "actual-none").try_append(5.into(), 1).await
     {
         ensure_eq!(actual, 0, "the actual version of a stream that does not exist");
     }
@@ -115,7 +115,7 @@ async fn a_conflict_writes_nothing(ground: &Ground<'_>) -> Verdict {
     ensure_eq!(writer.whole_stream().await?.len(), 1, "the commits in the stream");
     writer.append(1).await?;
     let none = Writer::new(&store, "nothing-none");
-    let _ = none.try_append(5, 1).await;
+    let _ = none.try_append(5.into(), 1).await;
     ensure!(none.whole_stream().await?.is_empty(), "a conflict made a stream");
     ensure_eq!(whole_log(&*store, before, 100).await?.len(), 2, "the commits in the log");
     Ok(())
@@ -152,10 +152,10 @@ async fn streams_of_similar_names_are_apart(ground: &Ground<'_>) -> Verdict {
     ];
     let streams = names.map(|(aggregate, key)| StreamId::new(aggregate, key).expect("a name"));
     for stream in &streams {
-        testing::append(&*store, &commit(stream, 0, 1), 0).await?;
+        testing::append(&*store, &commit(stream, 0.into(), 1), 0).await?;
     }
     for stream in &streams {
-        let records = store.read_stream(stream, 1, 10).await?;
+        let records = store.read_stream(stream, 1.into(), 10).await?;
         ensure_eq!(records.len(), 1, "the commits of {stream}");
         ensure_eq!(records[0].commit()?.stream, stream.as_str(), "what {stream} holds");
     }
@@ -167,7 +167,7 @@ async fn the_largest_commit_is_whole(ground: &Ground<'_>) -> Verdict {
     let mut writer = Writer::new(&store, "largest");
     let appended = writer.append(MAX_EVENTS).await?;
     for version in [1, 500, MAX_EVENTS as u64] {
-        let records = store.read_stream(&writer.stream, version, 10).await?;
+        let records = store.read_stream(&writer.stream, version.into(), 10).await?;
         ensure_eq!(records.len(), 1, "the commits from version {version} on");
         ensure_eq!(records[0].commit()?.events.len(), MAX_EVENTS, "the events of the commit");
     }
@@ -186,13 +186,13 @@ async fn a_commit_that_is_refused_is_not_written(ground: &Ground<'_>) -> Verdict
     let payload = vec![7; 2 << 20];
     let event = EventFrame { id: EventId::new_v4(), name: "Tested", schema: 1, payload: &payload };
     let stream = writer.stream.clone();
-    let large = testing::commit(&stream, 1, [event]);
+    let large = testing::commit(&stream, 1.into(), [event]);
     match testing::append(&*store, &large, writer.token).await {
         Ok(appended) => {
-            let records = store.read_stream(&writer.stream, 2, 10).await?;
+            let records = store.read_stream(&writer.stream, 2.into(), 10).await?;
             ensure_eq!(records.len(), 1, "the commits that hold the large event");
             ensure!(records[0].frame == large.encode(), "the large commit is another one");
-            (writer.version, writer.token) = (2, appended.token);
+            (writer.version, writer.token) = (2.into(), appended.token);
         }
         Err(AppendError::Refused(_)) => {
             ensure_eq!(store.head().await?, head, "the head after a refusal");
@@ -220,7 +220,7 @@ async fn race(stores: &[Arc<dyn EventStore>], key: &str) -> Verdict {
     for version in 0..20 {
         let tasks = (0..16).map(|i| {
             let writer = Writer { store: stores[i % stores.len()].clone(), ..writer.clone() };
-            tokio::spawn(async move { writer.try_append(version, 1).await })
+            tokio::spawn(async move { writer.try_append(version.into(), 1).await })
         });
         let outcomes = join_all(tasks).await.into_iter().map(|o| o.expect("no append panics"));
         let outcomes: Vec<_> = outcomes.collect();

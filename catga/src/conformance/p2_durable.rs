@@ -28,14 +28,14 @@ async fn a_start_finds_every_commit(ground: &Ground<'_>) -> Verdict {
         a.append(events).await?;
         b.append(1).await?;
     }
-    let (log, head) = (whole_log(&*store, 0, 7).await?, store.head().await?);
+    let (log, head) = (whole_log(&*store, 0.into(), 7).await?, store.head().await?);
     // The last handles: what comes next is a start.
     let [a, b] = [a, b].map(|Writer { stream, version, token, .. }| (stream, version, token));
     drop(store);
 
     let store = ground.open().await.store;
     ensure_eq!(store.head().await?, head, "the head after a start");
-    ensure_same(&whole_log(&*store, 0, 7).await?, &log, "the log after a start")?;
+    ensure_same(&whole_log(&*store, 0.into(), 7).await?, &log, "the log after a start")?;
     for (stream, version, token) in [a, b] {
         let mut writer = Writer { store: store.clone(), stream, version, token };
         ensure_eq!(writer.whole_stream().await?.len(), 19, "the commits of a stream");

@@ -129,7 +129,8 @@ async fn commands_whose_answers_are_lost_happen_once(ground: &Ground<'_>) -> Ver
     let program = Program::start(super::Stores { store: scripted.clone(), ..stores }).await?;
     let faults = [Fault::LoseAnswer, Fault::LoseRequest, Fault::Late].map(Some);
     scripted.script(faults.into_iter().chain([None]).cycle().take(200));
-    let sends = (0..100).map(|i| program.send(Enter::new(&format!("lost{}", i % 5), 1)));
+    let sends =
+        (0..100).map(|i| program.send(Enter::new(&format!("lost{}", i % 5), 1)).into_future());
     for sent in join_all(sends).await {
         sent?;
     }

@@ -24,7 +24,11 @@ pub(super) const RULES: &[Rule] = &[
 async fn is_replayed(program: &Program, command: &Enter, id: &str, wanted: (u64, u64)) -> Verdict {
     let again = program.send_as(id, command).await?;
     ensure!(again.is_replay, "command {id} had another effect: {again:?}");
-    ensure_eq!((again.output, again.version), wanted, "the answer and version of command {id}");
+    ensure_eq!(
+        (again.output, again.version.get()),
+        wanted,
+        "the answer and version of command {id}"
+    );
     Ok(())
 }
 
@@ -61,7 +65,7 @@ async fn a_command_that_is_sent_at_once_from_two_programs_has_one_effect(
         for done in join_all(sends).await {
             let done = done?;
             effects += usize::from(!done.is_replay);
-            ensure_eq!((done.output, done.version), (1 + round, 1), "one of 16 answers");
+            ensure_eq!((done.output, done.version.get()), (1 + round, 1), "one of 16 answers");
         }
         ensure_eq!(effects, 1, "the effects of one command sent 16 times at once");
         ensure_eq!(programs[1].balance(&account).await?, (1 + round, 1), "the sum and the version");
@@ -78,7 +82,7 @@ async fn a_command_has_one_effect_across_a_restart(ground: &Ground<'_>) -> Verdi
         let program = Program::start(ground.open().await).await?;
         let done = program.send_as("k", &command).await?;
         ensure_eq!(done.is_replay, start > 0, "whether start {start} answers an old command");
-        ensure_eq!((done.output, done.version), (5, 1), "the answer and the version");
+        ensure_eq!((done.output, done.version.get()), (5, 1), "the answer and the version");
         program.send(Enter::new("restart", 1)).await?;
         program.stop().await;
     }

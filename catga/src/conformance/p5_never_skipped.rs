@@ -9,7 +9,10 @@ use super::{
     rule::{Broken, Ground, Rule, Verdict, ensure, ensure_eq, rule},
     writer::{Writer, ensure_same, positions, whole_log},
 };
-use crate::store::EventStore;
+use crate::{
+    log::{Position, Version},
+    store::EventStore,
+};
 
 pub(super) const RULES: &[Rule] = &[
     rule!(NeverSkipped, positions_rise_and_fit_in_a_json_number),
@@ -44,9 +47,9 @@ async fn fifty(ground: &Ground<'_>, key: &str) -> Result<Writer, Broken> {
 async fn positions_rise_and_fit_in_a_json_number(ground: &Ground<'_>) -> Verdict {
     let writer = fifty(ground, "rise").await?;
     let mut last = 0;
-    for record in whole_log(&*writer.store, 0, 1000).await? {
+    for record in whole_log(&*writer.store, 0.into(), 1000).await? {
         ensure!(record.position > last, "{} follows {last}", record.position);
-        last = record.end()?;
+        last = (record.end()?).get();
     }
     ensure!(last < 1 << 53, "{last} is too large");
     Ok(())
@@ -54,9 +57,9 @@ async fn positions_rise_and_fit_in_a_json_number(ground: &Ground<'_>) -> Verdict
 
 async fn pages_make_up_the_log(ground: &Ground<'_>) -> Verdict {
     let Writer { store, .. } = fifty(ground, "pages").await?;
-    let whole = whole_log(&*store, 0, 1000).await?;
+    let whole = whole_log(&*store, 0.into(), 1000).await?;
     for page in [1, 2, 7, 50] {
-        let paged = whole_log(&*store, 0, page).await?;
+        let paged = whole_log(&*store, 0.into(), page).await?;
         ensure_same(&paged, &whole, &format!("the log in pages of {page}"))?;
     }
     Ok(())
@@ -64,11 +67,11 @@ async fn pages_make_up_the_log(ground: &Ground<'_>) -> Verdict {
 
 async fn a_read_resumes_behind_any_position(ground: &Ground<'_>) -> Verdict {
     let Writer { store, .. } = fifty(ground, "resume").await?;
-    let whole = whole_log(&*store, 0, 1000).await?;
+    let whole = whole_log(&*store, 0.into(), 1000).await?;
     for (i, record) in whole.iter().enumerate() {
         // A position inside a commit finds that commit, and its last one does not.
-        for after in record.position - 1..record.end()? {
-            let rest = store.read_log(after, 1000).await?;
+        for after in record.position.get() - 1..record.end()?.get() {
+            let rest = store.read_log(after.into(), 1000).await?;
             ensure_same(&rest, &whole[i..], &format!("the log after {after}"))?;
         }
     }
@@ -82,7 +85,7 @@ async fn a_read_resumes_behind_any_position(ground: &Ground<'_>) -> Verdict {
 async fn pages_make_up_a_stream(ground: &Ground<'_>) -> Verdict {
     let writer = fifty(ground, "stream").await?;
     for limit in [1, 4, 49] {
-        let mut next = 1;
+        let mut next = Version::FIRST;
         loop {
             let page = writer.store.read_stream(&writer.stream, next, limit).await?;
             ensure!(page.len() <= limit, "a page of {limit} holds {}", page.len());
@@ -90,7 +93,7 @@ async fn pages_make_up_a_stream(ground: &Ground<'_>) -> Verdict {
                 let commit = record.commit()?;
                 let found = (commit.first_version, commit.stream);
                 ensure_eq!(found, (next, writer.stream.as_str()), "the next commit of a stream");
-                next = commit.last_version() + 1;
+                next = commit.last_version().next();
             }
             ensure!(page.len() == limit || next == writer.version + 1, "a page ends too early");
             if page.is_empty() {
@@ -107,8 +110,8 @@ async fn a_version_inside_a_commit_finds_the_commit(ground: &Ground<'_>) -> Verd
     let whole = writer.whole_stream().await?;
     for (i, record) in whole.iter().enumerate() {
         let commit = record.commit()?;
-        for from in commit.first_version..=commit.last_version() {
-            let found = writer.store.read_stream(&writer.stream, from, 100).await?;
+        for from in commit.first_version.get()..=commit.last_version().get() {
+            let found = writer.store.read_stream(&writer.stream, from.into(), 100).await?;
             ensure_eq!(positions(&found), positions(&whole[i..]), "from version {from}");
         }
     }
@@ -217,7 +220,7 @@ async fn a_reader_who_need_not_wait_is_not_held_up(ground: &Ground<'_>) -> Verdi
     let store = ground.open().await.store;
     let mut writer = Writer::new(&store, "held-up");
     let first = writer.append(3).await?;
-    for after in [0, first.position - 1, first.position, first.position + 1] {
+    for after in [Position::ZERO, first.position - 1, first.position, first.position + 1] {
         timeout(WAKE, store.wait(after)).await??;
     }
     Ok(())

@@ -57,11 +57,11 @@ async fn a_query_sees_what_another_program_answered(ground: &Ground<'_>) -> Verd
     for i in 0..100 {
         let account = format!("seen{}", i % 3);
         let (writer, reader) = (&programs[i % 2], &programs[(i + 1) % 2]);
-        let done = writer.execute(Enter::new(&account, 1), &Default::default()).await?;
+        let done = writer.send(Enter::new(&account, 1)).outcome().await?;
         let sum = i as u64 + 1;
         ensure_eq!(reader.total().await?, sum, "the read model's sum after {sum} commands");
         let (_, version) = reader.balance(&account).await?;
-        ensure_eq!(version, done.version, "the version of an aggregate");
+        ensure_eq!(version, done.version.get(), "the version of an aggregate");
         let letters = reader.dead_letters(Consistency::AtLeast(done.position)).await?;
         ensure!(letters.is_empty(), "there are dead letters");
     }

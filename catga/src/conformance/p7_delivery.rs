@@ -27,7 +27,7 @@ async fn handled(ledger: &Ledger, version: u64) -> Verdict {
     for account in (0..ACCOUNTS).map(|i| format!("handled{i}")) {
         until(&format!("{version} events of an account are handled"), async || {
             let seen = ledger.of(&account);
-            let is_there = seen.last() >= Some(&version);
+            let is_there = seen.last().is_some_and(|last| *last >= version);
             Ok(if is_there { Ok(()) } else { Err(format!("{account} was handled at {seen:?}")) })
         })
         .await?;
@@ -42,7 +42,7 @@ fn in_order(ledger: &Ledger) -> Result<usize, Broken> {
         let (seen, mut last) = (ledger.of(&account), 0);
         for &version in &seen {
             ensure!(version <= last + 1, "{account}: version {version} came after {last}");
-            last = version;
+            last = version.get();
         }
         all += seen.len();
     }

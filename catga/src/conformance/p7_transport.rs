@@ -76,7 +76,7 @@ impl Topic {
     }
 
     async fn log(&self) -> Result<Vec<Record>, Broken> {
-        whole_log(&*self.store, 0, 1000).await
+        whole_log(&*self.store, 0.into(), 1000).await
     }
 
     /// All there is after `after`, in pages of seven.
@@ -94,7 +94,7 @@ impl Topic {
 
     /// Checks that the topic holds what the log does, once.
     async fn is_log(&self, when: &str) -> Verdict {
-        let (topic, log) = (self.read(0).await?, self.log().await?);
+        let (topic, log) = (self.read(0.into()).await?, self.log().await?);
         ensure_same(&topic, &log, &format!("the topic {when}"))
     }
 }
@@ -104,7 +104,7 @@ async fn an_empty_log_makes_an_empty_topic(ground: &Ground<'_>) -> Verdict {
     if topic.store.head().await? == 0 {
         ensure_eq!(topic.catch_up().await?, 0, "where the relay of an empty log is");
         ensure_eq!(topic.transport.end().await?, 0, "where an empty topic ends");
-        ensure!(topic.transport.read(0, 7).await?.is_empty(), "an empty topic has a commit");
+        ensure!(topic.transport.read(0.into(), 7).await?.is_empty(), "an empty topic has a commit");
     }
     Ok(())
 }
@@ -131,8 +131,8 @@ async fn a_topic_is_read_on_from_any_commit(ground: &Ground<'_>) -> Verdict {
         let end = record.end()?;
         let rest = topic.read(end).await?;
         ensure_same(&rest, &log[i + 1..], &format!("the topic after {end}"))?;
-        for before in record.position - 1..end {
-            let found = topic.transport.read(before, 1).await?;
+        for before in record.position.get() - 1..end.get() {
+            let found = topic.transport.read(before.into(), 1).await?;
             ensure_same(&found, &log[i..=i], &format!("a page of one after {before}"))?;
         }
     }
@@ -142,7 +142,7 @@ async fn a_topic_is_read_on_from_any_commit(ground: &Ground<'_>) -> Verdict {
 async fn a_page_of_a_topic_is_no_longer_than_its_limit(ground: &Ground<'_>) -> Verdict {
     let (topic, log) = Topic::filled(ground, "limit").await?;
     for limit in [1, 7, 50, 100] {
-        let page = topic.transport.read(0, limit).await?;
+        let page = topic.transport.read(0.into(), limit).await?;
         ensure!((1..=limit).contains(&page.len()), "a page of {limit} has {}", page.len());
         ensure_same(&page, &log[..page.len()], &format!("a page of {limit}"))?;
     }
@@ -152,7 +152,7 @@ async fn a_page_of_a_topic_is_no_longer_than_its_limit(ground: &Ground<'_>) -> V
 async fn what_is_in_the_topic_is_not_added_again(ground: &Ground<'_>) -> Verdict {
     let (topic, log) = Topic::filled(ground, "twice").await?;
     let middle = log.len() / 2;
-    for (after, records) in [(0, &log[..]), (log[middle].end()?, &log[middle + 1..])] {
+    for (after, records) in [(Position::ZERO, &log[..]), (log[middle].end()?, &log[middle + 1..])] {
         // A relay whose answer was lost, and one that was asleep.
         let is_added = topic.transport.publish(after, records).await?;
         ensure!(!is_added, "commits after {after} were added to a topic that has them");
@@ -165,7 +165,9 @@ async fn nothing_is_added_behind_a_gap(ground: &Ground<'_>) -> Verdict {
     let (topic, log) = Topic::filled(ground, "gap").await?;
     topic.fill("gap-more", 10).await?;
     let more = topic.log().await?.split_off(log.len());
-    for (after, records) in [(more[0].end()?, &more[1..]), (0, &more[..]), (1 << 40, &more[..])] {
+    for (after, records) in
+        [(more[0].end()?, &more[1..]), (0.into(), &more[..]), ((1 << 40).into(), &more[..])]
+    {
         let is_added = topic.transport.publish(after, records).await?;
         ensure!(!is_added, "commits were added to a topic that does not end at {after}");
     }
@@ -204,7 +206,7 @@ async fn a_reader_of_a_topic_is_woken(ground: &Ground<'_>) -> Verdict {
 
 async fn a_reader_of_a_topic_who_need_not_wait_is_not_held_up(ground: &Ground<'_>) -> Verdict {
     let (topic, log) = Topic::filled(ground, "held").await?;
-    for after in [0, log[log.len() / 2].position] {
+    for after in [Position::ZERO, log[log.len() / 2].position] {
         timeout(WAKE, topic.transport.wait(after)).await??;
     }
     Ok(())

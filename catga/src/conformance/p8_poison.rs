@@ -29,7 +29,8 @@ async fn parked(ground: &Ground<'_>, ledger: Ledger) -> Result<(Program, DeadLet
     .await?;
     ensure_eq!(letters.len(), 1, "the dead letters");
     let letter = letters.remove(0);
-    let found = (letter.handler.as_str(), letter.stream.key(), letter.version, letter.attempts);
+    let found =
+        (letter.handler.as_str(), letter.stream.key(), letter.version.get(), letter.attempts);
     ensure_eq!(found, (HANDLER, "bad", 2, ATTEMPTS), "the dead letter");
     Ok((program, letter))
 }

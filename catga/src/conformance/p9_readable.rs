@@ -28,7 +28,7 @@ fn full<'a>(stream: &'a StreamId, payload: &'a [u8]) -> Commit<'a> {
         correlation: Some("correlation"),
         causation: Some(EventId::from_u128(u128::MAX)),
         traceparent: Some("00-1-2-01"),
-        ..testing::commit(stream, 0, (1..=3).map(event))
+        ..testing::commit(stream, 0.into(), (1..=3).map(event))
     }
 }
 
@@ -51,12 +51,12 @@ async fn store_all(store: &dyn EventStore) -> Verdict {
 
 /// Checks what is read of each commit, one way and the other.
 async fn read_all(store: &dyn EventStore, start: u64) -> Verdict {
-    let log = whole_log(store, start, 4).await?;
+    let log = whole_log(store, start.into(), 4).await?;
     for (i, payload) in payloads().iter().enumerate() {
         let (stream, length) = (key(i), payload.len());
         let frame = full(&stream, payload).encode();
         let short = store.read_short(&stream, 10).await?.unwrap_or_default();
-        let of_stream = store.read_stream(&stream, 1, 10).await?;
+        let of_stream = store.read_stream(&stream, 1.into(), 10).await?;
         for (how, records) in [
             ("read_stream", &of_stream[..]),
             ("read_short", &short),
@@ -74,9 +74,9 @@ async fn a_commit_comes_back_byte_for_byte(ground: &Ground<'_>) -> Verdict {
     let store = ground.open().await.store;
     let start = store.head().await?;
     store_all(&*store).await?;
-    read_all(&*store, start).await?;
+    read_all(&*store, start.get()).await?;
     // As another node reads it.
-    read_all(&*ground.open().await.store, start).await
+    read_all(&*ground.open().await.store, start.get()).await
 }
 
 async fn a_start_reads_every_byte(ground: &Ground<'_>) -> Verdict {
@@ -91,7 +91,7 @@ async fn an_event_of_an_unknown_type_is_named(ground: &Ground<'_>) -> Verdict {
     let (known, unknown) = (stream("known"), stream("unknown"));
     let later = testing::commit(
         &known,
-        0,
+        0.into(),
         [EventFrame {
             schema: Entered::TYPE.version,
             payload: &[1],
@@ -100,7 +100,8 @@ async fn an_event_of_an_unknown_type_is_named(ground: &Ground<'_>) -> Verdict {
     );
     testing::append(&*stores.store, &later, 0).await?;
     ensure_eq!(program.total().await?, 1, "the sum before the event of an unknown type");
-    testing::append(&*stores.store, &testing::commit(&unknown, 0, [strange("Strange")]), 0).await?;
+    testing::append(&*stores.store, &testing::commit(&unknown, 0.into(), [strange("Strange")]), 0)
+        .await?;
     let error = match program.total().await {
         Ok(sum) => {
             return Err(Broken::new(format!("an event of an unknown type was skipped: {sum}")));

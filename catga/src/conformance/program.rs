@@ -20,8 +20,8 @@ use super::{
 use crate::{
     log::Version,
     model::{
-        Aggregate, CommandId, DecodeError, Error, Event, EventType, Interrupt, Metadata, Recorded,
-        Root, Snapshots, decode_payload, encode_payload,
+        Aggregate, DecodeError, Error, Event, EventType, Interrupt, Recorded, Root, Snapshots,
+        decode_payload, encode_payload,
     },
     program::{
         Context, FromContext, FromContextMut, Handled, Kind, Registration, Resource, Setup,
@@ -30,7 +30,7 @@ use crate::{
     react::{DeliverySettings, register_event_handler},
     read::{Projection, ReadModel, register_projection},
     runtime::Catga,
-    store::BoxFuture,
+    store::{Backend, BoxFuture},
     write::CommandOutcome,
 };
 
@@ -55,6 +55,10 @@ impl Entered {
 
 impl Event for Entered {
     const TYPES: &'static [EventType] = &[Self::TYPE];
+
+    fn event_type(&self) -> EventType {
+        Self::TYPE
+    }
 
     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
         encode_payload(Self::TYPE, self, payload)
@@ -110,18 +114,18 @@ impl Handled for Enter {
 
 /// The sum and the version of one account.
 #[derive(Debug, catga_macros::Query)]
-#[query(name = "catga-conformance.balance", output = (u64, Version))]
+#[query(name = "catga-conformance.balance", output = (u64, u64))]
 struct Balance {
     #[key]
     account: String,
 }
 
 impl Handled for Balance {
-    type Output = (u64, Version);
+    type Output = (u64, u64);
 
-    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<(u64, Version), Interrupt> {
+    async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<(u64, u64), Interrupt> {
         let account = <Root<Account> as FromContext<Self>>::extract(cx, &self).await?;
-        Ok((account.sum, account.version()))
+        Ok((account.sum, account.version().get()))
     }
 }
 
@@ -271,7 +275,7 @@ impl Program {
             longest_delay: Duration::from_millis(2),
             ..DeliverySettings::default()
         };
-        let mut builder = Catga::builder().store(stores.store).kv(stores.kv);
+        let mut builder = Catga::builder().backend(Backend::new(stores.store, stores.kv));
         if let Some(transport) = stores.transport {
             builder = builder.transport(transport);
         }
@@ -285,12 +289,11 @@ impl Program {
         id: &str,
         command: &Enter,
     ) -> Result<CommandOutcome<u64>, Error> {
-        let metadata = Metadata { command_id: CommandId::new(id), ..Metadata::default() };
-        self.execute(command.clone(), &metadata).await
+        self.send(command.clone()).id(id).outcome().await
     }
 
     /// The sum and the version of an account.
-    pub(super) async fn balance(&self, account: &str) -> Result<(u64, Version), Error> {
+    pub(super) async fn balance(&self, account: &str) -> Result<(u64, u64), Error> {
         self.query(Balance { account: account.to_owned() }).await
     }
 

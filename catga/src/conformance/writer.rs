@@ -33,7 +33,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A writer of a stream that does not exist.
     pub(super) fn new(store: &Arc<dyn EventStore>, key: &str) -> Self {
-        Self { store: store.clone(), stream: stream(key), version: 0, token: 0 }
+        Self { store: store.clone(), stream: stream(key), version: 0.into(), token: 0 }
     }
 
     /// Appends a commit at the end of the stream, which must go well.
@@ -55,7 +55,7 @@ impl Writer {
 
     /// All commits of the stream.
     pub(super) async fn whole_stream(&self) -> Result<Vec<Record>, Broken> {
-        Ok(self.store.read_stream(&self.stream, 1, 10_000).await?)
+        Ok(self.store.read_stream(&self.stream, 1.into(), 10_000).await?)
     }
 }
 

@@ -20,7 +20,7 @@ impl<E: Event> Recorded<E> {
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let mut paid = Recorded::new("order/7", 2, OrderPaid { cents: 500 });
+    /// let mut paid = Recorded::new("order/7", 2.into(), OrderPaid { cents: 500 });
     /// paid.time = Timestamp::from_micros(1_700_000_000_000_000);
     /// assert_eq!(send_receipt(paid).await.unwrap(), "7 paid 500 cents");
     /// # }
@@ -36,7 +36,7 @@ impl<E: Event> Recorded<E> {
         let (name, schema) = (ty.name, ty.version);
         let frame = EventFrame { id: EventId::now_v7(), name, schema, payload: &payload };
         let frame = commit(&stream, version - 1, [frame]).encode();
-        let record = Record { position: version, token: 0, frame };
+        let record = Record { position: version.get().into(), token: 0, frame };
         let read = Self::read(&record).expect("the event can be read back");
         let mut recorded = read.into_iter().next().expect("the event is of one of its own types");
         recorded.attempt = 1;

@@ -99,9 +99,9 @@ impl PlantedStore {
         let store = Self { log: log.clone(), wrong, number, lock: Semaphore::new(1) };
         if wrong == Some(Wrong::HasACommitAtFirst) && store.commits().is_empty() {
             let stream = StreamId::new("other", "a").unwrap();
-            let commit = catga::testing::commit(&stream, 0, [event("Tested")]);
+            let commit = catga::testing::commit(&stream, 0.into(), [event("Tested")]);
             let append =
-                Append { stream: &stream, version: 0, token: 0, events: 1, frame: commit.encode() };
+                Append { stream: &stream, version: 0.into(), token: 0, events: 1, frame: commit.encode() };
             let position = store.next_position(1);
             store.write(&append, position);
         }
@@ -131,14 +131,14 @@ impl PlantedStore {
     fn version(&self, stream: &StreamId) -> Version {
         let commits = self.commits();
         let last = commits.iter().rev().find(|c| self.is_stream(&c.stream, stream));
-        last.map_or(0, |commit| commit.last)
+        last.map_or(0.into(), |commit| commit.last)
     }
 
     /// Gives out positions for `events` events.
     fn next_position(&self, events: usize) -> Position {
         let mut given = self.log.given.lock().unwrap();
         if self.is(Wrong::StartsAtLargePositions) && *given == 0 {
-            *given = 1 << 53;
+            *given = (1 << 53).into();
         }
         if self.is(Wrong::ReusesPositions) && *given > 0 {
             *given -= 1;
@@ -150,7 +150,7 @@ impl PlantedStore {
 
     fn frame(&self, append: &Append<'_>) -> Bytes {
         let frame = &append.frame;
-        let record = Record { position: 1, token: 0, frame: frame.clone() };
+        let record = Record { position: 1.into(), token: 0, frame: frame.clone() };
         if self.is(Wrong::CutsLargeCommits) && append.events > 100 {
             let mut commit = record.commit().unwrap();
             commit.events = commit.events.into_iter().take(100).collect();
@@ -325,7 +325,7 @@ impl EventStore for PlantedStore {
             if self.is(Wrong::SaysShortStreamsAreLong) && is_long {
                 return Ok(None);
             }
-            self.read_stream(stream, 1, limit).await.map(Some)
+            self.read_stream(stream, 1.into(), limit).await.map(Some)
         })
     }
 

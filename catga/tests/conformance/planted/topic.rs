@@ -53,7 +53,7 @@ impl PlantedTopic {
 
     fn last(&self) -> Position {
         let records = self.topic.records.lock().unwrap();
-        records.last().map_or(0, |record| record.end().unwrap())
+        records.last().map_or(0.into(), |record| record.end().unwrap())
     }
 
     fn add(&self, records: &[Record]) {
