@@ -34,7 +34,7 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
-pub use crate::read::table as read_model;
+pub use crate::read::read_model;
 #[cfg(feature = "file")]
 pub use crate::store::{FileError, FileStore, Verified};
 #[cfg(feature = "nats")]

@@ -183,7 +183,10 @@ fn check(table: &Table<Ticket>, naive: &Naive, limit: usize) {
     entries.extend((0..6).map(By::Tag));
     let mut selections = vec![Vec::new()];
     for entry in &entries {
-        assert_eq!(table.totals_of(entry.clone()), totals(&naive.matching(&[entry.clone()])));
+        assert_eq!(
+            table.totals_of(entry.clone()),
+            totals(&naive.matching(std::slice::from_ref(entry)))
+        );
         selections.push(vec![entry.clone()]);
         selections.push(vec![entry.clone(), By::State(1)]);
         selections.push(vec![By::Tag(2), entry.clone(), By::State(3)]);

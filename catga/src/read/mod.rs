@@ -2,9 +2,9 @@
 
 mod history;
 mod projection;
+pub mod read_model;
 mod snapshot;
 mod subscription;
-pub mod table;
 
 pub use self::{
     history::History,

@@ -8,7 +8,7 @@ use serde::{
     de::{Error as _, SeqAccess, Visitor},
 };
 
-use crate::read::table::{Row, Table, rows::Rows};
+use crate::read::read_model::{Row, Table, rows::Rows};
 
 /// The place of the next row, then each row with how many places it is behind the one before.
 impl<R: Row> Serialize for Table<R> {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::read::table::{Row, Table, place_set::PlaceSet};
+use crate::read::read_model::{Row, Table, place_set::PlaceSet};
 
 /// Which rows of a [`Table`] are wanted: all, until [`filter`](Self::filter) says otherwise.
 ///

@@ -4,9 +4,9 @@ use std::{any::type_name, fmt};
 
 use crate::{
     log::codec,
-    read::table::{
+    read::read_model::{
         Key, Row, Totals,
-        group::{Entries, Groups},
+        group::{Entries, Group, Groups},
         rows::{Rows, bare_key, write_key},
     },
 };
@@ -128,7 +128,7 @@ impl<R: Row> Table<R> {
 
     /// How many rows have this index entry, and the sum of their amounts. It costs the same however many there are.
     pub fn totals_of(&self, entry: R::Index<'_>) -> Totals {
-        self.groups.find::<R>(&entry).map_or_else(Totals::default, |group| group.totals())
+        self.groups.find::<R>(&entry).map_or_else(Totals::default, Group::totals)
     }
 
     fn find(&self, key: &<R::Key as Key>::Borrowed) -> Option<u32> {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::{
     log::codec,
-    read::table::{Row, Totals, place_set::PlaceSet},
+    read::read_model::{Row, Totals, place_set::PlaceSet},
 };
 
 /// Some rows, with the sum of their amounts.
@@ -83,7 +83,12 @@ pub(super) struct Groups {
 impl Groups {
     /// The rows with `entry`.
     pub(super) fn find<R: Row>(&self, entry: &R::Index<'_>) -> Option<&Group> {
-        let mut bytes = Vec::with_capacity(64);
+        // Mostly it is short.
+        let mut short = [0; 64];
+        if let Ok(bytes) = postcard::to_slice(entry, &mut short) {
+            return self.by_entry.get(&*bytes);
+        }
+        let mut bytes = Vec::new();
         encode_entry::<R>(entry, &mut bytes);
         self.by_entry.get(&*bytes)
     }

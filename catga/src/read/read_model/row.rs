@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::read::table::Key;
+use crate::read::read_model::Key;
 
 /// A row of a [`Table`](crate::read_model::Table). A new row is the default value.
 ///
