@@ -76,6 +76,7 @@ mod service;
 mod system;
 mod timer;
 
+pub use catga::read_model::Cursor;
 pub use catga_macros::Problem;
 
 pub use crate::{

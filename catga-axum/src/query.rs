@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, on},
 };
-use catga::{Consistency, Handled, Kind, Query, Version};
+use catga::{Consistency, Handled, Kind, Query};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -37,7 +37,7 @@ pub fn query<Q: Query>() -> QueryRoute<Q, Q::Output> {
 /// See [`query`].
 pub struct QueryRoute<Q: Query, V> {
     view: fn(Q::Output) -> V,
-    version: Option<fn(&V) -> Version>,
+    version: Option<fn(&V) -> u64>,
 }
 
 /// A [`query`] that is answered a page at a time.
@@ -53,7 +53,7 @@ impl<Q: Query, V> QueryRoute<Q, V> {
 
     /// The answer has a version: it carries `ETag`, and is 304 when `If-None-Match` has the same.
     #[must_use]
-    pub fn etag(self, version: fn(&V) -> Version) -> Self {
+    pub fn etag(self, version: fn(&V) -> u64) -> Self {
         Self { version: Some(version), ..self }
     }
 
@@ -168,11 +168,11 @@ impl Plan {
 
 fn respond<V: Serialize>(
     view: &V,
-    version: Option<fn(&V) -> Version>,
+    version: Option<fn(&V) -> u64>,
     headers: &HeaderMap,
 ) -> Response {
     let Some(version) = version else { return json_response(StatusCode::OK, view) };
-    let tag = etag(version(view));
+    let tag = etag(version(view).into());
     let mut response = match is_unchanged(headers, tag.to_str().unwrap_or_default()) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => json_response(StatusCode::OK, view),

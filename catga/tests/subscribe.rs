@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Commit, DecodeError, Error, ErrorKind, EventFrame, EventId, EventStore, FileStore, MemoryStore,
-    Position, StreamId, Subscription,
+    Backend, Commit, DecodeError, Error, ErrorKind, EventFrame, EventId, EventStore, FileStore,
+    MemoryKvStore, MemoryStore, Position, StreamId, Subscription,
     prelude::*,
     testing::{self, ScriptedStore},
 };
@@ -80,16 +80,20 @@ async fn commit(
         schema: 1,
         payload,
     });
-    let commit = Commit { events: frames.collect(), ..testing::commit(stream, version, []) };
+    let commit = Commit { events: frames.collect(), ..testing::commit(stream, version.into(), []) };
     testing::append(store, &commit, 0).await.unwrap();
 }
 
 fn counted(after: Position, upto: u64) -> impl Iterator<Item = u64> {
-    (after + 1..=upto).filter(|number| !number.is_multiple_of(3))
+    (after.get() + 1..=upto).filter(|number| !number.is_multiple_of(3))
 }
 
 async fn start(store: Arc<dyn EventStore>) -> Catga {
-    Catga::builder().store(store).start().await.unwrap()
+    Catga::builder()
+        .backend(Backend::new(store, Arc::new(MemoryKvStore::new())))
+        .start()
+        .await
+        .unwrap()
 }
 
 /// The next event, which is to come soon.
@@ -103,7 +107,10 @@ async fn next(
 async fn expect(subscription: &mut Subscription<Counted>, after: Position, upto: u64) {
     for number in counted(after, upto) {
         let event = next(subscription).await.unwrap().unwrap();
-        assert_eq!((event.number, event.position, event.version), (number, number, number));
+        assert_eq!(
+            (event.number, event.position.get(), event.version.get()),
+            (number, number, number)
+        );
     }
 }
 
@@ -119,9 +126,9 @@ async fn is_resumed_everywhere(store: Arc<dyn EventStore>) {
     let catga = start(store.clone()).await;
     // Each sees what follows; some of them all of it, and all of them what comes later.
     let subscribers = (0..=EVENTS).map(async |after| {
-        let mut subscription = catga.subscribe::<Counted>(after);
+        let mut subscription = catga.subscribe::<Counted>(after.into());
         let upto = if after % 100 < 2 { EVENTS } else { (after + 30).min(EVENTS) };
-        expect(&mut subscription, after, upto).await;
+        expect(&mut subscription, after.into(), upto).await;
         (subscription, after.max(upto))
     });
     let mut subscribers = join_all(subscribers).await;
@@ -131,7 +138,7 @@ async fn is_resumed_everywhere(store: Arc<dyn EventStore>) {
     append(&*store, EVENTS + 1, EVENTS + 9, 10).await;
     join_all(subscribers.iter_mut().map(async |(subscription, at)| {
         if *at == EVENTS {
-            expect(subscription, EVENTS, EVENTS + 9).await;
+            expect(subscription, EVENTS.into(), EVENTS + 9).await;
             expect_nothing(subscription);
         }
     }))
@@ -158,11 +165,12 @@ async fn it_is_resumed_from_every_position_in_files() {
 async fn many_subscribers_share_what_the_tail_reads() {
     let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::default())));
     let catga = start(store.clone()).await;
-    let mut subscriptions: Vec<_> = (0..200).map(|_| catga.subscribe::<Counted>(0)).collect();
+    let mut subscriptions: Vec<_> =
+        (0..200).map(|_| catga.subscribe::<Counted>(0.into())).collect();
     let mut end = 0;
     for round in 1..=20 {
         append(&*store, end + 1, end + 5, 10).await;
-        let each = subscriptions.iter_mut().map(|each| expect(each, end, end + 5));
+        let each = subscriptions.iter_mut().map(|each| expect(each, end.into(), end + 5));
         join_all(each).await;
         end += 5;
         assert!(store.read_of_log() <= 5 * round, "{} commits", store.read_of_log());
@@ -174,7 +182,7 @@ async fn many_subscribers_share_what_the_tail_reads() {
 async fn who_is_slow_misses_nothing() {
     let store = Arc::new(MemoryStore::default());
     let catga = start(store.clone()).await;
-    let mut slow = catga.subscribe::<Counted>(0);
+    let mut slow = catga.subscribe::<Counted>(0.into());
     let mut end = 0;
     // More pages than are shared; some of them are too large to be.
     for round in 1..=60 {
@@ -184,10 +192,10 @@ async fn who_is_slow_misses_nothing() {
         // The tail takes each as a page of its own.
         catga.query(GetSum).await.unwrap();
         if round == 20 {
-            expect(&mut slow, 0, 10).await;
+            expect(&mut slow, 0.into(), 10).await;
         }
     }
-    expect(&mut slow, 10, end).await;
+    expect(&mut slow, 10.into(), end).await;
     expect_nothing(&mut slow);
     catga.shutdown().await;
 }
@@ -199,13 +207,13 @@ async fn a_store_that_fails_for_a_while_is_tried_again() {
     let catga = start(store.clone()).await;
     catga.query(GetSum).await.unwrap();
     // The tail waits for more, so it is the subscription that reads.
-    let mut subscription = catga.subscribe::<Counted>(0);
+    let mut subscription = catga.subscribe::<Counted>(0.into());
     store.fail_reads_of_log(3);
-    expect(&mut subscription, 0, 10).await;
+    expect(&mut subscription, 0.into(), 10).await;
     assert_eq!(store.failing_reads_of_log(), 0);
     store.fail_reads_of_log(3);
     append(&*store, 11, 20, 10).await;
-    expect(&mut subscription, 10, 20).await;
+    expect(&mut subscription, 10.into(), 20).await;
     expect_nothing(&mut subscription);
     catga.shutdown().await;
 }
@@ -215,25 +223,25 @@ async fn an_event_of_an_unknown_type_ends_it_with_its_name() {
     let store = Arc::new(MemoryStore::default());
     append(&*store, 1, 3, 10).await;
     let catga = start(store.clone()).await;
-    let mut waiting = catga.subscribe::<Counted>(0);
-    expect(&mut waiting, 0, 3).await;
+    let mut waiting = catga.subscribe::<Counted>(0.into());
+    expect(&mut waiting, 0.into(), 3).await;
     let known = ("Counted", postcard::to_stdvec(&Counted { number: 1 }).unwrap());
     let stream = StreamId::new("counter", "other").unwrap();
     commit(&*store, &stream, 0, &[known.clone(), ("Strange", vec![]), known]).await;
-    let later = catga.subscribe::<Counted>(3);
+    let later = catga.subscribe::<Counted>(3.into());
     for mut subscription in [waiting, later] {
         let before = next(&mut subscription).await.unwrap().unwrap();
         assert_eq!(before.position, 4);
         let error = next(&mut subscription).await.unwrap().unwrap_err();
-        let ErrorKind::Decode(DecodeError::UnknownType { name, position: 5, .. }) = error.kind()
+        let ErrorKind::Decode(DecodeError::UnknownType { name, position, .. }) = error.kind()
         else {
             panic!("{error}");
         };
-        assert_eq!(name, "Strange");
+        assert_eq!((name.as_str(), position.get()), ("Strange", 5));
         assert!(next(&mut subscription).await.is_none());
     }
     // Behind it all is well.
-    let mut behind = catga.subscribe::<Counted>(5);
+    let mut behind = catga.subscribe::<Counted>(5.into());
     assert_eq!(next(&mut behind).await.unwrap().unwrap().position, 6);
     catga.shutdown().await;
 }
@@ -243,7 +251,7 @@ async fn it_is_a_stream() {
     let store = Arc::new(MemoryStore::default());
     append(&*store, 1, 30, 10).await;
     let catga = start(store).await;
-    let numbers = catga.subscribe::<Counted>(20).map(|event| event.unwrap().number).take(3);
+    let numbers = catga.subscribe::<Counted>(20.into()).map(|event| event.unwrap().number).take(3);
     assert_eq!(numbers.collect::<Vec<_>>().await, [22, 23, 25]);
     catga.shutdown().await;
 }

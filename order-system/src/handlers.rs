@@ -1,6 +1,6 @@
 //! Every command and query, each a plain function.
 
-use catga::{Version, prelude::*};
+use catga::prelude::*;
 
 use crate::{
     domain::{
@@ -81,9 +81,9 @@ async fn get_order(
     let then = match (query.version, query.at) {
         (Some(_), Some(_)) => return Err(catga::Error::refused(OrderError::TwoMoments)),
         (None, None) => return Ok(OrderView::of(order)),
-        (Some(version), None) if version == order.version() => return Ok(OrderView::of(order)),
-        (Some(version), None) if version > order.version() => None,
-        (Some(version), None) => history.at_version(version).await?,
+        (Some(version), None) if order.version() == version => return Ok(OrderView::of(order)),
+        (Some(version), None) if order.version() < version => None,
+        (Some(version), None) => history.at_version(version.into()).await?,
         (None, Some(time)) => history.at_time(time).await?,
     };
     then.map(|root| OrderView::of(&root))

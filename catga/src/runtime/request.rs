@@ -157,8 +157,9 @@ impl<C, R> CommandRequest<'_, C, R> {
 
     /// The version that the aggregate must have; at another one the command fails with
     /// [`ErrorKind::VersionMismatch`]. Version 0 says that it must not exist.
-    pub fn expect_version(mut self, version: Version) -> Self {
-        let is_new = version == Version::default();
+    pub fn expect_version(mut self, version: impl Into<Version>) -> Self {
+        let version = version.into();
+        let is_new = version == Version::ZERO;
         self.command.metadata.expected =
             if is_new { Expected::NoStream } else { Expected::Exact(version) };
         self

@@ -204,7 +204,7 @@ pub struct OrderView {
 impl OrderView {
     /// The order as it is now, what was just recorded included.
     pub fn of(root: &Root<Order>) -> Self {
-        Self { id: root.key().to_owned(), version: root.version(), order: root.state() }
+        Self { id: root.key().to_owned(), version: root.version().get(), order: root.state() }
     }
 }
 

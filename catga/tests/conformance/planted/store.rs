@@ -100,8 +100,13 @@ impl PlantedStore {
         if wrong == Some(Wrong::HasACommitAtFirst) && store.commits().is_empty() {
             let stream = StreamId::new("other", "a").unwrap();
             let commit = catga::testing::commit(&stream, 0.into(), [event("Tested")]);
-            let append =
-                Append { stream: &stream, version: 0.into(), token: 0, events: 1, frame: commit.encode() };
+            let append = Append {
+                stream: &stream,
+                version: 0.into(),
+                token: 0,
+                events: 1,
+                frame: commit.encode(),
+            };
             let position = store.next_position(1);
             store.write(&append, position);
         }
@@ -141,7 +146,7 @@ impl PlantedStore {
             *given = (1 << 53).into();
         }
         if self.is(Wrong::ReusesPositions) && *given > 0 {
-            *given -= 1;
+            *given = *given - 1;
         }
         let position = *given + 1;
         *given += events as u64;
@@ -262,7 +267,7 @@ impl PlantedStore {
         }
         let position = self.next_position(append.events);
         if self.is(Wrong::ShowsCommitsBeforeEarlierOnes) {
-            for _ in 0..position % 5 {
+            for _ in 0..position.get() % 5 {
                 yield_now().await;
             }
         }
@@ -276,7 +281,7 @@ impl PlantedStore {
             commits.pop();
         }
         if self.other_is(Wrong::OtherHandlesSkip) {
-            commits.retain(|commit| commit.record.position % 11 != 0);
+            commits.retain(|commit| commit.record.position.get() % 11 != 0);
         }
         if self.is(Wrong::ShowsNoUnknownEvents) {
             commits.retain(|c| c.record.commit().is_ok_and(|c| c.events[0].name != "Strange"));
@@ -349,7 +354,7 @@ impl EventStore for PlantedStore {
         Box::pin(async move {
             let commits = self.commits();
             let lag = usize::from(self.other_is(Wrong::HeadLagsOnOtherHandles));
-            Ok(commits.iter().rev().nth(lag).map_or(0, |commit| commit.end))
+            Ok(commits.iter().rev().nth(lag).map_or(Position::ZERO, |commit| commit.end))
         })
     }
 

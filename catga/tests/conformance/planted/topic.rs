@@ -59,7 +59,7 @@ impl PlantedTopic {
     fn add(&self, records: &[Record]) {
         let mut all = self.topic.records.lock().unwrap();
         for record in records {
-            if !self.is(Wrong::LosesEveryTenthCommit) || record.position % 10 != 0 {
+            if !self.is(Wrong::LosesEveryTenthCommit) || record.position.get() % 10 != 0 {
                 all.push(record.clone());
             }
         }
@@ -110,10 +110,10 @@ impl Transport for PlantedTopic {
         Box::pin(async move {
             if self.is(Wrong::EndsInsideACommit) {
                 let records = self.topic.records.lock().unwrap();
-                return Ok(records.last().map_or(0, |record| record.position));
+                return Ok(records.last().map_or(Position::ZERO, |record| record.position));
             }
             let is_ahead = self.is(Wrong::EndsBeforeItsFirstCommit) && self.last() == 0;
-            Ok(if is_ahead { 1 } else { self.last() })
+            Ok(if is_ahead { 1.into() } else { self.last() })
         })
     }
 
