@@ -1,4 +1,4 @@
-//! The attribute and derive macros of catga, which re-exports them.
+//! The attribute and derive macros of catga, which re-exports them; [`macro@Problem`] is catga-axum's.
 //!
 //! A macro leaves the item as it is written and puts code beside it: an impl of a trait of catga, and an entry in
 //! the catalogue. What it can't know, the types, is left to those traits; their messages appear at the token that
@@ -359,6 +359,10 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// impl Event for OrderShipped {
 ///     const TYPES: &'static [EventType] = &[EventType { name: "OrderShipped", version: 1 }];
 ///
+///     fn event_type(&self) -> EventType {
+///         Self::TYPES[0]
+///     }
+///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         encode_payload(Self::TYPES[0], self, payload)
 ///     }
@@ -388,6 +392,14 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         <OrderShipped as Event>::TYPES[0],
 ///     ];
 ///
+///     fn event_type(&self) -> EventType {
+///         match self {
+///             Self::Created { .. } => EventType { name: "Created", version: 1 },
+///             Self::Paid { .. } => EventType { name: "OrderPaid", version: 2 },
+///             Self::Shipped(_) => <OrderShipped as Event>::TYPES[0],
+///         }
+///     }
+///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         match self {
 ///             Self::Created { customer: field_0 } => {
@@ -412,6 +424,85 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
     derive::event::expand(&parse_macro_input!(item as DeriveInput)).into()
+}
+
+/// Implements `ProblemDetails` of catga-axum for an error: what it answers over HTTP.
+///
+/// `#[problem(..)]` on each variant of an enum, or on the struct, says the `status` (400 to 599) and the `code`, which
+/// is the name in snake case if it is not given. Variants of one code have one status. The first paragraph of the doc
+/// comment is the description in the OpenAPI document.
+///
+/// `#[problem(extra)]` on a field makes it a further member of the answer, left out where it is `None`. Its name is
+/// the field's, or the one in `extra = ".."`. Its type implements `Serialize` and `JsonSchema`; `schema = Type` names
+/// another type that describes it.
+///
+/// ```text
+/// #[derive(Debug, thiserror::Error, Problem)]
+/// pub enum OrderError {
+///     /// There is no such order.
+///     #[error("there is no such order")]
+///     #[problem(status = 404, code = "order_not_found")]
+///     NotFound,
+///     /// The order's status forbids the step.
+///     #[error("an order that is {status} can't be {step}")]
+///     #[problem(status = 409)]
+///     InvalidTransition {
+///         #[problem(extra = "orderStatus")]
+///         status: Status,
+///         step: &'static str,
+///     },
+/// }
+/// ```
+///
+/// `#[problem(crate = my::catga_axum)]` on the type says where catga-axum is, if not at `::catga_axum`.
+///
+/// <details><summary>Generated code</summary>
+///
+/// ```text
+/// impl ProblemDetails for OrderError {
+///     const KINDS: &'static [ProblemKind] = &[
+///         ProblemKind {
+///             status: 404,
+///             code: "order_not_found",
+///             description: "There is no such order.",
+///             extra: &[],
+///         },
+///         ProblemKind {
+///             status: 409,
+///             code: "invalid_transition",
+///             description: "The order's status forbids the step.",
+///             extra: &[ExtraMember::new::<Status>("orderStatus")],
+///         },
+///     ];
+///
+///     fn status(&self) -> u16 {
+///         match self {
+///             Self::NotFound { .. } => 404,
+///             Self::InvalidTransition { .. } => 409,
+///         }
+///     }
+///
+///     fn code(&self) -> &'static str {
+///         match self {
+///             Self::NotFound { .. } => "order_not_found",
+///             Self::InvalidTransition { .. } => "invalid_transition",
+///         }
+///     }
+///
+///     fn extra(&self) -> Vec<(&'static str, Value)> {
+///         let mut members = Vec::new();
+///         match self {
+///             Self::NotFound { .. } => {}
+///             Self::InvalidTransition { status, .. } => add_member(&mut members, "orderStatus", status),
+///         }
+///         members
+///     }
+/// }
+/// ```
+/// </details>
+#[proc_macro_derive(Problem, attributes(problem))]
+pub fn derive_problem(item: TokenStream) -> TokenStream {
+    derive::problem::expand(&parse_macro_input!(item as DeriveInput)).into()
 }
 
 /// The item as it is written, and beside it what makes it a handler. With mistakes in it, it is one as far as others see.

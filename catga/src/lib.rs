@@ -8,6 +8,7 @@
 //!
 //! # Modules
 //! - [`log`], [`store`]: how events are stored, and what a backend implements
+//! - [`read_model`]: tables with indexes and pages, for projections
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
 //! - [`migrate`]: copying a log from one store to another
@@ -34,6 +35,9 @@ pub use catga_macros::{
     query_handler,
 };
 
+pub use crate::read::read_model;
+#[cfg(feature = "file")]
+pub use crate::store::{FileError, FileStore, Verified};
 #[cfg(feature = "nats")]
 pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
@@ -41,10 +45,11 @@ pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
     cluster::{ClusterSettings, Member},
     log::{
-        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId, MAX_EVENTS,
-        MAX_KEY, Origin, Position, Record, StreamId, Timestamp, Version,
+        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId,
+        InvalidTimestamp, MAX_EVENTS, MAX_KEY, Origin, Position, Record, StreamId, Timestamp,
+        Version,
     },
-    migrate::{Backend, Copied, CopyError, CopyProgress, CopyStep, copy},
+    migrate::{Copied, CopyError, CopyProgress, CopyStep, copy},
     model::{
         Aggregate, BoxError, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
         EventType, Expected, FieldError, Interrupt, KeyField, MAX_COMMAND_ID, Metadata, Query,
@@ -55,12 +60,12 @@ pub use crate::{
         IntoOutcome, Kind, Next, Registration, Setup, State, catalogue,
     },
     react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
-    read::{History, Projection, ReadModel},
-    runtime::{Builder, Catga, HandlerStatus, Health, StartError},
+    read::{History, Projection, ReadModel, Subscription},
+    runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
     store::{
-        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, Entry, EventStore,
-        FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
-        StoreError, Transport, UnknownDurability, Verified, partition,
+        Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
+        EventStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS, StoreError,
+        Transport, UnknownDurability, partition,
     },
     write::CommandOutcome,
 };

@@ -12,7 +12,7 @@ use std::{
 use catga::{
     BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKvStore,
     MemoryStore, Position, Record, StartError, StoreError, StreamId, Transport, prelude::*,
-    testing::ScriptedStore,
+    store::Backend, testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::sleep};
@@ -76,7 +76,7 @@ async fn keep(added: Recorded<Added>, ledger: &State<Ledger>) -> Result<(), Clos
         return Err(Closed);
     }
     let mut seen = ledger.seen.lock().unwrap();
-    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
+    seen.entry(added.stream.key().to_owned()).or_default().push(added.version.get());
     Ok(())
 }
 
@@ -114,7 +114,7 @@ impl Fixture {
             drain: self.drain,
             ..DeliverySettings::default()
         };
-        let builder = Catga::builder().store(self.store.clone()).kv(self.kv.clone());
+        let builder = Catga::builder().backend(Backend::new(self.store.clone(), self.kv.clone()));
         builder.state(self.ledger.clone()).delivery(delivery)
     }
 
@@ -175,7 +175,7 @@ async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
     })
     .await;
     let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
-    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
+    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2.into(), 3));
     assert_eq!(letter.error, "the ledger is closed");
     assert_eq!(fixture.ledger.of("bad"), [1]);
     node.shutdown().await;
@@ -333,7 +333,8 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     fixture.ledger.gate.add_permits(100);
     let store = Arc::new(ScriptedStore::new(fixture.store.clone()));
     store.show_up_to(before);
-    let builder = fixture.builder().store(store.clone()).kv(Arc::new(MemoryKvStore::new()));
+    let builder =
+        fixture.builder().backend(Backend::new(store.clone(), Arc::new(MemoryKvStore::new())));
     let node = builder.start().await.unwrap();
     until("others are handled", async || fixture.ledger.of(&good) == [1]).await;
     assert_eq!(fixture.ledger.of("bad"), [0; 0], "nobody wants it tried now");
@@ -394,7 +395,10 @@ async fn a_read_is_not_given_up_for_whatever_else_there_is_to_do() {
     let reads = Arc::<[AtomicUsize; 2]>::default();
     let inner = InMemoryTransport::new(fixture.store.clone());
     let slow = Arc::new(Slow { inner, reads: reads.clone() });
-    let builder = fixture.builder().kv(Arc::new(MemoryKvStore::new())).transport(slow);
+    let builder = fixture
+        .builder()
+        .backend(Backend::new(fixture.store.clone(), Arc::new(MemoryKvStore::new())))
+        .transport(slow);
     let node = builder.start().await.unwrap();
     until("everything is handled", async || {
         fixture.ledger.seen.lock().unwrap().values().map(Vec::len).sum::<usize>() == 200

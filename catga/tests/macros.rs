@@ -539,7 +539,7 @@ fn the_catalogue_says_what_and_where_everything_is() {
 async fn a_handler_can_be_called_as_it_is_written() {
     let catga = start().await;
     catga.send(PayOrder { order_id: "a".to_owned(), amount: 1 }).await.unwrap();
-    let records = catga.store().read_log(0, 1).await.unwrap();
+    let records = catga.store().read_log(0.into(), 1).await.unwrap();
     let paid = Recorded::<OrderPaid>::read(&records[0]).unwrap().remove(0);
     send_receipt(paid, &State::new(Limit(1))).await;
 }

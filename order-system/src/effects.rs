@@ -8,7 +8,7 @@ use crate::domain::events::{OrderEvent, OrderPaid};
 #[event_handler(name = "order-log")]
 fn log_order(event: Recorded<OrderEvent>) {
     let order = event.stream.key();
-    tracing::info!(order, version = event.version, event = ?event.event, "an order changed");
+    tracing::info!(order, version = event.version.get(), event = ?event.event, "an order changed");
 }
 
 /// Sends the customer a receipt for a payment.

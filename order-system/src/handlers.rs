@@ -4,12 +4,9 @@ use catga::prelude::*;
 
 use crate::{
     domain::{
-        commands::{
-            CancelOrder, CreateOrder, Created, DeliverOrder, OrderView, PayOrder, ShipOrder,
-        },
-        events::OrderEvent,
-        order::{Order, OrderError},
-        queries::{GetHistory, GetOrder, GetStats, ListOrders, Moment, OrderPage, Stats},
+        commands::{CancelOrder, CreateOrder, Created, DeliverOrder, PayOrder, ShipOrder},
+        order::{Order, OrderError, OrderView},
+        queries::{GetOrder, GetStats, ListOrders, OrderPage, Stats},
     },
     projections::Orders,
 };
@@ -81,27 +78,15 @@ async fn get_order(
     if !order.exists() {
         return Err(OrderError::NotFound.into());
     }
-    let then = match query.moment {
-        Moment::Now => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version == order.version() => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version > order.version() => None,
-        Moment::Version(version) => history.at_version(version).await?,
-        Moment::Time(time) => history.at_time(time).await?,
+    let then = match (query.version, query.at) {
+        (Some(_), Some(_)) => return Err(OrderError::TwoMoments.into()),
+        (None, None) => return Ok(OrderView::of(order)),
+        (Some(version), None) if order.version() == version => return Ok(OrderView::of(order)),
+        (Some(version), None) if order.version() < version => None,
+        (Some(version), None) => history.at_version(version.into()).await?,
+        (None, Some(time)) => history.at_time(time).await?,
     };
     Ok(then.map(|root| OrderView::of(&root)).ok_or(OrderError::VersionNotFound)?)
-}
-
-/// What happened to one order.
-#[query_handler]
-async fn get_history(
-    query: GetHistory,
-    history: &History<Order>,
-) -> catga::Result<Vec<Recorded<OrderEvent>>> {
-    let events = history.events(query.from, query.limit).await?;
-    if events.is_empty() && history.events(1, 1).await?.is_empty() {
-        return Err(OrderError::NotFound.into());
-    }
-    Ok(events)
 }
 
 /// A page of orders, newest first.

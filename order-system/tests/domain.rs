@@ -9,7 +9,7 @@ use catga::{
 use order_system::domain::{
     events::{OrderCancelled, OrderCreated, OrderDelivered, OrderEvent, OrderPaid, OrderShipped},
     money::Money,
-    order::{Item, Order, OrderError, Status},
+    order::{Item, Order, OrderError, OrderView, Status},
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -65,4 +65,32 @@ fn p9_stored_events_mean_what_they_meant() {
     ];
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("events.lock");
     check_events_lock(&lock, &samples).unwrap();
+}
+
+/// Answers are stored beside the events, for who sends a command again.
+#[test]
+fn p9_stored_answers_mean_what_they_meant() {
+    let mut order = Order::default();
+    let late = OrderCancelled { reason: Some("late".into()), cancelled_at: at(2) };
+    let events: [OrderEvent; 3] = [created().into(), paid().into(), late.into()];
+    events.iter().for_each(|event| order.apply(event));
+    let view = OrderView { id: "o".into(), version: 3, order: order.into() };
+    let time = |seconds| at(seconds).as_micros();
+    let items = vec![("p", "Pen", 2_u32, 499_900_i64)];
+    let paid = Some(("card", time(1)));
+    let none: (Option<(&str, i64)>, Option<i64>) = (None, None);
+    let cancelled = Some((Some("late"), time(2)));
+    let state = ("c", items, Some(Status::Cancelled), 999_800_i64, time(0));
+    let stored = postcard::to_stdvec(&("o", 3_u64, state, paid, none, cancelled)).unwrap();
+    assert_eq!(postcard::to_stdvec(&view).unwrap(), stored);
+    assert_eq!(postcard::from_bytes::<OrderView>(&stored).unwrap(), view);
+
+    let json = serde_json::json!({
+        "id": "o", "customerId": "c", "status": "Cancelled", "total": 99.98, "version": 3,
+        "items": [{ "productId": "p", "name": "Pen", "quantity": 2, "price": 49.99 }],
+        "createdAt": "2023-11-14T22:13:20Z",
+        "paidAt": "2023-11-14T22:13:21Z", "paymentMethod": "card",
+        "cancelledAt": "2023-11-14T22:13:22Z", "cancelReason": "late",
+    });
+    assert_eq!(serde_json::to_value(&view).unwrap(), json);
 }

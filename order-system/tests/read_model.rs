@@ -1,11 +1,12 @@
 //! The read model shows each order as its stream does.
 
 use catga::prelude::*;
+use catga_axum::Limit;
 use order_system::{
     domain::{
         commands::{CancelOrder, CreateOrder, DeliverOrder, OrderLine, PayOrder, ShipOrder},
         money::Money,
-        queries::{GetOrder, GetStats, ListOrders, Moment},
+        queries::{GetOrder, GetStats, ListOrders},
     },
     effects::Mailer,
 };
@@ -65,13 +66,13 @@ async fn the_list_shows_what_the_streams_say() {
         live(&catga, id, steps, is_cancelled).await;
         revenue += if is_cancelled { 0 } else { i128::from(total.units()) };
     }
-    let all = ListOrders { status: None, customer_id: None, before: None, limit: 100 };
+    let all = ListOrders { status: None, customer_id: None, cursor: None, limit: Limit(100) };
     let page = catga.query(all).await.unwrap();
     let listed: Vec<_> = page.orders.iter().rev().map(|order| &*order.id).collect();
     assert_eq!(listed, IDS);
     let mut by_status = [0; 5];
     for order in &page.orders {
-        let query = GetOrder { order_id: order.id.clone(), moment: Moment::Now };
+        let query = GetOrder { order_id: order.id.clone(), version: None, at: None };
         assert_eq!(*order, catga.query(query).await.unwrap());
         by_status[order.order.status.unwrap() as usize] += 1;
     }
@@ -81,8 +82,8 @@ async fn the_list_shows_what_the_streams_say() {
         let of = ListOrders {
             status: None,
             customer_id: Some(customer.to_owned()),
-            before: None,
-            limit: 100,
+            cursor: None,
+            limit: Limit(100),
         };
         let theirs: Vec<_> =
             page.orders.iter().filter(|o| o.order.customer_id == customer).collect();

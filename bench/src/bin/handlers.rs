@@ -16,7 +16,7 @@ use std::{
 
 use catga::{
     ClusterSettings, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
-    PARTITIONS, RedisOptions, RedisStore, Transport, prelude::*,
+    PARTITIONS, Position, RedisOptions, RedisStore, Transport, prelude::*, store::Backend,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
 use catga_tests::{
@@ -132,7 +132,7 @@ impl Server {
                 version: "1".to_owned(),
                 lease: Duration::from_secs(5),
             };
-            let builder = Catga::builder().store(log).kv(kv.clone());
+            let builder = Catga::builder().backend(Backend::new(log, kv.clone()));
             let builder = builder.node(format!("node-{node}")).cluster(settings);
             running.push(builder.state(handled.clone()));
         }
@@ -155,11 +155,11 @@ impl Server {
 /// Fills the log, with checkpoints that nobody needs.
 async fn fill(store: Arc<dyn EventStore>) {
     let kv = Arc::new(MemoryKvStore::new());
-    let writer = Catga::builder().store(store).kv(kv).state(Handled::default());
+    let writer = Catga::builder().backend(Backend::new(store, kv)).state(Handled::default());
     let writer = writer.start().await.expect("it starts");
     for by in 1..=EACH {
         stream::iter(0..STREAMS)
-            .map(|cart| writer.send(Move { cart: cart.to_string(), by }))
+            .map(|cart| writer.send(Move { cart: cart.to_string(), by }).into_future())
             .buffer_unordered(256)
             .for_each(|sent| async { sent.expect("the store takes it") })
             .await;
@@ -169,7 +169,7 @@ async fn fill(store: Arc<dyn EventStore>) {
 
 /// How many seconds it takes to read everything, and do nothing.
 async fn read(transport: &InMemoryTransport) -> f64 {
-    let (begin, mut after, mut commits) = (Instant::now(), 0, 0);
+    let (begin, mut after, mut commits) = (Instant::now(), Position::ZERO, 0);
     loop {
         let page = transport.read(after, 256).await.expect("it can be read");
         let Some(last) = page.last() else { break };

@@ -9,7 +9,7 @@ use std::{
 use async_nats::jetstream;
 use catga::{
     EventStore, KvStore, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
-    prelude::*,
+    prelude::*, store::Backend,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, median, rounds};
 use catga_tests::{
@@ -141,7 +141,7 @@ impl Server {
                 (store.clone(), store)
             }
         };
-        let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
+        let builder = Catga::builder().backend(Backend::new(store, kv)).cache_bytes(cache_bytes);
         builder.start().await.expect("the store can be used")
     }
 
@@ -275,7 +275,8 @@ async fn barrier() {
         catga.send(Turn { meter: "one".to_owned() }).await.expect("the store takes it");
         for waiting in [1_usize, 64, 256] {
             let read = async || {
-                let reads = try_join_all((0..waiting).map(|_| catga.query(ReadTotal)));
+                let reads =
+                    try_join_all((0..waiting).map(|_| catga.query(ReadTotal).into_future()));
                 let totals = reads.await.expect("it can be read");
                 assert!(totals.iter().all(|total| *total == 1));
             };

@@ -210,6 +210,10 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
         impl ::catga::Event for #ident {
             const TYPES: &'static [::catga::EventType] = &[#event_type];
 
+            fn event_type(&self) -> ::catga::EventType {
+                Self::TYPES[0]
+            }
+
             #encode
 
             fn decode(

@@ -33,6 +33,7 @@ pub(super) fn expand(ident: &Ident, data: &DataEnum, errors: &mut Errors) -> Tok
     let is_total = events.len() == data.variants.len() && !events.is_empty();
     let rest = (!is_total).then(|| quote!(_ => ::core::unreachable!(),));
     let types = events.iter().map(Event::event_type);
+    let which = events.iter().map(Event::which);
     let encodes = events.iter().map(Event::encode);
     let decodes = events.iter().map(Event::decode);
     let besides = events.iter().map(|event| event.beside(ident));
@@ -40,6 +41,13 @@ pub(super) fn expand(ident: &Ident, data: &DataEnum, errors: &mut Errors) -> Tok
         #[automatically_derived]
         impl ::catga::Event for #ident {
             const TYPES: &'static [::catga::EventType] = &[#(#types),*];
+
+            fn event_type(&self) -> ::catga::EventType {
+                match self {
+                    #(#which)*
+                    #rest
+                }
+            }
 
             fn encode(
                 &self,
@@ -110,6 +118,15 @@ impl<'a> Event<'a> {
             }
             Self::Fields { given, .. } => given.event_type(),
         }
+    }
+
+    /// The arm that answers its type.
+    fn which(&self) -> TokenStream {
+        let (variant, event_type) = match self {
+            Self::Struct { variant, .. } => (*variant, self.event_type()),
+            Self::Fields { variant, .. } => (&variant.ident, self.event_type()),
+        };
+        quote!(Self::#variant { .. } => #event_type,)
     }
 
     /// The arm that encodes it.

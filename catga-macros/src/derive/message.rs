@@ -51,7 +51,7 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
         }
     };
     let impls = input.generics.params.is_empty().then(|| {
-        let message = implement(kind, &input.ident, &given);
+        let message = implement(kind, &input.ident, &given, &keys);
         let targeted = (!keys.is_empty()).then(|| implement_targeted(&input.ident, &keys));
         given.root.apply(quote!(#message #targeted))
     });
@@ -132,12 +132,22 @@ fn read_keys<'a>(fields: &'a Fields, errors: &mut Errors) -> Vec<Key<'a>> {
     keys
 }
 
-fn implement(kind: Kind, ident: &Ident, given: &Given) -> TokenStream {
+fn implement(kind: Kind, ident: &Ident, given: &Given, keys: &[Key<'_>]) -> TokenStream {
     let derived = match kind {
         Kind::Command => format_ident!("Command"),
         Kind::Query => format_ident!("Query"),
     };
     let name = given.name.clone().unwrap_or_else(|| default_name(ident));
+    let key = keys.iter().find(|key| key.aggregate.is_none());
+    let key = key.and_then(|key| match &key.member {
+        Member::Named(field) => Some(field.unraw().to_string()),
+        Member::Unnamed(_) => None,
+    });
+    let key = key.map(|field| {
+        quote!(
+            const KEY: ::core::option::Option<&'static str> = ::core::option::Option::Some(#field);
+        )
+    });
     let validate = given.validate.map(|at| {
         let problems = quote_spanned!(at=> <Self as ::catga::Validate>::problems);
         quote! {
@@ -155,6 +165,7 @@ fn implement(kind: Kind, ident: &Ident, given: &Given) -> TokenStream {
         #[automatically_derived]
         impl ::catga::#derived for #ident {
             const NAME: &'static str = #name;
+            #key
             #validate
         }
     }

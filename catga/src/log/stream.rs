@@ -1,18 +1,8 @@
-//! The coordinates of an event: which stream, which version, which position.
+//! The names of streams.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-/// A place in one stream: 1 is its first event, 0 means that the stream does not exist.
-pub type Version = u64;
-
-/// A place in the whole log.
-///
-/// Positions rise strictly, one per event, also within a commit; numbers may be missing. They are
-/// opaque but comparable, and stay under 2^53 so that JSON numbers hold them. 0 is before the
-/// first event.
-pub type Position = u64;
 
 /// The longest key a stream can have, in bytes.
 pub const MAX_KEY: usize = 64;

@@ -47,7 +47,12 @@ pub struct Root<A: Aggregate> {
 impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Arc::default(), version: 0, recording: Recording::default() }
+        Self {
+            stream,
+            state: Arc::default(),
+            version: Version::ZERO,
+            recording: Recording::default(),
+        }
     }
 
     /// The aggregate as a snapshot has it.

@@ -36,6 +36,9 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// The types this is made of: one for a struct, one a variant for an enum.
     const TYPES: &'static [EventType];
 
+    /// Which of [`TYPES`](Self::TYPES) it is.
+    fn event_type(&self) -> EventType;
+
     /// Adds the payload to store to the end of `payload`, and answers the type to store with it.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
     /// name unless `#[command(name = "..")]` says another one.
     const NAME: &'static str;
 
+    /// The name of the field marked `#[key]`, as it is written in Rust.
+    const KEY: Option<&'static str> = None;
+
     /// What is wrong with the command in itself, all at once; checked before the handler runs.
     ///
     /// # Errors
@@ -54,6 +57,9 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
 pub trait Query: Send + Sync + 'static {
     /// A stable name: the label in metrics and traces.
     const NAME: &'static str;
+
+    /// The name of the field marked `#[key]`, as it is written in Rust.
+    const KEY: Option<&'static str> = None;
 }
 
 /// A command or query about one aggregate, so that its handler can take a [`Root`](crate::model::Root).

@@ -33,7 +33,7 @@ impl<A: Aggregate> History<A> {
         limit: usize,
     ) -> Result<Vec<Recorded<A::Event>>, Error> {
         let mut events = Vec::new();
-        let mut next = from.max(1);
+        let mut next = from.max(Version::FIRST);
         while events.len() < limit {
             let page = self.page(next, (limit - events.len()).min(PAGE)).await?;
             let Some(last) = page.last() else { break };

@@ -64,6 +64,21 @@ impl<P: Projection> ReadModel<P> {
         Self { state: Arc::default() }
     }
 
+    /// A read model with this state, for the test of a query's handler.
+    ///
+    /// ```
+    /// # use catga::prelude::*; use serde::{Serialize, Deserialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "DocStated", version = 1)] struct OrderPaid { cents: u64 }
+    /// # #[derive(Debug, Default)] struct Revenue { cents: u64 }
+    /// # #[projection]
+    /// # impl Projection for Revenue { type Event = OrderPaid; const NAME: &str = "doc-stated"; fn apply(&mut self, paid: &Recorded<OrderPaid>) { self.cents += paid.cents; } }
+    /// let revenue = ReadModel::of(Revenue { cents: 5 });
+    /// assert_eq!(revenue.read().cents, 5);
+    /// ```
+    pub fn of(state: P) -> Self {
+        Self { state: Arc::new(RwLock::new(state)) }
+    }
+
     /// The state, locked for reading. The tail can't go on while it is held, so take what the
     /// answer needs and let go; held across an `.await` it does not compile.
     pub fn read(&self) -> RwLockReadGuard<'_, P> {

@@ -41,7 +41,7 @@ pub(crate) fn encode<O: Serialize>(
     });
     let commit = Commit {
         stream: stream.as_str(),
-        first_version: version + 1,
+        first_version: version.next(),
         time,
         node: &cx.program.node,
         command,

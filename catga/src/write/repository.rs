@@ -400,7 +400,7 @@ impl<A: Aggregate> RootGuard<A> {
         }
         let version = self.loaded.root.version() - n as u64;
         if version == 0 && matches!(cx.metadata.expected, Expected::Exact(_)) {
-            return Err(ErrorKind::VersionMismatch { actual: 0 }.into_interrupt());
+            return Err(ErrorKind::VersionMismatch { actual: version }.into_interrupt());
         }
         let (frame, id) = encode(cx, self.loaded.root.stream(), version, recording, output)?;
         let append = Append {

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use catga::{
     BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, KvStore,
-    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
+    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*, store::Backend,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -100,7 +100,7 @@ async fn see(noted: Recorded<Noted>, hands: &State<Hands>) -> Result<(), Broken>
         return Err(Broken);
     }
     let page = noted.stream.key().to_owned();
-    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version));
+    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version.get()));
     Ok(())
 }
 
@@ -196,8 +196,7 @@ impl Cluster {
         let cord = Arc::new(Cord { kv: self.kv.clone(), is_cut: AtomicBool::new(false) });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
-            .store(self.store.clone())
-            .kv(cord.clone())
+            .backend(Backend::new(self.store.clone(), cord.clone()))
             .node(node)
             .state(Hands { node, world: self.world.clone(), pace: pace.clone() })
             .delivery(DeliverySettings {

@@ -1,13 +1,13 @@
 //! What one can have done to an order, and what makes a command unacceptable in itself.
 
-use std::{fmt::Display, sync::Arc};
-
 use catga::prelude::*;
-use serde::{Deserialize, Serialize};
+use catga_axum::{json, validate::text};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     money::Money,
-    order::{Item, Order},
+    order::{Item, OrderView},
 };
 
 /// The most items an order can have.
@@ -19,52 +19,46 @@ pub const MAX_TEXT: usize = 200;
 /// The longest reason of a cancellation, in characters.
 pub const MAX_REASON: usize = 500;
 
-/// An order as one sees it: its id and version with its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderView {
-    /// Which order.
-    pub id: String,
-    /// At which version.
-    pub version: u64,
-    /// What it is like.
-    pub order: Arc<Order>,
-}
-
-impl OrderView {
-    /// The order as it is now, what was just recorded included.
-    pub fn of(root: &Root<Order>) -> Self {
-        Self { id: root.key().to_owned(), version: root.version(), order: root.state() }
-    }
-}
-
 /// Makes an order.
-#[derive(Debug, Clone, Serialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "order.create", validate)]
 pub struct CreateOrder {
     /// The new order's id.
     #[key]
     pub order_id: String,
     /// Who orders.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub customer_id: String,
     /// What.
+    #[serde(deserialize_with = "json::objects")]
+    #[schemars(with = "Vec<OrderLine>", length(min = 1, max = MAX_ITEMS))]
     pub items: Vec<OrderLine>,
 }
 
 /// An item as it is ordered, checked by [`CreateOrder`]'s validation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderLine {
     /// Which product.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub product_id: String,
     /// What it is called.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub name: String,
     /// How many; `None` when the number is not in the range.
+    #[serde(deserialize_with = "json::whole")]
+    #[schemars(with = "u32", range(min = 1, max = MAX_QUANTITY))]
     pub quantity: Option<u32>,
     /// The price of one; `None` when it is not an exact amount.
+    #[serde(deserialize_with = "price")]
+    #[schemars(with = "Money", range(min = 0))]
     pub price: Option<Money>,
 }
 
 /// The answer to [`CreateOrder`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Created {
     /// The new order's id.
     pub order_id: String,
@@ -75,29 +69,34 @@ pub struct Created {
 }
 
 /// Pays an order.
-#[derive(Debug, Clone, Serialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "order.pay", validate)]
 pub struct PayOrder {
     /// Which one.
     #[key]
     pub order_id: String,
     /// By what.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub payment_method: String,
 }
 
 /// Ships an order.
-#[derive(Debug, Clone, Serialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "order.ship", validate)]
 pub struct ShipOrder {
     /// Which one.
     #[key]
     pub order_id: String,
     /// The carrier's number.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub tracking_number: String,
 }
 
 /// Says that an order arrived.
-#[derive(Debug, Clone, Serialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "order.deliver")]
 pub struct DeliverOrder {
     /// Which one.
@@ -106,13 +105,15 @@ pub struct DeliverOrder {
 }
 
 /// Calls an order off.
-#[derive(Debug, Clone, Serialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "order.cancel", validate)]
 pub struct CancelOrder {
     /// Which one.
     #[key]
     pub order_id: String,
     /// Why.
+    #[schemars(length(min = 1, max = MAX_REASON))]
     pub reason: Option<String>,
 }
 
@@ -137,13 +138,13 @@ impl CreateOrder {
 
 impl Validate for CreateOrder {
     fn problems(&self) -> Vec<FieldError> {
-        let mut problems = text("customerId", &self.customer_id);
+        let mut problems = Vec::from_iter(text("customerId", &self.customer_id, MAX_TEXT));
         if self.items.is_empty() || self.items.len() > MAX_ITEMS {
             problems.push(FieldError::new("items", format!("1 to {MAX_ITEMS} items are allowed")));
         }
         for (i, item) in self.items.iter().enumerate().take(MAX_ITEMS) {
-            problems.extend(text(format_args!("items[{i}].productId"), &item.product_id));
-            problems.extend(text(format_args!("items[{i}].name"), &item.name));
+            problems.extend(text(format_args!("items[{i}].productId"), &item.product_id, MAX_TEXT));
+            problems.extend(text(format_args!("items[{i}].name"), &item.name, MAX_TEXT));
             if !matches!(item.quantity, Some(1..=MAX_QUANTITY)) {
                 let message = format!("1 to {MAX_QUANTITY} are allowed");
                 problems.push(FieldError::new(format!("items[{i}].quantity"), message));
@@ -162,35 +163,24 @@ impl Validate for CreateOrder {
 
 impl Validate for PayOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("paymentMethod", &self.payment_method)
+        Vec::from_iter(text("paymentMethod", &self.payment_method, MAX_TEXT))
     }
 }
 
 impl Validate for ShipOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("trackingNumber", &self.tracking_number)
+        Vec::from_iter(text("trackingNumber", &self.tracking_number, MAX_TEXT))
     }
 }
 
 impl Validate for CancelOrder {
     fn problems(&self) -> Vec<FieldError> {
         let reason = self.reason.as_deref();
-        reason.map_or_else(Vec::new, |reason| text_up_to(MAX_REASON, "reason", reason))
+        Vec::from_iter(reason.and_then(|reason| text("reason", reason, MAX_REASON)))
     }
 }
 
-fn text(field: impl Display, value: &str) -> Vec<FieldError> {
-    text_up_to(MAX_TEXT, field, value)
-}
-
-fn text_up_to(longest: usize, field: impl Display, value: &str) -> Vec<FieldError> {
-    let is_allowed = !value.trim().is_empty()
-        && value.chars().count() <= longest
-        && !value.chars().any(char::is_control);
-    let message = || {
-        format!(
-            "1 to {longest} characters are allowed, not all blank, none of them control characters"
-        )
-    };
-    if is_allowed { Vec::new() } else { vec![FieldError::new(field.to_string(), message())] }
+/// Numbers of any size are well-formed, and prices are exact.
+fn price<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Money>, D::Error> {
+    json::number(json).map(Money::parse)
 }

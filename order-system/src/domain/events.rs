@@ -1,6 +1,7 @@
 //! What can happen to an order. Each struct is stored; a change to its fields needs a new version.
 
 use catga::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,8 +10,9 @@ use super::{
 };
 
 /// A customer ordered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Event)]
 #[event(name = "OrderCreated", version = 1)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderCreated {
     /// Who ordered.
     pub customer_id: String,
@@ -23,8 +25,9 @@ pub struct OrderCreated {
 }
 
 /// The order was paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Event)]
 #[event(name = "OrderPaid", version = 1)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderPaid {
     /// By what.
     pub payment_method: String,
@@ -33,8 +36,9 @@ pub struct OrderPaid {
 }
 
 /// The order left the house.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Event)]
 #[event(name = "OrderShipped", version = 1)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderShipped {
     /// The carrier's number.
     pub tracking_number: String,
@@ -43,16 +47,18 @@ pub struct OrderShipped {
 }
 
 /// The order arrived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Event)]
 #[event(name = "OrderDelivered", version = 1)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderDelivered {
     /// When.
     pub delivered_at: Timestamp,
 }
 
 /// The order was called off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Event)]
 #[event(name = "OrderCancelled", version = 1)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
     /// Why, if somebody said.
     pub reason: Option<String>,

@@ -1,16 +1,50 @@
 //! Exact amounts of money.
 
+use std::borrow::Cow;
+
+use catga_axum::json;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How many units make one: amounts have up to four decimals.
 const UNITS: i64 = 10_000;
 
-/// An amount in ten-thousandths, so that sums and products are exact.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+/// An amount in ten-thousandths, so that sums and products are exact. In JSON it is a number, with exact meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub struct Money(i64);
+
+/// Amounts below this have at most 15 digits, and no two such decimals share an `f64`. So the shortest text of the
+/// nearest one is the amount.
+const EXACT: u64 = 1_000_000_000_000_000;
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            units if !serializer.is_human_readable() => serializer.serialize_i64(units),
+            units if units % UNITS == 0 => serializer.serialize_i64(units / UNITS),
+            #[expect(clippy::cast_precision_loss, reason = "it is below 2^53")]
+            units if units.unsigned_abs() < EXACT => {
+                serializer.serialize_f64(units as f64 / UNITS as f64)
+            }
+            _ => json::exact(self, serializer),
+        }
+    }
+}
+
+impl JsonSchema for Money {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "multipleOf": 0.0001, "description": "An exact decimal" })
+    }
+}
 
 impl Money {
     /// How many [`units`](Self::units) make one.
@@ -74,5 +108,33 @@ mod tests {
             assert_eq!(Money::parse(text), None, "{text}");
         }
         assert_eq!(Money::parse("922337203685477").unwrap().times(2), None);
+    }
+
+    /// Numbers of every size and sign, the same in each run.
+    fn numbers() -> impl Iterator<Item = i64> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            Some(state)
+        };
+        std::iter::from_fn(next).take(200_000).map(|n| n.cast_signed() >> (n % 64))
+    }
+
+    fn check_amount(units: i64) {
+        assert_eq!(serde_json::to_string(&Money(units)).unwrap(), Money(units).to_string());
+    }
+
+    #[test]
+    fn amounts_are_written_as_decimals() {
+        [i64::MIN, i64::MAX].into_iter().chain(-20_001..=20_001).for_each(check_amount);
+        for units in numbers() {
+            for decimals in [1, 10, 100, 1000, 10_000] {
+                check_amount(units / decimals * decimals);
+            }
+        }
+        let edge = i64::try_from(EXACT).unwrap();
+        (edge - 1000..edge + 1000).for_each(check_amount);
     }
 }

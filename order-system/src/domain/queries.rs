@@ -1,56 +1,40 @@
 //! What one can ask about orders.
 
 use catga::prelude::*;
+use catga_axum::{Cursor, Limit};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{commands::OrderView, order::Status};
+use super::order::{OrderView, Status};
 
 /// One order, now or as it was.
-#[derive(Debug, Query)]
+#[derive(Debug, Deserialize, JsonSchema, Query)]
 #[query(name = "order.get")]
+#[serde(rename_all = "camelCase")]
 pub struct GetOrder {
     /// Which one.
     #[key]
     pub order_id: String,
-    /// As of when.
-    pub moment: Moment,
-}
-
-/// A moment in an order's life.
-#[derive(Debug, Clone, Copy)]
-pub enum Moment {
-    /// As it is now.
-    Now,
     /// As it was at a version.
-    Version(u64),
+    pub version: Option<u64>,
     /// As it was at a time.
-    Time(Timestamp),
-}
-
-/// What happened to one order.
-#[derive(Debug, Query)]
-#[query(name = "order.history")]
-pub struct GetHistory {
-    /// Which one.
-    #[key]
-    pub order_id: String,
-    /// From which version on.
-    pub from: u64,
-    /// How many events at most.
-    pub limit: usize,
+    pub at: Option<Timestamp>,
 }
 
 /// A page of orders, newest first.
-#[derive(Debug, Query)]
+#[derive(Debug, Deserialize, JsonSchema, Query)]
 #[query(name = "order.list")]
+#[serde(rename_all = "camelCase")]
 pub struct ListOrders {
     /// Only those with this status.
     pub status: Option<Status>,
     /// Only those of this customer.
     pub customer_id: Option<String>,
     /// Only those made before this one: the place of the last order of the page before.
-    pub before: Option<u32>,
+    pub cursor: Option<Cursor>,
     /// How many at most.
-    pub limit: usize,
+    #[serde(default)]
+    pub limit: Limit,
 }
 
 /// Some orders, and how many match in all.
@@ -61,11 +45,11 @@ pub struct OrderPage {
     /// How many orders match the filters, over all pages.
     pub total: u64,
     /// What to give as `before` for the next page; `None` at the end.
-    pub next: Option<u32>,
+    pub next: Option<Cursor>,
 }
 
 /// How many orders there are, and what they are worth.
-#[derive(Debug, Query)]
+#[derive(Debug, Deserialize, JsonSchema, Query)]
 #[query(name = "order.stats")]
 pub struct GetStats;
 

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap, hint::black_box, process::Command as Process, sync::Arc, time::Instant,
 };
 
-use catga::{EventStore, MemoryStore, prelude::*};
+use catga::{EventStore, MemoryKvStore, MemoryStore, prelude::*, store::Backend};
 use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
 use serde::Serialize;
 use tokio::runtime::{self, Runtime};
@@ -284,7 +284,8 @@ async fn long_streams(table: &mut Table) -> Result<(), Box<dyn std::error::Error
 
 async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(MemoryStore::new());
-    let writer = Catga::builder().store(store.clone()).start().await?;
+    let backend = || Backend::new(store.clone(), Arc::new(MemoryKvStore::new()));
+    let writer = Catga::builder().backend(backend()).start().await?;
     let (orders, events) = (2_000, 100);
     for number in 0..events {
         for order in 0..orders {
@@ -297,7 +298,7 @@ async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
     let mut both = Rounds::new();
     for _ in 0..rounds(ROUNDS) {
         // A new node has nothing cached.
-        let reader = Catga::builder().store(store.clone()).start().await?;
+        let reader = Catga::builder().backend(backend()).start().await?;
         let head = store.head().await?;
         while reader.health().await.read_model_position < head {
             tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ mod start;
 
 use std::{error::Error, ops::Range, sync::Arc};
 
-use catga::{Catga, EventStore, KvStore};
+use catga::{Catga, EventStore, KvStore, store::Backend};
 use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{
@@ -32,7 +32,7 @@ async fn order_system<S: EventStore + 'static>(
     kv: Arc<dyn KvStore>,
     cache_bytes: u64,
 ) -> Catga {
-    let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
+    let builder = Catga::builder().backend(Backend::new(store, kv)).cache_bytes(cache_bytes);
     builder.state(Mailer::default()).start().await.expect("the store can be used")
 }
 

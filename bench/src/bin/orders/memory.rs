@@ -39,7 +39,8 @@ pub(super) async fn measure() -> Outcome<()> {
             let stream = StreamId::new("order", &uuid(order)).expect("a plain key");
             for version in 0..LIFE as u64 {
                 let frame = frame(&stream, version);
-                let append = Append { stream: &stream, version, token: 0, events: 1, frame };
+                let append =
+                    Append { stream: &stream, version: version.into(), token: 0, events: 1, frame };
                 store.append(append).await.expect("the stream is at this version");
             }
         })
@@ -62,7 +63,7 @@ pub(super) async fn hold(orders: u64) -> Outcome<()> {
     catga.query(order_system::domain::queries::GetStats).await?;
     sleep(Duration::from_secs(1)).await;
     let after = resident(std::process::id());
-    let (mut frames, mut position) = (0, 0);
+    let (mut frames, mut position) = (0, catga::Position::ZERO);
     loop {
         let page = store.read_log(position, 1000).await?;
         let Some(last) = page.last() else { break };
@@ -82,7 +83,7 @@ fn frame(stream: &StreamId, version: u64) -> bytes::Bytes {
     let payload = [7; PAYLOAD];
     let event = EventFrame { id: EventId::nil(), name: "OrderPaid", schema: 1, payload: &payload };
     let time = Timestamp::from_micros(1_700_000_000_000_000);
-    Commit { time, node: "bench", ..testing::commit(stream, version, [event]) }.encode()
+    Commit { time, node: "bench", ..testing::commit(stream, version.into(), [event]) }.encode()
 }
 
 async fn used(server: &RedisServer) -> Outcome<f64> {

@@ -67,8 +67,9 @@ pub struct FileStore {
     writer: Option<JoinHandle<()>>,
     /// The file system that the directory is on, as the system calls it.
     file_system: String,
-    /// Unlocked when dropped, after the writer has ended.
-    _lock: Option<File>,
+    /// Unlocked when dropped, after the writer has ended and after the last write of a value, which goes on when nobody waits
+    /// for it any more.
+    lock: Option<Arc<File>>,
 }
 
 /// What [`FileStore::verify`] found.
@@ -103,7 +104,7 @@ impl FileStore {
         let lock = lock(directory)?;
         let mut store = Self::open_on(Arc::new(log), Arc::new(kv), SEGMENT_BYTES)?;
         store.file_system = file_system(directory);
-        store._lock = Some(lock);
+        store.lock = Some(Arc::new(lock));
         Ok(store)
     }
 
@@ -152,7 +153,7 @@ impl FileStore {
             pending,
             writer: Some(writer),
             file_system: "unknown".to_owned(),
-            _lock: None,
+            lock: None,
         })
     }
 
@@ -166,6 +167,23 @@ impl FileStore {
         }
         let answer = self.pending.hand_in(&append).await?;
         answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(pending::gone())))
+    }
+
+    /// Puts a value, or none. It is done to its end, whether somebody waits for it or not.
+    async fn put_now(
+        &self,
+        key: &str,
+        value: Option<Bytes>,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> Result<Option<u64>, StoreError> {
+        let (kv, lock, key) = (self.kv.clone(), self.lock.clone(), key.to_owned());
+        let put = move || {
+            let put = kv.put(&key, value, expected, ttl);
+            drop(lock);
+            put
+        };
+        blocking(put).await
     }
 
     async fn read(&self, entries: Vec<index::Entry<Address>>) -> Result<Vec<Record>, StoreError> {
@@ -282,8 +300,7 @@ impl KvStore for FileStore {
         expected: u64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
-        let (kv, key) = (self.kv.clone(), key.to_owned());
-        Box::pin(blocking(move || kv.put(&key, Some(value), expected, ttl)))
+        Box::pin(self.put_now(key, Some(value), expected, ttl))
     }
 
     fn delete<'a>(
@@ -291,12 +308,11 @@ impl KvStore for FileStore {
         key: &'a str,
         expected: u64,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let (kv, key) = (self.kv.clone(), key.to_owned());
         Box::pin(async move {
             if expected == 0 {
                 return Ok(false);
             }
-            Ok(blocking(move || kv.put(&key, None, expected, None)).await?.is_some())
+            Ok(self.put_now(key, None, expected, None).await?.is_some())
         })
     }
 }

@@ -154,7 +154,7 @@ impl NatsTransport {
     async fn last(&self) -> Result<(Position, u64), StoreError> {
         let (first, last) = self.topic.range().await?;
         if last < first {
-            return Ok((0, last));
+            return Ok((Position::ZERO, last));
         }
         Ok((end_of(&self.record(last).await?)?, last))
     }
