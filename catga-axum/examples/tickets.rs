@@ -35,7 +35,7 @@ struct Ticket {
 impl Aggregate for Ticket {
     type Event = TicketEvent;
     const NAME: &'static str = "ticket";
-    fn apply(&mut self, event: &TicketEvent) {
+    fn apply(&mut self, event: TicketEvent) {
         match event {
             TicketEvent::Opened(opened) => self.title.clone_from(&opened.title),
             TicketEvent::Closed(_) => self.is_closed = true,
@@ -55,7 +55,7 @@ enum TicketError {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
-#[command(name = "ticket.open", output = String, creates, validate)]
+#[command(name = "ticket.open", validate)]
 struct OpenTicket {
     #[key]
     ticket: String,
@@ -70,7 +70,7 @@ impl Validate for OpenTicket {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
-#[command(name = "ticket.close", output = Ticket)]
+#[command(name = "ticket.close")]
 struct CloseTicket {
     #[key]
     ticket: String,
@@ -94,7 +94,7 @@ fn close(_: CloseTicket, ticket: &mut Root<Ticket>) -> Result<Ticket, TicketErro
 }
 
 #[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "ticket.get", output = Ticket)]
+#[query(name = "ticket.get")]
 struct GetTicket {
     #[key]
     ticket: String,
@@ -120,7 +120,7 @@ impl Projection for Tickets {
 }
 
 #[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "ticket.list", output = Page<String>)]
+#[query(name = "ticket.list")]
 struct ListTickets {
     cursor: Option<Cursor>,
     #[serde(default)]

@@ -325,7 +325,7 @@ mod tests {
         response::Response,
         routing::get,
     };
-    use catga::{Clock, Resource, prelude::*};
+    use catga::{Clock, prelude::*};
     use metrics_exporter_prometheus::PrometheusBuilder;
     use schemars::JsonSchema;
     use serde::Deserialize;
@@ -336,7 +336,7 @@ mod tests {
 
     /// Whom to greet.
     #[derive(Debug, Deserialize, JsonSchema, Query)]
-    #[query(name = "test.greet", output = String)]
+    #[query(name = "test.greet")]
     struct Greet {
         name: String,
         #[serde(default)]
@@ -347,7 +347,7 @@ mod tests {
 
     /// Says hello.
     #[query_handler]
-    fn greet(query: Greet, greeting: &Greeting) -> Result<String, catga::Error> {
+    fn greet(query: Greet, greeting: &catga::State<Greeting>) -> Result<String, catga::Error> {
         Ok(format!("{} {}", greeting.0, query.name).repeat(query.times.into()))
     }
 

@@ -10,7 +10,8 @@ use axum::{
 };
 use bytes::Bytes;
 use catga::{
-    Catga, Command, CommandOutcome, Error, ErrorKind, Expected, Handled, Kind, Metadata, Version,
+    Catga, Command, CommandOutcome, CommandOutput, Error, ErrorKind, Expected, Handled, Kind,
+    Metadata, Version,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -33,20 +34,20 @@ use crate::{
 /// marked `#[key]`. The answer is the command's output as JSON, or 204 when that is `()`, with `ETag` and
 /// `X-Catga-Position`. `Idempotency-Key`, `If-Match`, `If-None-Match: *`, `X-Correlation-Id` and `traceparent` are
 /// read from the request.
-pub fn command<C: Command>() -> CommandRoute<C> {
+pub fn command<C: Command + Handled>() -> CommandRoute<C> {
     CommandRoute { location: None, of: PhantomData }
 }
 
 /// See [`command`].
-pub struct CommandRoute<C: Command> {
+pub struct CommandRoute<C: Command + Handled> {
     location: Option<Location<C>>,
     of: PhantomData<fn() -> C>,
 }
 
 /// Where what a command made is.
-type Location<C> = fn(&C::Output) -> String;
+type Location<C> = fn(&<C as Handled>::Output) -> String;
 
-impl<C: Command> CommandRoute<C> {
+impl<C: Command + Handled> CommandRoute<C> {
     /// The command makes something new, whose key the service makes: 201, with `location` of its output in the header
     /// `Location`. The key is a UUID, and the same one whenever the command is sent again with the same `Idempotency-Key`.
     #[must_use]
@@ -55,7 +56,7 @@ impl<C: Command> CommandRoute<C> {
     }
 }
 
-impl<C: Command> fmt::Debug for CommandRoute<C> {
+impl<C: Command + Handled> fmt::Debug for CommandRoute<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandRoute").field("command", &C::NAME).finish_non_exhaustive()
     }
@@ -63,7 +64,7 @@ impl<C: Command> fmt::Debug for CommandRoute<C> {
 
 impl<C> Endpoint for CommandRoute<C>
 where
-    C: Command<Output: JsonSchema> + Handled<Output: CommandOutput> + DeserializeOwned + JsonSchema,
+    C: Command + Handled<Output: CommandOutput + JsonSchema> + DeserializeOwned + JsonSchema,
 {
     fn mount(self, at: At, domain: &mut Domain) -> MethodRouter<Arc<Shared>> {
         let mut plan = Plan::<C> {
@@ -97,7 +98,7 @@ where
 }
 
 /// How requests become commands of type `C`.
-struct Plan<C: Command> {
+struct Plan<C: Command + Handled> {
     names: Names,
     /// What makes the idempotency keys of this route other ones than those of the others.
     scope: String,

@@ -1,6 +1,6 @@
 //! What the OpenAPI document says of each kind of route.
 
-use catga::{Aggregate, Command, Query, Timestamp};
+use catga::{Aggregate, Command, Handled, Query, Timestamp};
 use http::Method;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ const LARGEST: u64 = 1 << 53;
 const JSON: &str = "application/json";
 
 /// A route that sends `C`. No body has the fields in `names`: the path says them, or the service.
-pub(crate) fn command<C: Command<Output: JsonSchema> + JsonSchema>(
+pub(crate) fn command<C: Command + Handled<Output: JsonSchema> + JsonSchema>(
     mut operation: Operation,
     names: &'static Names,
     has_body: bool,

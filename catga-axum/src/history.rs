@@ -9,8 +9,8 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use catga::{
-    Aggregate, Context, FromContext, Handled, History, Interrupt, InvalidStreamId, Query, Recorded,
-    StreamId, Targeted,
+    Aggregate, Context, FromContext, Handled, History, Interrupt, InvalidStreamId, KeyField, Query,
+    Recorded, StreamId, Targeted,
 };
 use serde::Serialize;
 
@@ -140,17 +140,18 @@ impl<A: Aggregate> Query for GetHistory<A> {
         Ok(name) => name,
         Err(_) => "history",
     };
-    type Output = Option<Vec<Recorded<A::Event>>>;
 }
 
 impl<A: Aggregate> Targeted for GetHistory<A> {
+    const KEYS: &'static [KeyField] = &[KeyField { field: "key", aggregate: None }];
+
     fn stream(&self, aggregate: &str) -> Result<StreamId, InvalidStreamId> {
         StreamId::new(aggregate, &self.key)
     }
 }
 
 impl<A: Aggregate> Handled for GetHistory<A> {
-    type Output = <Self as Query>::Output;
+    type Output = Option<Vec<Recorded<A::Event>>>;
 
     async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
         let history = <History<A> as FromContext<Self>>::extract(cx, &self).await?;

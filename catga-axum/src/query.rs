@@ -30,22 +30,22 @@ use crate::{
 /// The query is made of the path's and the query string's parameters; a parameter of the path that no field is named
 /// after is the field marked `#[key]`, and a parameter of the query string that is no field is refused. The answer is
 /// the query's output as JSON. `?consistency=latest|eventual` and `X-Catga-Position` say how fresh it must be.
-pub fn query<Q: Query>() -> QueryRoute<Q, Q::Output> {
+pub fn query<Q: Query + Handled>() -> QueryRoute<Q, Q::Output> {
     QueryRoute { view: |output| output, version: None }
 }
 
 /// See [`query`].
-pub struct QueryRoute<Q: Query, V> {
+pub struct QueryRoute<Q: Query + Handled, V> {
     view: fn(Q::Output) -> V,
     version: Option<fn(&V) -> u64>,
 }
 
 /// A [`query`] that is answered a page at a time.
-pub struct PageRoute<Q: Query, T> {
+pub struct PageRoute<Q: Query + Handled, T> {
     page: fn(Q::Output) -> Page<T>,
 }
 
-impl<Q: Query, V> QueryRoute<Q, V> {
+impl<Q: Query + Handled, V> QueryRoute<Q, V> {
     /// The answer is what `view` makes of the query's output.
     pub fn map<W>(self, view: fn(Q::Output) -> W) -> QueryRoute<Q, W> {
         QueryRoute { view, version: None }
@@ -63,13 +63,13 @@ impl<Q: Query, V> QueryRoute<Q, V> {
     }
 }
 
-impl<Q: Query, V> fmt::Debug for QueryRoute<Q, V> {
+impl<Q: Query + Handled, V> fmt::Debug for QueryRoute<Q, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QueryRoute").field("query", &Q::NAME).finish_non_exhaustive()
     }
 }
 
-impl<Q: Query, T> fmt::Debug for PageRoute<Q, T> {
+impl<Q: Query + Handled, T> fmt::Debug for PageRoute<Q, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageRoute").field("query", &Q::NAME).finish_non_exhaustive()
     }
@@ -77,7 +77,7 @@ impl<Q: Query, T> fmt::Debug for PageRoute<Q, T> {
 
 impl<Q, V> Endpoint for QueryRoute<Q, V>
 where
-    Q: Query + Handled<Output = <Q as Query>::Output> + DeserializeOwned + JsonSchema,
+    Q: Query + Handled + DeserializeOwned + JsonSchema,
     V: Serialize + JsonSchema + Send + 'static,
 {
     fn mount(self, at: At, domain: &mut Domain) -> MethodRouter<Arc<Shared>> {
@@ -99,7 +99,7 @@ where
 
 impl<Q, T> Endpoint for PageRoute<Q, T>
 where
-    Q: Query + Handled<Output = <Q as Query>::Output> + DeserializeOwned + JsonSchema,
+    Q: Query + Handled + DeserializeOwned + JsonSchema,
     T: Serialize + JsonSchema + Send + 'static,
 {
     fn mount(self, at: At, domain: &mut Domain) -> MethodRouter<Arc<Shared>> {

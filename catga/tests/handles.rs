@@ -33,13 +33,13 @@ impl Aggregate for Bell {
     type Event = BellEvent;
     const NAME: &'static str = "bell";
 
-    fn apply(&mut self, _: &BellEvent) {
+    fn apply(&mut self, _: BellEvent) {
         self.0 += 1;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bell.ring", output = u64)]
+#[command(name = "bell.ring")]
 struct Ring {
     #[key]
     bell: String,
@@ -66,7 +66,7 @@ impl Projection for Rings {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "bell.rings", output = u64)]
+#[query(name = "bell.rings")]
 struct CountRings;
 
 #[query_handler]
@@ -86,7 +86,7 @@ struct Ears {
 }
 
 #[event_handler(name = "ears")]
-async fn hear(_: Recorded<Rung>, catga: &Catga, ears: &Ears) -> Result<(), Error> {
+async fn hear(_: Recorded<Rung>, catga: &Catga, ears: &State<Ears>) -> Result<(), Error> {
     ears.begun.fetch_add(1, SeqCst);
     if ears.keeps {
         *ears.kept.lock().unwrap() = Some(catga.clone());

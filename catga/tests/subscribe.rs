@@ -41,7 +41,7 @@ impl Projection for Sum {
 
 /// Asks for the sum, when the tail has read everything.
 #[derive(Debug, Query)]
-#[query(name = "sum", output = u64)]
+#[query(name = "sum")]
 struct GetSum;
 
 #[query_handler]

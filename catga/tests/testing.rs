@@ -41,7 +41,7 @@ impl Aggregate for Trip {
     type Event = TripEvent;
     const NAME: &'static str = "trip";
 
-    fn apply(&mut self, event: &TripEvent) {
+    fn apply(&mut self, event: TripEvent) {
         match event {
             TripEvent::Booked(booked) => self.seats += booked.seats,
             TripEvent::Billed(billed) => self.cents += billed.cents,
@@ -54,7 +54,7 @@ impl Aggregate for Trip {
 struct Full;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "trip.book", output = u64)]
+#[command(name = "trip.book")]
 struct Book {
     #[key]
     trip: String,
@@ -71,7 +71,7 @@ fn book(book: Book, clock: &Clock, trip: &mut Root<Trip>) -> Result<u64, Full> {
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "trip.bill", output = ())]
+#[command(name = "trip.bill")]
 struct Bill {
     #[key]
     trip: String,
@@ -86,7 +86,7 @@ async fn bill(bill: Bill, trip: &mut Root<Trip>) -> Result<(), Error> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "trip.seats", output = u64)]
+#[query(name = "trip.seats")]
 struct GetSeats {
     #[key]
     trip: String,
@@ -116,7 +116,7 @@ impl Projection for Takings {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "trip.takings", output = u64)]
+#[query(name = "trip.takings")]
 struct GetTakings;
 
 #[query_handler]
@@ -137,7 +137,7 @@ async fn bill_what_is_booked(booked: Recorded<Booked>, catga: &Catga) -> Result<
 
 /// Tells the customer.
 #[event_handler(name = "teller")]
-async fn tell(billed: Recorded<Billed>, outbox: &Outbox) -> Result<(), Full> {
+async fn tell(billed: Recorded<Billed>, outbox: &State<Outbox>) -> Result<(), Full> {
     tokio::task::yield_now().await;
     if billed.cents == 1_000 {
         return Err(Full);
@@ -171,7 +171,7 @@ async fn handlers_are_tested_as_functions() {
         .then([Billed { cents: 3 }]);
 
     let trip = Root::<Trip>::given([TripEvent::from(booked(4)), Billed { cents: 3 }.into()]);
-    assert_eq!((trip.version().get(), trip.recorded().len()), (2, 0));
+    assert_eq!((trip.version().get(), trip.recorded().unwrap().len()), (2, 0));
     assert_eq!(get_seats(GetSeats { trip: "a".to_owned() }, &trip).unwrap(), 4);
 
     let event =
@@ -180,7 +180,7 @@ async fn handlers_are_tested_as_functions() {
     assert_eq!(takings, Takings { cents: 7 });
     assert_eq!(get_takings(GetTakings, &ReadModel::of(takings)).unwrap(), 7);
 
-    let outbox = Outbox::default();
+    let outbox = State::new(Outbox::default());
     let mut billed = Recorded::new("trip/a", 9.into(), Billed { cents: 3 });
     assert_eq!((billed.version.get(), billed.position.get(), billed.attempt), (9, 9, 1));
     assert_eq!(billed.origin().command_id, None);

@@ -24,8 +24,7 @@ use crate::{
         decode_payload, encode_payload,
     },
     program::{
-        Context, FromContext, FromContextMut, Handled, Kind, Registration, Resource, Setup,
-        catalogue,
+        Context, FromContext, FromContextMut, Handled, Kind, Registration, Setup, State, catalogue,
     },
     react::{DeliverySettings, register_event_handler},
     read::{Projection, ReadModel, register_projection},
@@ -81,14 +80,14 @@ impl Aggregate for Account {
     const NAME: &'static str = "conformance";
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(SNAPSHOT_EVERY));
 
-    fn apply(&mut self, entered: &Entered) {
+    fn apply(&mut self, entered: Entered) {
         self.sum += entered.amount;
     }
 }
 
 /// Enters an amount, and answers the sum.
 #[derive(Debug, Clone, Serialize, catga_macros::Command)]
-#[command(name = "catga-conformance.enter", output = u64)]
+#[command(name = "catga-conformance.enter")]
 pub(super) struct Enter {
     #[key]
     account: String,
@@ -114,7 +113,7 @@ impl Handled for Enter {
 
 /// The sum and the version of one account.
 #[derive(Debug, catga_macros::Query)]
-#[query(name = "catga-conformance.balance", output = (u64, u64))]
+#[query(name = "catga-conformance.balance")]
 struct Balance {
     #[key]
     account: String,
@@ -146,7 +145,7 @@ impl Projection for Sums {
 
 /// The sum over all accounts.
 #[derive(Debug, catga_macros::Query)]
-#[query(name = "catga-conformance.total", output = u64)]
+#[query(name = "catga-conformance.total")]
 struct Total;
 
 impl Handled for Total {
@@ -194,7 +193,7 @@ fn keep<'c>(
     entered: Recorded<Entered>,
 ) -> BoxFuture<'c, Result<(), Interrupt>> {
     Box::pin(async move {
-        let ledger = <Ledger as FromContext<Entered>>::extract(cx, &entered.event).await?;
+        let ledger = <State<Ledger> as FromContext<Entered>>::extract(cx, &entered.event).await?;
         let mut pages = ledger.pages();
         if pages.poison == Some(entered.amount) {
             return Err(Error::refused(Poisoned).into());
@@ -234,7 +233,7 @@ static ITEMS: [Registration; 6] = [
         <ReadModel<Sums> as FromContext<Total>>::declare(setup);
     }),
     item(Kind::EventHandler, HANDLER, "catga::conformance::keep", |setup| {
-        <Ledger as FromContext<Entered>>::declare(setup);
+        <State<Ledger> as FromContext<Entered>>::declare(setup);
         register_event_handler::<Recorded<Entered>>(setup, HANDLER, keep);
     }),
 ];

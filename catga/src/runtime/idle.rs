@@ -32,8 +32,8 @@ impl Catga {
     /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocRung", version = 1)] struct Rung {}
     /// # #[derive(Debug, Clone, PartialEq, Event)] enum BellEvent { Rung(Rung) }
     /// # #[derive(Debug, Clone, Default)] struct Bell;
-    /// # impl Aggregate for Bell { type Event = BellEvent; const NAME: &'static str = "docbell"; fn apply(&mut self, _: &BellEvent) {} }
-    /// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "doc.ring", output = ())] struct Ring { #[key] bell: String }
+    /// # impl Aggregate for Bell { type Event = BellEvent; const NAME: &'static str = "docbell"; fn apply(&mut self, _: BellEvent) {} }
+    /// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "doc.ring")] struct Ring { #[key] bell: String }
     /// # #[command_handler] fn ring(_: Ring, bell: &mut Root<Bell>) -> Result<(), catga::Error> { bell.record(Rung {}); Ok(()) }
     /// static HEARD: AtomicU64 = AtomicU64::new(0);
     ///

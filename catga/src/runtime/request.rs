@@ -24,8 +24,8 @@ use crate::{
 /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocPinged", version = 1)] struct Pinged;
 /// # #[derive(Debug, Clone, PartialEq, Event)] enum PingEvent { Pinged(Pinged) }
 /// # #[derive(Debug, Clone, Default)] struct Pings(u64);
-/// # impl Aggregate for Pings { type Event = PingEvent; const NAME: &'static str = "docping"; fn apply(&mut self, _: &PingEvent) { self.0 += 1; } }
-/// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "doc.ping", output = u64)] struct Ping { #[key] host: String }
+/// # impl Aggregate for Pings { type Event = PingEvent; const NAME: &'static str = "docping"; fn apply(&mut self, _: PingEvent) { self.0 += 1; } }
+/// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "doc.ping")] struct Ping { #[key] host: String }
 /// # #[command_handler] fn ping(_: Ping, pings: &mut Root<Pings>) -> Result<u64, catga::Error> { pings.record(Pinged); Ok(pings.0) }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let catga = Catga::builder().start().await?;
@@ -48,7 +48,7 @@ pub struct CommandRequest<'a, C, R> {
 ///
 /// ```
 /// # use catga::{prelude::*, Consistency};
-/// # #[derive(Debug, Query)] #[query(name = "doc.answer", output = u64)] struct Answer;
+/// # #[derive(Debug, Query)] #[query(name = "doc.answer")] struct Answer;
 /// # #[query_handler] fn answer(_: Answer) -> Result<u64, catga::Error> { Ok(42) }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let catga = Catga::builder().start().await?;

@@ -10,8 +10,8 @@ impl Catga {
     /// # use catga::prelude::*; use serde::{Serialize, Deserialize};
     /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "SubscribedOpened", version = 1)] struct Opened {}
     /// # #[derive(Debug, Clone, Default)] struct Door;
-    /// # impl Aggregate for Door { type Event = Opened; const NAME: &'static str = "door"; fn apply(&mut self, _: &Opened) {} }
-    /// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "door.open", output = ())]
+    /// # impl Aggregate for Door { type Event = Opened; const NAME: &'static str = "door"; fn apply(&mut self, _: Opened) {} }
+    /// # #[derive(Debug, Clone, Serialize, Command)] #[command(name = "door.open")]
     /// # struct OpenDoor { #[key] door: String }
     /// # #[command_handler]
     /// # fn open(_: OpenDoor, door: &mut Root<Door>) -> Result<(), std::convert::Infallible> { door.record(Opened {}); Ok(()) }

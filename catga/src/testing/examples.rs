@@ -61,7 +61,7 @@ impl<A: Aggregate> Root<A> {
             .expect("the aggregate's NAME can be part of a stream's");
         let mut root = Self::new(stream);
         for event in events {
-            root.apply(&event.into());
+            root.apply(event.into());
         }
         root
     }

@@ -5,10 +5,7 @@ use catga_axum::{json, validate::text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{
-    money::Money,
-    order::{Item, OrderView},
-};
+use super::{money::Money, order::Item};
 
 /// The most items an order can have.
 pub const MAX_ITEMS: usize = 1000;

@@ -61,7 +61,7 @@
 //!
 //! /// How long the open tickets will take, and the newest of them.
 //! #[derive(Debug, Query)]
-//! #[query(name = "ticket.open", output = (i128, Vec<String>))]
+//! #[query(name = "ticket.open")]
 //! struct OpenTickets;
 //!
 //! #[query_handler]
