@@ -12,7 +12,7 @@ use crate::handler::{Handler, Kind, Param};
 
 /// What stands in the catalogue for one item.
 pub(crate) struct Registration<'a> {
-    /// The variant of `catga::Kind`.
+    /// The variant of `catga::handler::Kind`.
     pub(crate) kind: &'static str,
     /// An expression for the name.
     pub(crate) name: TokenStream,
@@ -48,8 +48,8 @@ pub(crate) fn registration(registration: &Registration<'_>) -> TokenStream {
     let place = quote_spanned!(*at=> file: ::core::file!(), line: ::core::line!(),);
     quote! {
         ::catga::__private::inventory::submit! {
-            ::catga::Registration {
-                kind: ::catga::Kind::#kind,
+            ::catga::handler::Registration {
+                kind: ::catga::handler::Kind::#kind,
                 name: #name,
                 item: ::core::concat!(::core::module_path!(), "::", #item),
                 doc: #doc,
@@ -81,14 +81,14 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
             let (held, provider) = (param.held(), param.provider(message));
             quote_spanned!(param.ty.span()=> #provider::commit(#held, #cx, #outcome).await)
         }
-        None => quote!(#outcome.map_err(::catga::Interrupt::from)),
+        None => quote!(#outcome.map_err(::catga::handler::Interrupt::from)),
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let handle = quote_spanned! {function.span()=>
         async fn handle<'c>(
             #this,
-            #cx: &'c ::catga::Context<'c>,
-        ) -> ::core::result::Result<Self::Output, ::catga::Interrupt>
+            #cx: &'c ::catga::handler::Context<'c>,
+        ) -> ::core::result::Result<Self::Output, ::catga::handler::Interrupt>
     };
     let body = quote! {
         #extract
@@ -97,7 +97,7 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
     };
     // The span of the message is where the compiler says that it has a handler already.
     let handled = quote_spanned! {at=>
-        impl ::catga::Handled for #message {
+        impl ::catga::handler::Handled for #message {
             type Output = #output;
             #handle { #body }
         }
@@ -119,22 +119,23 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let Handler { message, function, .. } = handler;
     let at = message.span();
     let [cx, recorded, setup] = ["cx", "recorded", "setup"].map(local);
-    let event = quote_spanned!(at=> <#message as ::catga::Delivered>::Event);
+    let event = quote_spanned!(at=> <#message as ::catga::handler::Delivered>::Event);
     let extract = extract(handler, &event, &quote!(&#recorded.event));
-    let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
+    let deliver =
+        quote_spanned!(at=> <#message as ::catga::handler::Delivered>::deliver(#recorded));
     let call = call(handler, &deliver);
     let into_outcome = into_outcome(handler, &quote!(()));
     let body = quote! {
         #extract
-        #into_outcome(#call).map_err(::catga::Interrupt::from)
+        #into_outcome(#call).map_err(::catga::handler::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
     let function_pointer = quote_spanned! {at=>
         fn call<'c>(
-            #cx: &'c ::catga::Context<'c>,
+            #cx: &'c ::catga::handler::Context<'c>,
             #recorded: ::catga::Recorded<#event>,
-        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Interrupt>> {
+        ) -> ::catga::store::BoxFuture<'c, ::core::result::Result<(), ::catga::handler::Interrupt>> {
             #boxed
         }
     };
@@ -210,10 +211,10 @@ fn call(handler: &Handler, message: &TokenStream) -> TokenStream {
 fn into_outcome(handler: &Handler, output: &TokenStream) -> TokenStream {
     match &handler.answer {
         Some(answer) => {
-            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome<#output>>::into_outcome)
+            quote_spanned!(answer.span()=> <#answer as ::catga::handler::IntoOutcome<#output>>::into_outcome)
         }
         None => {
-            quote_spanned!(handler.function.span()=> <() as ::catga::IntoOutcome<#output>>::into_outcome)
+            quote_spanned!(handler.function.span()=> <() as ::catga::handler::IntoOutcome<#output>>::into_outcome)
         }
     }
 }
@@ -224,7 +225,7 @@ impl Param {
         let alias = self.alias();
         let from = if self.is_mut { "FromContextMut" } else { "FromContext" };
         let from = format_ident!("{from}");
-        quote_spanned!(self.ty.span()=> <#alias as ::catga::#from<#message>>)
+        quote_spanned!(self.ty.span()=> <#alias as ::catga::handler::#from<#message>>)
     }
 
     /// The name for its type.

@@ -7,10 +7,14 @@
 //! ```
 //!
 //! # Modules
-//! - [`log`], [`store`]: how events are stored, and what a backend implements
+//! The names that programs use every day are here, and those of handlers in the [`prelude`].
+//! - [`store`]: where the log is kept, and what a backend implements
+//! - [`log`]: events as they are stored
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
 //! - [`migrate`]: copying a log from one store to another
+//! - [`handler`]: parameters of one's own for handlers, and the catalogue of all handlers
+//! - [`pipeline`]: layers around every handler
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
 
 extern crate self as catga;
@@ -33,44 +37,45 @@ pub use catga_macros::{
     Command, Event, Query, command_handler, event_handler, projection, query_handler,
 };
 
-#[cfg(feature = "nats")]
-pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
-#[cfg(feature = "redis")]
-pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
-    cluster::{ClusterSettings, Member},
-    log::{
-        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId, MAX_EVENTS,
-        MAX_KEY, Origin, Position, Record, StreamId, Timestamp, Version,
-    },
-    migrate::{Copied, CopyError, CopyProgress, CopyStep, copy},
+    log::{Clock, Timestamp},
     model::{
-        Aggregate, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
-        EventType, Expected, FieldError, Interrupt, MAX_COMMAND_ID, Metadata, Query, Recorded,
-        Root, Snapshots, Targeted, Validate,
+        Aggregate, Command, CommandId, Consistency, Error, ErrorKind, Event, Expected, FieldError,
+        MAX_COMMAND_ID, Metadata, Query, Recorded, Root, Snapshots, Validate,
     },
-    program::{
-        Behavior, Call, Context, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Next,
-        Registration, Resource, Setup, catalogue,
-    },
-    react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
+    program::Resource,
+    react::{DeadLetter, DeadLetterStatus, DeliverySettings},
     read::{History, Projection, ReadModel},
     runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
-    store::{
-        Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
-        EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore,
-        PARTITIONS, StoreError, Transport, UnknownDurability, Verified, partition,
-    },
     write::CommandOutcome,
 };
 
-/// What most programs use: `use catga::prelude::*`.
+/// What the authors of handlers use: `use catga::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Behavior, Call, Catga, Clock, Command, Event, FieldError, History, Kind,
-        Metadata, Next, Projection, Query, ReadModel, Recorded, Resource, Root, Snapshots,
-        Timestamp, Validate, command_handler, event_handler, projection, query_handler,
+        Aggregate, Catga, Clock, Command, Event, FieldError, History, Metadata, Projection, Query,
+        ReadModel, Recorded, Resource, Root, Snapshots, Timestamp, Validate, command_handler,
+        event_handler, projection, query_handler,
     };
+}
+
+/// What handlers are made of: the traits behind their parameters and answers, and the catalogue of all of them.
+///
+/// A parameter of one's own implements [`FromContext`](handler::FromContext).
+pub mod handler {
+    pub use crate::{
+        model::{DecodeError, EventType, Interrupt, Targeted},
+        program::{
+            Context, FromContext, FromContextMut, Handled, IntoOutcome, Kind, Registration, Setup,
+            catalogue,
+        },
+        react::Delivered,
+    };
+}
+
+/// Layers around every handler, given to the builder with [`Builder::behavior`].
+pub mod pipeline {
+    pub use crate::program::{Behavior, Call, Next};
 }
 
 /// What generated code uses. Not a public interface.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use catga::{
-    Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore,
-    MemoryStore, conformance,
+    conformance,
+    store::{
+        Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore, MemoryKvStore,
+        MemoryStore,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]

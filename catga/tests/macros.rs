@@ -3,8 +3,12 @@
 use std::sync::Mutex;
 
 use catga::{
-    Context, DecodeError, Error, Event as _, EventType, FromContext, FromContextMut, Interrupt,
-    Registration, Setup, Targeted, catalogue, prelude::*,
+    Error, Event as _,
+    handler::{
+        Context, DecodeError, EventType, FromContext, FromContextMut, Interrupt, Kind,
+        Registration, Setup, Targeted, catalogue,
+    },
+    prelude::*,
 };
 use serde::{Deserialize, Serialize};
 

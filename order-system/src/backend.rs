@@ -3,9 +3,12 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use catga::{
-    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, FileError, FileStore, Kind,
-    NatsOptions, NatsStore, NatsTransport, RedisOptions, RedisStore, RedisTransport, Transport,
-    store::Backend as Stores,
+    handler::Kind,
+    migrate::{Copied, CopyError, CopyProgress, CopyStep},
+    store::{
+        Backend as Stores, DurabilityReport, FileError, FileStore, NatsOptions, NatsStore,
+        NatsTransport, RedisOptions, RedisStore, RedisTransport, Transport,
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -185,12 +188,12 @@ pub async fn copy(flags: &Backends, from: &Location, to: &Location) -> Result<St
         bar.set_length(progress.end);
         bar.set_position(progress.position);
     };
-    let handlers: Vec<_> = catga::catalogue()
+    let handlers: Vec<_> = catga::handler::catalogue()
         .into_iter()
         .filter(|item| item.kind == Kind::EventHandler)
         .map(|item| item.name)
         .collect();
-    let copied = catga::copy(&from, &to, &handlers, progress).await;
+    let copied = catga::migrate::copy(&from, &to, &handlers, progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {

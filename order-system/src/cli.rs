@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use catga::Durability;
+use catga::store::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An event-sourced order service: every change is an event in a log, and everything else is read from it.
@@ -333,7 +333,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
-    match catga::StreamId::new("node", text) {
+    match catga::log::StreamId::new("node", text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed"),
     }

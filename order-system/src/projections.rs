@@ -2,7 +2,7 @@
 
 use std::{hash::BuildHasher, mem::take};
 
-use catga::{MAX_KEY, prelude::*};
+use catga::{log::MAX_KEY, prelude::*};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 use roaring::RoaringBitmap;

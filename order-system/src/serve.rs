@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{Catga, Clock, ClusterSettings, DeliverySettings, StartError};
+use catga::{Catga, Clock, DeliverySettings, StartError, cluster::ClusterSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
@@ -221,7 +221,7 @@ pub fn print(text: &str) -> ExitCode {
 /// The catalogue as a table.
 pub fn catalogue() -> String {
     let mut table = String::new();
-    for item in catga::catalogue() {
+    for item in catga::handler::catalogue() {
         let summary = item.doc.lines().next().unwrap_or_default();
         let _ = writeln!(
             table,

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use catga::Durability;
+use catga::store::Durability;
 use catga_tests::{
     binary, eventually,
     nats::Version,

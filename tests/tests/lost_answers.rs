@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{EventStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
+use catga::store::{EventStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
 use catga_tests::{
     history::Recorder,
     load::{self, Plan, Stop},

@@ -172,7 +172,7 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
         fn encode(
             &self,
             payload: &mut ::std::vec::Vec<u8>,
-        ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+        ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
             ::catga::__private::encode_payload(Self::TYPES[0], self, payload)
         }
     };
@@ -194,8 +194,8 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] =
-                &[::catga::EventType { name: #name, version: #today }];
+            const TYPES: &'static [::catga::handler::EventType] =
+                &[::catga::handler::EventType { name: #name, version: #today }];
 
             #encode
 
@@ -203,17 +203,17 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
                 name: &str,
                 schema: u16,
                 payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::handler::DecodeError> {
                 let today = Self::TYPES[0];
                 if name != today.name {
                     return ::core::result::Result::Ok(::core::option::Option::None);
                 }
-                let stored = ::catga::EventType { version: schema, ..today };
+                let stored = ::catga::handler::EventType { version: schema, ..today };
                 ::core::result::Result::Ok(::core::option::Option::Some(match schema {
                     #(#upcasts)*
                     #today => #decode::<#ident>(stored, payload)?,
                     _ => {
-                        return ::core::result::Result::Err(::catga::DecodeError::UnknownVersion {
+                        return ::core::result::Result::Err(::catga::handler::DecodeError::UnknownVersion {
                             name: today.name,
                             stored: schema,
                             known: today.version,
@@ -248,12 +248,12 @@ fn implement_enum(
     quote! {
         #[automatically_derived]
         impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] = &[#(#traits::TYPES[0]),*];
+            const TYPES: &'static [::catga::handler::EventType] = &[#(#traits::TYPES[0]),*];
 
             fn encode(
                 &self,
                 payload: &mut ::std::vec::Vec<u8>,
-            ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
                 match self {
                     #(Self::#names(event) => #traits::encode(event, payload),)*
                     #rest
@@ -264,7 +264,7 @@ fn implement_enum(
                 name: &str,
                 schema: u16,
                 payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::handler::DecodeError> {
                 #(
                     if let ::core::option::Option::Some(event) = #traits::decode(name, schema, payload)? {
                         return ::core::result::Result::Ok(::core::option::Option::Some(Self::#names(event)));

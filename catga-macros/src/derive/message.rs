@@ -150,12 +150,12 @@ fn implement_targeted(ident: &Ident, member: &Member, ty: &Type) -> TokenStream 
     let as_str = quote_spanned!(ty.span()=> <#ty as ::core::convert::AsRef<str>>::as_ref);
     quote! {
         #[automatically_derived]
-        impl ::catga::Targeted for #ident {
+        impl ::catga::handler::Targeted for #ident {
             fn stream(
                 &self,
                 aggregate: &str,
-            ) -> ::core::result::Result<::catga::StreamId, ::catga::InvalidStreamId> {
-                ::catga::StreamId::new(aggregate, #as_str(&self.#member))
+            ) -> ::core::result::Result<::catga::log::StreamId, ::catga::log::InvalidStreamId> {
+                ::catga::log::StreamId::new(aggregate, #as_str(&self.#member))
             }
         }
     }

@@ -13,7 +13,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use catga::{Aggregate, Catga, Error, Position, Recorded};
+use catga::{Aggregate, Catga, Error, Recorded, log::Position};
 use futures_util::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -85,9 +85,11 @@ impl Feed {
         }
         let mut last = self.after;
         for record in &page {
-            let commit = record.commit().map_err(catga::DecodeError::from)?;
+            let commit = record.commit().map_err(catga::handler::DecodeError::from)?;
             last = commit.last_position(record.position);
-            if commit.stream_id().map_err(catga::DecodeError::from)?.aggregate() != Order::NAME {
+            if commit.stream_id().map_err(catga::handler::DecodeError::from)?.aggregate()
+                != Order::NAME
+            {
                 continue;
             }
             for event in Recorded::<OrderEvent>::read(record)? {

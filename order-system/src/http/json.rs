@@ -1,6 +1,9 @@
 //! The JSON of orders and events: what goes in and out, apart from how it is stored.
 
-use catga::{EventId, Origin, Recorded};
+use catga::{
+    Recorded,
+    log::{EventId, Origin},
+};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 

@@ -11,7 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use catga::{Command, CommandOutcome, Handled, Metadata, Position, Version};
+use catga::{
+    Command, CommandOutcome, Metadata,
+    handler::Handled,
+    log::{Position, Version},
+};
 use uuid::Uuid;
 
 use super::{

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, Request},
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
-use catga::{CommandId, Consistency, Expected, Metadata, StreamId};
+use catga::{CommandId, Consistency, Expected, Metadata, log::StreamId};
 use http_body_util::LengthLimitError;
 use serde::{
     Deserialize, Deserializer,

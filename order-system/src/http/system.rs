@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use catga::{Health, Member};
+use catga::{Health, cluster::Member};
 use serde_json::{Map, Value, json};
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use catga::Position;
+use catga::log::Position;
 
 use super::{
     Attempt, Count, History, Look, Outcome, Stored, chain,

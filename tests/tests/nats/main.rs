@@ -13,8 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, InMemoryTransport,
-    KvStore, NatsOptions, NatsStore, StoreError, StreamId, conformance, testing,
+    conformance,
+    log::{EventFrame, EventId, StreamId},
+    store::{
+        Append, AppendError, Appended, Durability, EventStore, InMemoryTransport, KvStore,
+        NatsOptions, NatsStore, StoreError,
+    },
+    testing,
 };
 use catga_tests::{
     eventually,
@@ -39,7 +44,7 @@ fn stream(key: &str) -> StreamId {
     StreamId::new("test", key).unwrap()
 }
 
-fn frame(stream: &StreamId, version: catga::Version, events: usize, size: usize) -> Bytes {
+fn frame(stream: &StreamId, version: catga::log::Version, events: usize, size: usize) -> Bytes {
     let payload = vec![7; size];
     let event = EventFrame { id: EventId::nil(), name: "Tested", schema: 1, payload: &payload };
     testing::commit(stream, version, vec![event; events]).encode()
@@ -48,7 +53,7 @@ fn frame(stream: &StreamId, version: catga::Version, events: usize, size: usize)
 async fn append(
     store: &NatsStore,
     stream: &StreamId,
-    version: catga::Version,
+    version: catga::log::Version,
     token: u64,
     events: usize,
 ) -> Result<Appended, AppendError> {

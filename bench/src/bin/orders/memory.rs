@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, MemoryKvStore, MemoryStore, RedisOptions,
-    RedisStore, StreamId, Timestamp, testing,
+    Timestamp,
+    log::{Commit, EventFrame, EventId, StreamId},
+    store::{Append, EventStore, MemoryKvStore, MemoryStore, RedisOptions, RedisStore},
+    testing,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
 use catga_tests::redis::RedisServer;
