@@ -7,7 +7,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter},
 };
 use bytes::Bytes;
-use catga::{Builder, Catga, Kind};
+use catga::{Builder, Catga, handler::Kind};
 use clap::{Args, CommandFactory};
 
 use crate::{
@@ -261,7 +261,7 @@ impl<A> App<A> {
 
     /// Every command, query, event, event handler and projection, with its source line.
     pub(crate) fn catalogue(&self) -> String {
-        let mut rows: Vec<_> = catga::catalogue()
+        let mut rows: Vec<_> = catga::handler::catalogue()
             .into_iter()
             .map(|item| {
                 let summary = item.doc.lines().next().unwrap_or_default();

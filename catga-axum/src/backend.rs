@@ -2,14 +2,15 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use catga::{
-    Copied, CopyError, CopyProgress, CopyStep, DurabilityReport, FileError, FileStore, Kind,
-    Transport, store::Backend as Stores,
-};
 #[cfg(feature = "nats")]
-use catga::{NatsOptions, NatsStore, NatsTransport};
+use catga::store::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
-use catga::{RedisOptions, RedisStore, RedisTransport};
+use catga::store::{RedisOptions, RedisStore, RedisTransport};
+use catga::{
+    handler::Kind,
+    migrate::{Copied, CopyError, CopyProgress, CopyStep},
+    store::{Backend as Stores, DurabilityReport, FileError, FileStore, Transport},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[cfg(any(feature = "redis", feature = "nats"))]
@@ -204,12 +205,12 @@ pub(crate) async fn copy(
         bar.set_length(progress.end.get());
         bar.set_position(progress.position.get());
     };
-    let handlers: Vec<_> = catga::catalogue()
+    let handlers: Vec<_> = catga::handler::catalogue()
         .into_iter()
         .filter(|item| item.kind == Kind::EventHandler)
         .map(|item| item.name)
         .collect();
-    let copied = catga::copy(&from, &to, &handlers, progress).await;
+    let copied = catga::migrate::copy(&from, &to, &handlers, progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {

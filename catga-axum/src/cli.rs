@@ -6,7 +6,7 @@
 use std::fmt;
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use catga::Durability;
+use catga::store::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The command line of a service: the flags and commands that every service has, and the flags `A` of its own.
@@ -344,7 +344,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
-    match catga::StreamId::new("node", text) {
+    match catga::log::StreamId::new("node", text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed"),
     }

@@ -10,8 +10,9 @@ use axum::{
 };
 use bytes::Bytes;
 use catga::{
-    Catga, Command, CommandOutcome, CommandOutput, Error, ErrorKind, Expected, Handled, Kind,
-    Metadata, Version,
+    Catga, Command, CommandOutcome, Error, ErrorKind, Expected, Metadata,
+    handler::{CommandOutput, Handled, Kind},
+    log::Version,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

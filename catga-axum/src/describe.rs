@@ -1,6 +1,6 @@
 //! What the OpenAPI document says of each kind of route.
 
-use catga::{Aggregate, Command, Handled, Query, Timestamp};
+use catga::{Aggregate, Command, Query, Timestamp, handler::Handled};
 use http::Method;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value};

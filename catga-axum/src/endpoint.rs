@@ -3,7 +3,7 @@
 use std::{any::type_name, sync::Arc};
 
 use axum::routing::{MethodFilter, MethodRouter};
-use catga::Kind;
+use catga::handler::Kind;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -93,7 +93,7 @@ pub(crate) fn operation_id<T>() -> String {
 /// What the doc comment of a message's handler says: the first line, and the rest.
 pub(crate) fn texts(kind: Kind, name: &str) -> (String, String) {
     let handler =
-        catga::catalogue().into_iter().find(|item| (item.kind, item.name) == (kind, name));
+        catga::handler::catalogue().into_iter().find(|item| (item.kind, item.name) == (kind, name));
     let doc = handler.map_or("", |handler| handler.doc);
     let (first, rest) = doc.split_once('\n').unwrap_or((doc, ""));
     (first.trim().trim_end_matches('.').to_owned(), rest.trim().to_owned())

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use catga::{Aggregate, Event, EventId, Origin, Recorded, Timestamp};
+use catga::{
+    Aggregate, Event, Recorded, Timestamp,
+    log::{EventId, Origin},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 

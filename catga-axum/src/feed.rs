@@ -11,7 +11,10 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use catga::{Aggregate, Error, Position, Record, Recorded};
+use catga::{
+    Aggregate, Error, Recorded,
+    log::{Position, Record},
+};
 use futures_util::{Stream, stream};
 use serde::Serialize;
 
@@ -81,9 +84,9 @@ impl Feed {
         }
         let mut last = self.after;
         for record in &page {
-            let commit = record.commit().map_err(catga::DecodeError::from)?;
+            let commit = record.commit().map_err(catga::handler::DecodeError::from)?;
             last = commit.last_position(record.position);
-            let stream = commit.stream_id().map_err(catga::DecodeError::from)?;
+            let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
             let mut sources = self.shared.domain.feeds.iter();
             if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
                 (source.read)(source, record, self.after, &mut self.ready)?;

@@ -9,8 +9,9 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use catga::{
-    Aggregate, Context, FromContext, Handled, History, Interrupt, InvalidStreamId, KeyField, Query,
-    Recorded, StreamId, Targeted,
+    Aggregate, History, Query, Recorded,
+    handler::{Context, FromContext, Handled, Interrupt, KeyField, Targeted},
+    log::{InvalidStreamId, StreamId},
 };
 use serde::Serialize;
 

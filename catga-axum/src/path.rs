@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use catga::StreamId;
+use catga::log::StreamId;
 use futures_util::FutureExt;
 use serde::{
     Deserialize, Deserializer,

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, on},
 };
-use catga::{Consistency, Handled, Kind, Query};
+use catga::{
+    Consistency, Query,
+    handler::{Handled, Kind},
+};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -8,7 +8,10 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, Uri, header, request::Parts},
 };
 use bytes::Bytes;
-use catga::{CommandId, Consistency, Expected, Metadata, Position, Version};
+use catga::{
+    CommandId, Consistency, Expected, Metadata,
+    log::{Position, Version},
+};
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use catga::{CommandOutcome, Version};
+use catga::{CommandOutcome, log::Version};
 use serde::Serialize;
 
 use crate::request;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{Catga, Clock, ClusterSettings, DeliverySettings, StartError};
+use catga::{Catga, Clock, DeliverySettings, StartError, cluster::ClusterSettings};
 use clap::{Args, FromArgMatches};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{

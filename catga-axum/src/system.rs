@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use catga::{Clock, Health, Member, Timestamp};
+use catga::{Clock, Health, Timestamp, cluster::Member};
 use serde_json::{Map, Value, json};
 
 use crate::{problem::Problem, request::Params, respond::json_response, service::Shared};

@@ -12,7 +12,7 @@ use crate::handler::{Answer, Handler, Kind, Param, type_arguments};
 
 /// What stands in the catalogue for one item.
 pub(crate) struct Registration<'a> {
-    /// The variant of `catga::Kind`.
+    /// The variant of `catga::handler::Kind`.
     pub(crate) kind: &'static str,
     /// An expression for the name.
     pub(crate) name: TokenStream,
@@ -47,7 +47,7 @@ pub(crate) fn handler(handler: &Handler) -> TokenStream {
 fn free_function(handler: &Handler) -> TokenStream {
     quote_spanned! {handler.function.span()=>
         #[allow(unused_imports)]
-        use ::catga::Handled as _;
+        use ::catga::handler::Handled as _;
     }
 }
 
@@ -62,12 +62,12 @@ pub(crate) fn stub(handler: &Handler) -> TokenStream {
     quote! {
         #(#cfgs)*
         const _: () = {
-            impl ::catga::Handled for #message {
+            impl ::catga::handler::Handled for #message {
                 type Output = #output;
                 async fn handle<'c>(
                     self,
-                    _: &'c ::catga::Context<'c>,
-                ) -> ::core::result::Result<Self::Output, ::catga::Interrupt> {
+                    _: &'c ::catga::handler::Context<'c>,
+                ) -> ::core::result::Result<Self::Output, ::catga::handler::Interrupt> {
                     ::core::unreachable!()
                 }
             }
@@ -84,8 +84,8 @@ pub(crate) fn registration(registration: &Registration<'_>) -> TokenStream {
     let place = quote_spanned!(*at=> file: ::core::file!(), line: ::core::line!(),);
     quote! {
         ::catga::__private::inventory::submit! {
-            ::catga::Registration {
-                kind: ::catga::Kind::#kind,
+            ::catga::handler::Registration {
+                kind: ::catga::handler::Kind::#kind,
                 name: #name,
                 item: ::core::concat!(::core::module_path!(), "::", #item),
                 doc: #doc,
@@ -121,14 +121,14 @@ fn message_handler(
             let (held, provider) = (param.held(), param.provider(message));
             quote_spanned!(param.ty.span()=> #provider::commit(#held, #cx, #outcome).await)
         }
-        None => quote!(#outcome.map_err(::catga::Interrupt::from)),
+        None => quote!(#outcome.map_err(::catga::handler::Interrupt::from)),
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let handle = quote_spanned! {function.span()=>
         async fn handle<'c>(
             #this,
-            #cx: &'c ::catga::Context<'c>,
-        ) -> ::core::result::Result<#output, ::catga::Interrupt>
+            #cx: &'c ::catga::handler::Context<'c>,
+        ) -> ::core::result::Result<#output, ::catga::handler::Interrupt>
     };
     let check = match handler.answer.guess() {
         Some(answer) if matches!(handler.kind, Kind::Command { .. }) => {
@@ -155,7 +155,7 @@ fn message_handler(
     });
     // The span of the message is where the compiler says that it has a handler already.
     let handled = quote_spanned! {at=>
-        impl ::catga::Handled for #message {
+        impl ::catga::handler::Handled for #message {
             type Output = #output;
             #creates
             #handle { #body }
@@ -179,29 +179,30 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let Handler { message, function, .. } = handler;
     let at = message.span();
     let [cx, recorded, setup, result] = ["cx", "recorded", "setup", "result"].map(local);
-    let event = quote_spanned!(at=> <#message as ::catga::Delivered>::Event);
+    let event = quote_spanned!(at=> <#message as ::catga::handler::Delivered>::Event);
     let extract = extract(handler, &event, &quote!(&#recorded.event));
-    let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
+    let deliver =
+        quote_spanned!(at=> <#message as ::catga::handler::Delivered>::deliver(#recorded));
     let call = call(handler, &deliver);
     let outcome = match &handler.answer {
         Answer::Result(answer) => {
             let alias = answer_alias(answer);
-            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::into_outcome(#call))
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::into_outcome(#call))
         }
         Answer::Nothing | Answer::Value(_) => ok(&call),
     };
     let body = quote! {
         #extract
         let #result: ::core::result::Result<(), ::catga::Error> = #outcome;
-        #result.map_err(::catga::Interrupt::from)
+        #result.map_err(::catga::handler::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
     let function_pointer = quote_spanned! {at=>
         fn call<'c>(
-            #cx: &'c ::catga::Context<'c>,
+            #cx: &'c ::catga::handler::Context<'c>,
             #recorded: ::catga::Recorded<#event>,
-        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Interrupt>> {
+        ) -> ::catga::store::BoxFuture<'c, ::core::result::Result<(), ::catga::handler::Interrupt>> {
             #boxed
         }
     };
@@ -291,7 +292,7 @@ fn output(handler: &Handler) -> TokenStream {
         }
         Answer::Result(answer) => {
             let alias = answer_alias(answer);
-            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::Output)
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::Output)
         }
     }
 }
@@ -302,7 +303,7 @@ fn into_outcome(handler: &Handler, call: &TokenStream) -> TokenStream {
         Answer::Nothing | Answer::Value(_) => ok(call),
         Answer::Result(answer) => {
             let alias = answer_alias(answer);
-            quote_spanned!(alias.span()=> <#alias as ::catga::IntoOutcome>::into_outcome(#call))
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::into_outcome(#call))
         }
     }
 }
@@ -338,7 +339,7 @@ impl Param {
         let alias = self.alias();
         let from = if self.is_mut { "FromContextMut" } else { "FromContext" };
         let from = format_ident!("{from}");
-        quote_spanned!(self.ty.span()=> <#alias as ::catga::#from<#message>>)
+        quote_spanned!(self.ty.span()=> <#alias as ::catga::handler::#from<#message>>)
     }
 
     /// The name for its type.

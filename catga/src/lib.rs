@@ -7,11 +7,15 @@
 //! ```
 //!
 //! # Modules
-//! - [`log`], [`store`]: how events are stored, and what a backend implements
+//! The names that programs use every day are here, and those of handlers in the [`prelude`].
 //! - [`read_model`]: tables with indexes and pages, for projections
+//! - [`store`]: where the log is kept, and what a backend implements
+//! - [`log`]: events as they are stored
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
 //! - [`migrate`]: copying a log from one store to another
+//! - [`handler`]: parameters of one's own for handlers, and the catalogue of all handlers
+//! - [`pipeline`]: layers around every handler
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
 
 extern crate self as catga;
@@ -35,48 +39,45 @@ pub use catga_macros::{
     query_handler,
 };
 
-pub use crate::read::read_model;
-#[cfg(feature = "file")]
-pub use crate::store::{FileError, FileStore, Verified};
-#[cfg(feature = "nats")]
-pub use crate::store::{NatsOptions, NatsStore, NatsTransport};
-#[cfg(feature = "redis")]
-pub use crate::store::{RedisOptions, RedisStore, RedisTransport};
 pub use crate::{
-    cluster::{ClusterSettings, Member},
-    log::{
-        Clock, CommandRecord, Commit, EventFrame, EventId, FrameError, InvalidStreamId,
-        InvalidTimestamp, MAX_EVENTS, MAX_KEY, Origin, Position, Record, StreamId, Timestamp,
-        Version,
-    },
-    migrate::{Copied, CopyError, CopyProgress, CopyStep, copy},
+    log::{Clock, Timestamp},
     model::{
-        Aggregate, BoxError, Command, CommandId, Consistency, DecodeError, Error, ErrorKind, Event,
-        EventType, Expected, FieldError, Interrupt, KeyField, MAX_COMMAND_ID, Metadata, Query,
-        Recorded, Result, Root, Snapshots, StreamKey, Targeted, Validate,
+        Aggregate, BoxError, Command, CommandId, Consistency, Error, ErrorKind, Event, Expected,
+        FieldError, MAX_COMMAND_ID, Metadata, Query, Recorded, Result, Root, Snapshots, Validate,
     },
-    program::{
-        Behavior, Call, CommandOutput, Context, FromContext, FromContextMut, Handled, HandlerError,
-        IntoOutcome, Kind, Next, Registration, Setup, State, catalogue,
-    },
-    react::{DeadLetter, DeadLetterStatus, Delivered, DeliverySettings},
-    read::{History, Projection, ReadModel, Subscription},
+    program::State,
+    react::{DeadLetter, DeadLetterStatus, DeliverySettings},
+    read::{History, Projection, ReadModel, Subscription, read_model},
     runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
-    store::{
-        Append, AppendError, Appended, Backend, BoxFuture, Durability, DurabilityReport, Entry,
-        EventStore, InMemoryTransport, KvStore, MemoryKvStore, MemoryStore, PARTITIONS, StoreError,
-        Transport, UnknownDurability, partition,
-    },
     write::CommandOutcome,
 };
 
-/// What most programs use: `use catga::prelude::*`.
+/// What the authors of handlers use: `use catga::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Behavior, Call, Catga, Clock, Command, Event, FieldError, History, Kind,
-        Metadata, Next, Projection, Query, ReadModel, Recorded, Root, Snapshots, State, Timestamp,
-        Validate, command_handler, event_handler, projection, query_handler,
+        Aggregate, Catga, Clock, Command, Event, FieldError, History, Metadata, Projection, Query,
+        ReadModel, Recorded, Root, Snapshots, State, Timestamp, Validate, command_handler,
+        event_handler, projection, query_handler,
     };
+}
+
+/// What handlers are made of: the traits behind their parameters and answers, and the catalogue of all of them.
+///
+/// A parameter of one's own implements [`FromContext`](handler::FromContext).
+pub mod handler {
+    pub use crate::{
+        model::{DecodeError, EventType, Interrupt, KeyField, StreamKey, Targeted},
+        program::{
+            CommandOutput, Context, FromContext, FromContextMut, Handled, HandlerError,
+            IntoOutcome, Kind, Registration, Setup, catalogue,
+        },
+        react::Delivered,
+    };
+}
+
+/// Layers around every handler, given to the builder with [`Builder::behavior`].
+pub mod pipeline {
+    pub use crate::program::{Behavior, Call, Next};
 }
 
 /// Names the crates whose handlers, projections and events the program has.

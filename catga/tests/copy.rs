@@ -6,9 +6,10 @@ use std::{
 };
 
 use catga::{
-    Append, Backend, Commit, CopyError, CopyStep, EventStore, FileStore, KvStore, MemoryKvStore,
-    MemoryStore, Position, Record, StreamId, copy,
+    log::{Commit, Position, Record, StreamId},
+    migrate::{CopyError, CopyStep, copy},
     prelude::*,
+    store::{Append, Backend, EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore},
     testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};

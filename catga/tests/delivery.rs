@@ -10,9 +10,14 @@ use std::{
 };
 
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKvStore,
-    MemoryStore, Position, Record, StartError, StoreError, StreamId, Transport, prelude::*,
-    store::Backend, testing::ScriptedStore,
+    Consistency, DeliverySettings, Error, StartError,
+    log::{Position, Record, StreamId},
+    prelude::*,
+    store::{
+        Backend, BoxFuture, EventStore, InMemoryTransport, MemoryKvStore, MemoryStore, StoreError,
+        Transport,
+    },
+    testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::sleep};
@@ -316,7 +321,8 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     node.retry_dead_letter(&id).await.unwrap().unwrap();
     // While it is tried again something else comes, of the same partition.
     let good = (0..).map(|i| format!("good{i}")).find(|key| {
-        let partition = |key: &str| catga::partition(&StreamId::new("account", key).unwrap());
+        let partition =
+            |key: &str| catga::store::partition(&StreamId::new("account", key).unwrap());
         partition(key) == partition("bad")
     });
     let good = good.unwrap();

@@ -9,9 +9,9 @@ use std::{
 };
 
 use catga::{
-    Builder, Error, FileError, FileStore,
+    Builder, Error,
     prelude::*,
-    store::{Backend, EventStore},
+    store::{Backend, EventStore, FileError, FileStore},
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;

@@ -3,8 +3,12 @@
 use std::sync::Mutex;
 
 use catga::{
-    Context, DecodeError, Error, ErrorKind, Event as _, EventType, FromContext, FromContextMut,
-    Handled, Interrupt, Registration, Setup, Targeted, catalogue, prelude::*,
+    Error, ErrorKind, Event as _,
+    handler::{
+        Context, DecodeError, EventType, FromContext, FromContextMut, Handled, Interrupt, Kind,
+        Registration, Setup, Targeted, catalogue,
+    },
+    prelude::*,
 };
 use serde::{Deserialize, Serialize};
 

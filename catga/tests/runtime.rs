@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Consistency, Error, ErrorKind, EventFrame, EventId, MemoryKvStore, MemoryStore,
+    Consistency, Error, ErrorKind,
+    log::{EventFrame, EventId},
     prelude::*,
-    store::Backend,
+    store::{Backend, MemoryKvStore, MemoryStore},
     testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
@@ -355,7 +356,7 @@ async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before(
 
 /// Appends an event of a type that no program knows.
 async fn append_strange(fixture: &Fixture) {
-    let stream = catga::StreamId::new("other", "x").unwrap();
+    let stream = catga::log::StreamId::new("other", "x").unwrap();
     let event = EventFrame { id: EventId::nil(), name: "Strange", schema: 4, payload: b"" };
     testing::append(&*fixture.store, &testing::commit(&stream, 0.into(), [event]), 0)
         .await
@@ -418,7 +419,7 @@ async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
 async fn a_hundred_thousand_events_replay_and_page() {
     let fixture = Fixture::new();
     let node = fixture.node().await;
-    let stream = catga::StreamId::new("account", "long").unwrap();
+    let stream = catga::log::StreamId::new("account", "long").unwrap();
     for version in (0..100_000).step_by(1000) {
         let event =
             |_| EventFrame { id: EventId::now_v7(), name: "Added", schema: 1, payload: &[1] };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    Entry, KvStore, MemoryKvStore, MemoryStore, prelude::*, store::Backend, testing::ScriptedStore,
+    prelude::*,
+    store::{Backend, Entry, KvStore, MemoryKvStore, MemoryStore},
+    testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;

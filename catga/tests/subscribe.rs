@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Backend, Commit, DecodeError, Error, ErrorKind, EventFrame, EventId, EventStore, FileStore,
-    MemoryKvStore, MemoryStore, Position, StreamId, Subscription,
+    Error, ErrorKind, Subscription,
+    handler::DecodeError,
+    log::{Commit, EventFrame, EventId, Position, StreamId},
     prelude::*,
+    store::{Backend, EventStore, FileStore, MemoryKvStore, MemoryStore},
     testing::{self, ScriptedStore},
 };
 use futures_util::{FutureExt, StreamExt, future::join_all};

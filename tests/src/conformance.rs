@@ -9,8 +9,10 @@ use std::{
 };
 
 use catga::{
-    BoxFuture, NatsOptions, NatsStore, NatsTransport, RedisOptions, RedisStore, RedisTransport,
     conformance::{Fixture, Stores},
+    store::{
+        BoxFuture, NatsOptions, NatsStore, NatsTransport, RedisOptions, RedisStore, RedisTransport,
+    },
 };
 
 use crate::{nats::NatsServer, redis::RedisServer};

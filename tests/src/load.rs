@@ -16,8 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, Position, Record, StoreError,
-    StreamId, Version, testing,
+    log::{Commit, EventFrame, Position, Record, StreamId, Version},
+    store::{Append, AppendError, Appended, EventStore, StoreError},
+    testing,
 };
 use tokio::{
     sync::watch,

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use catga::Durability;
+use catga::store::Durability;
 use catga_axum::cli::{self, Command, Persistence};
 use catga_tests::{
     binary, eventually,

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use catga::{Position, Version};
+use catga::log::{Position, Version};
 use catga_tests::{
     dice::Dice,
     history::{

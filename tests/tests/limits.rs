@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
-use catga::{Event, EventFrame, FileStore, MAX_EVENTS, StreamId, Timestamp, testing};
+use catga::{
+    Event, Timestamp,
+    log::{EventFrame, MAX_EVENTS, StreamId},
+    store::FileStore,
+    testing,
+};
 use catga_tests::Server;
 use order_system::domain::{
     events::{OrderCreated, OrderEvent, OrderPaid},

@@ -15,8 +15,13 @@ use std::{
 };
 
 use catga::{
-    ClusterSettings, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
-    PARTITIONS, Position, RedisOptions, RedisStore, Transport, prelude::*, store::Backend,
+    cluster::ClusterSettings,
+    log::Position,
+    prelude::*,
+    store::{
+        Backend, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
+        PARTITIONS, RedisOptions, RedisStore, Transport,
+    },
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
 use catga_tests::{

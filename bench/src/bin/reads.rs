@@ -8,8 +8,9 @@ use std::{
 
 use async_nats::jetstream;
 use catga::{
-    EventStore, KvStore, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
-    prelude::*, store::Backend,
+    ReadModel, Snapshots,
+    prelude::*,
+    store::{Backend, EventStore, KvStore, NatsOptions, NatsStore, RedisOptions, RedisStore},
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, median, rounds};
 use catga_tests::{

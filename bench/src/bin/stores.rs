@@ -18,8 +18,9 @@ use async_nats::{
 };
 use bytes::Bytes;
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, FileStore, NatsOptions, NatsStore,
-    RedisOptions, RedisStore, StreamId, Timestamp,
+    Timestamp,
+    log::{Commit, EventFrame, EventId, StreamId},
+    store::{Append, EventStore, FileStore, NatsOptions, NatsStore, RedisOptions, RedisStore},
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, p99, rounds};
 use catga_tests::{

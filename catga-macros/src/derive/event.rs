@@ -103,7 +103,7 @@ impl Given {
     /// The `EventType`.
     pub(super) fn event_type(&self) -> TokenStream {
         let Self { name, version, .. } = self;
-        quote!(::catga::EventType { name: #name, version: #version })
+        quote!(::catga::handler::EventType { name: #name, version: #version })
     }
 
     /// The arms of a `match` on the stored version, each a `Self`: `today` reads the present one.
@@ -119,7 +119,7 @@ impl Given {
             #(#upcasts)*
             #version => #today,
             _ => {
-                return ::core::result::Result::Err(::catga::DecodeError::UnknownVersion {
+                return ::core::result::Result::Err(::catga::handler::DecodeError::UnknownVersion {
                     name: today.name,
                     stored: schema,
                     known: today.version,
@@ -190,7 +190,7 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
         fn encode(
             &self,
             payload: &mut ::std::vec::Vec<u8>,
-        ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+        ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
             ::catga::__private::encode_payload(Self::TYPES[0], self, payload)
         }
     };
@@ -208,9 +208,9 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] = &[#event_type];
+            const TYPES: &'static [::catga::handler::EventType] = &[#event_type];
 
-            fn event_type(&self) -> ::catga::EventType {
+            fn event_type(&self) -> ::catga::handler::EventType {
                 Self::TYPES[0]
             }
 
@@ -220,12 +220,12 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
                 name: &str,
                 schema: u16,
                 payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::handler::DecodeError> {
                 let today = Self::TYPES[0];
                 if name != today.name {
                     return ::core::result::Result::Ok(::core::option::Option::None);
                 }
-                let stored = ::catga::EventType { version: schema, ..today };
+                let stored = ::catga::handler::EventType { version: schema, ..today };
                 ::core::result::Result::Ok(::core::option::Option::Some(match schema { #versions }))
             }
         }

@@ -40,9 +40,9 @@ pub(super) fn expand(ident: &Ident, data: &DataEnum, errors: &mut Errors) -> Tok
     quote! {
         #[automatically_derived]
         impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] = &[#(#types),*];
+            const TYPES: &'static [::catga::handler::EventType] = &[#(#types),*];
 
-            fn event_type(&self) -> ::catga::EventType {
+            fn event_type(&self) -> ::catga::handler::EventType {
                 match self {
                     #(#which)*
                     #rest
@@ -52,7 +52,7 @@ pub(super) fn expand(ident: &Ident, data: &DataEnum, errors: &mut Errors) -> Tok
             fn encode(
                 &self,
                 payload: &mut ::std::vec::Vec<u8>,
-            ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
                 match self {
                     #(#encodes)*
                     #rest
@@ -63,7 +63,7 @@ pub(super) fn expand(ident: &Ident, data: &DataEnum, errors: &mut Errors) -> Tok
                 name: &str,
                 schema: u16,
                 payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::handler::DecodeError> {
                 #(#decodes)*
                 ::core::result::Result::Ok(::core::option::Option::None)
             }
@@ -178,7 +178,7 @@ impl<'a> Event<'a> {
                 quote! {
                     let today = #event_type;
                     if name == today.name {
-                        let stored = ::catga::EventType { version: schema, ..today };
+                        let stored = ::catga::handler::EventType { version: schema, ..today };
                         return ::core::result::Result::Ok(::core::option::Option::Some(
                             match schema { #versions }
                         ));

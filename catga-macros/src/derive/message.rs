@@ -185,7 +185,7 @@ fn implement_targeted(ident: &Ident, keys: &[Key<'_>]) -> TokenStream {
             }
             None => quote!(::core::option::Option::None),
         };
-        quote!(::catga::KeyField { field: #field, aggregate: #aggregate })
+        quote!(::catga::handler::KeyField { field: #field, aggregate: #aggregate })
     });
     let stream = |key: &Key<'_>| {
         let Key { member, ty, .. } = key;
@@ -203,13 +203,13 @@ fn implement_targeted(ident: &Ident, keys: &[Key<'_>]) -> TokenStream {
         .map_or_else(|| quote!(::catga::__private::no_key()), stream);
     quote! {
         #[automatically_derived]
-        impl ::catga::Targeted for #ident {
-            const KEYS: &'static [::catga::KeyField] = &[#(#listed),*];
+        impl ::catga::handler::Targeted for #ident {
+            const KEYS: &'static [::catga::handler::KeyField] = &[#(#listed),*];
 
             fn stream(
                 &self,
                 aggregate: &str,
-            ) -> ::core::result::Result<::catga::StreamId, ::catga::InvalidStreamId> {
+            ) -> ::core::result::Result<::catga::log::StreamId, ::catga::log::InvalidStreamId> {
                 #(#others)*
                 #own
             }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use catga::{MemoryKvStore, MemoryStore, conformance::{self, Stores}};
+//! use catga::{store::{MemoryKvStore, MemoryStore}, conformance::{self, Stores}};
 //!
 //! # #[tokio::main] async fn main() {
 //! conformance::backend(async || {

@@ -129,11 +129,11 @@ coordinate! {
     /// It is a type of its own, so that it is never taken for a [`Position`]:
     ///
     /// ```compile_fail,E0308
-    /// let version: catga::Version = catga::Position::new(1);
+    /// let version: catga::log::Version = catga::log::Position::new(1);
     /// ```
     ///
     /// ```compile_fail,E0277
-    /// let is_same = catga::Version::new(1) == catga::Position::new(1);
+    /// let is_same = catga::log::Version::new(1) == catga::log::Position::new(1);
     /// ```
     Version
 }
@@ -147,7 +147,7 @@ coordinate! {
     /// It is a type of its own, so that it is never taken for a [`Version`]:
     ///
     /// ```compile_fail,E0308
-    /// let position: catga::Position = catga::Version::new(1);
+    /// let position: catga::log::Position = catga::log::Version::new(1);
     /// ```
     Position
 }

@@ -30,7 +30,7 @@ use crate::{
 /// A layer around every handler, added with [`Builder::behavior`](crate::runtime::Builder::behavior).
 ///
 /// ```
-/// # use catga::{BoxFuture, prelude::*};
+/// # use catga::{store::BoxFuture, prelude::*};
 /// struct ReadOnly;
 ///
 /// impl Behavior for ReadOnly {

@@ -20,7 +20,7 @@ use crate::{
 /// A command that is sent when it is awaited, and answers the handler's output once its events are in the log.
 ///
 /// ```
-/// # use catga::{prelude::*, CommandOutcome}; use serde::{Serialize, Deserialize};
+/// # use catga::{CommandOutcome, prelude::*}; use serde::{Serialize, Deserialize};
 /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocPinged", version = 1)] struct Pinged;
 /// # #[derive(Debug, Clone, PartialEq, Event)] enum PingEvent { Pinged(Pinged) }
 /// # #[derive(Debug, Clone, Default)] struct Pings(u64);
@@ -47,7 +47,7 @@ pub struct CommandRequest<'a, C, R> {
 /// A query that is asked when it is awaited.
 ///
 /// ```
-/// # use catga::{prelude::*, Consistency};
+/// # use catga::{Consistency, prelude::*};
 /// # #[derive(Debug, Query)] #[query(name = "doc.answer")] struct Answer;
 /// # #[query_handler] fn answer(_: Answer) -> Result<u64, catga::Error> { Ok(42) }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -8,7 +8,7 @@ use crate::{
 /// A commit of `events` right after version `version` of `stream`, with nothing else that a commit can have.
 ///
 /// ```
-/// use catga::{EventFrame, EventId, EventStore, MemoryStore, StreamId, testing};
+/// use catga::{testing, log::{EventFrame, EventId, StreamId}, store::{EventStore, MemoryStore}};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let (store, stream) = (MemoryStore::new(), StreamId::new("order", "a").unwrap());

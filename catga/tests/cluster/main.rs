@@ -13,8 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, KvStore,
-    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*, store::Backend,
+    Consistency, DeliverySettings, StartError,
+    cluster::ClusterSettings,
+    prelude::*,
+    store::{
+        Backend, BoxFuture, Entry, EventStore, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
+        StoreError,
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;

@@ -5,9 +5,11 @@ mod planted;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use catga::{
-    BoxFuture, Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore,
-    MemoryKvStore, MemoryStore,
     conformance::{self, Fixture, Stores},
+    store::{
+        BoxFuture, Durability, EventStore, FileError, FileStore, InMemoryTransport, KvStore,
+        MemoryKvStore, MemoryStore,
+    },
 };
 use tempfile::TempDir;
 

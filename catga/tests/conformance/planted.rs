@@ -10,8 +10,8 @@ use std::{
 };
 
 use catga::{
-    BoxFuture,
     conformance::{self, Fixture, Rule, Stores},
+    store::BoxFuture,
 };
 
 use self::{

@@ -13,10 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Durability, Entry, EventStore, KvStore,
-    MemoryKvStore, MemoryStore, Position, StoreError, Version,
+    Consistency, DeliverySettings,
+    log::{Position, Version},
     prelude::*,
-    store::Backend,
+    store::{
+        Backend, BoxFuture, Durability, Entry, EventStore, KvStore, MemoryKvStore, MemoryStore,
+        StoreError,
+    },
     testing::{self, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use catga::{Position, Version};
+use catga::log::{Position, Version};
 
 use super::{
     Attempt, Count, History, Look, Outcome, Stored, chain,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{CommandId, Version};
+use catga::{CommandId, log::Version};
 use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::{Client, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};

@@ -13,8 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Durability, EventFrame, EventId, EventStore, KvStore,
-    NatsOptions, NatsStore, Position, StoreError, StreamId, testing,
+    log::{EventFrame, EventId, Position, StreamId},
+    store::{
+        Append, AppendError, Appended, Durability, EventStore, KvStore, NatsOptions, NatsStore,
+        StoreError,
+    },
+    testing,
 };
 use catga_tests::{
     eventually,
@@ -41,7 +45,7 @@ fn stream(key: &str) -> StreamId {
 
 fn frame(
     stream: &StreamId,
-    version: impl Into<catga::Version>,
+    version: impl Into<catga::log::Version>,
     events: usize,
     size: usize,
 ) -> Bytes {
@@ -53,7 +57,7 @@ fn frame(
 async fn append(
     store: &NatsStore,
     stream: &StreamId,
-    version: impl Into<catga::Version>,
+    version: impl Into<catga::log::Version>,
     token: u64,
     events: usize,
 ) -> Result<Appended, AppendError> {
@@ -147,7 +151,7 @@ async fn long_streams_are_read_from_every_version() {
         let records = reader.read_stream(&long, from.into(), 1000).await.unwrap();
         let first = records[0].commit().unwrap();
         assert!(
-            (first.first_version..=first.last_version()).contains(&catga::Version::new(from)),
+            (first.first_version..=first.last_version()).contains(&catga::log::Version::new(from)),
             "from {from}"
         );
         assert_eq!(records, whole[300 - records.len()..], "from {from}");

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{EventStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
+use catga::store::{EventStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
 use catga_tests::{
     Server,
     backend::Backend,

@@ -3,9 +3,13 @@
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use catga::{
-    EventFrame, EventId, EventStore, FileStore, MemoryStore, NatsOptions, NatsStore, NatsTransport,
-    Position, RedisOptions, RedisStore, RedisTransport, StreamId, Transport, conformance,
-    partition, testing,
+    conformance,
+    log::{EventFrame, EventId, Position, StreamId},
+    store::{
+        EventStore, FileStore, MemoryStore, NatsOptions, NatsStore, NatsTransport, RedisOptions,
+        RedisStore, RedisTransport, Transport, partition,
+    },
+    testing,
 };
 use catga_tests::{
     Server, eventually,

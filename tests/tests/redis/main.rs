@@ -9,8 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, EventFrame, EventId, EventStore, KvStore, Position, Record,
-    RedisOptions, RedisStore, StreamId, Version, conformance, testing,
+    conformance,
+    log::{EventFrame, EventId, Position, Record, StreamId, Version},
+    store::{Append, AppendError, Appended, EventStore, KvStore, RedisOptions, RedisStore},
+    testing,
 };
 use catga_tests::{eventually, redis::RedisServer};
 use redis::{Script, Value, aio::MultiplexedConnection};
@@ -284,7 +286,7 @@ async fn a_user_without_config_is_told_what_can_not_be_known() {
     let report = store.durability().await.unwrap();
     assert_eq!(
         report.level,
-        catga::Durability::Seconds,
+        catga::store::Durability::Seconds,
         "an append-only file, synced we know not how"
     );
     assert!(report.advice.unwrap().contains("CONFIG"));

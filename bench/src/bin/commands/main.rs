@@ -10,7 +10,10 @@ use std::{
     collections::HashMap, hint::black_box, process::Command as Process, sync::Arc, time::Instant,
 };
 
-use catga::{EventStore, MemoryKvStore, MemoryStore, prelude::*, store::Backend};
+use catga::{
+    prelude::*,
+    store::{Backend, EventStore, MemoryKvStore, MemoryStore},
+};
 use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
 use serde::Serialize;
 use tokio::runtime::{self, Runtime};

@@ -6,8 +6,11 @@ use std::{
 };
 
 use catga::{
-    Catga, Error, EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore, NatsOptions,
-    NatsStore, RedisOptions, RedisStore,
+    Catga, Error,
+    store::{
+        EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore, NatsOptions, NatsStore,
+        RedisOptions, RedisStore,
+    },
 };
 use catga_axum::Limit;
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_full, rounds};

@@ -7,7 +7,10 @@ mod start;
 
 use std::{error::Error, ops::Range, sync::Arc};
 
-use catga::{Catga, EventStore, KvStore, store::Backend};
+use catga::{
+    Catga,
+    store::{Backend, EventStore, KvStore},
+};
 use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, MemoryKvStore, MemoryStore, RedisOptions,
-    RedisStore, StreamId, Timestamp, testing,
+    Timestamp,
+    log::{Commit, EventFrame, EventId, StreamId},
+    store::{Append, EventStore, MemoryKvStore, MemoryStore, RedisOptions, RedisStore},
+    testing,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
 use catga_tests::redis::RedisServer;
@@ -63,7 +65,7 @@ pub(super) async fn hold(orders: u64) -> Outcome<()> {
     catga.query(order_system::domain::queries::GetStats).await?;
     sleep(Duration::from_secs(1)).await;
     let after = resident(std::process::id());
-    let (mut frames, mut position) = (0, catga::Position::ZERO);
+    let (mut frames, mut position) = (0, catga::log::Position::ZERO);
     loop {
         let page = store.read_log(position, 1000).await?;
         let Some(last) = page.last() else { break };

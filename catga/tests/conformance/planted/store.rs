@@ -10,8 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore, Position,
-    Record, StoreError, StreamId, Version,
+    log::{Position, Record, StreamId, Version},
+    store::{
+        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore,
+        StoreError,
+    },
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -162,7 +165,7 @@ impl PlantedStore {
             return commit.encode();
         }
         if self.is(Wrong::ForgetsCommands) {
-            return catga::Commit { command: None, ..record.commit().unwrap() }.encode();
+            return catga::log::Commit { command: None, ..record.commit().unwrap() }.encode();
         }
         if self.is(Wrong::ChangesLargeFrames) && frame.len() > 100_000 {
             let mut changed = frame.to_vec();
@@ -388,6 +391,6 @@ impl EventStore for PlantedStore {
     }
 }
 
-fn event(name: &str) -> catga::EventFrame<'_> {
-    catga::EventFrame { id: catga::EventId::nil(), name, schema: 1, payload: b"" }
+fn event(name: &str) -> catga::log::EventFrame<'_> {
+    catga::log::EventFrame { id: catga::log::EventId::nil(), name, schema: 1, payload: b"" }
 }

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use catga::{BoxFuture, Position, Record, StoreError, Transport};
+use catga::{
+    log::{Position, Record},
+    store::{BoxFuture, StoreError, Transport},
+};
 use tokio::{sync::Notify, task::yield_now};
 
 /// What a topic does wrong.

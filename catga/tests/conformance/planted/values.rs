@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use catga::{BoxFuture, Entry, KvStore, StoreError};
+use catga::store::{BoxFuture, Entry, KvStore, StoreError};
 use tokio::{task::yield_now, time::Instant};
 
 /// What the values do wrong.

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use catga::{BoxFuture, EventStore, FileError, FileStore};
+use catga::store::{BoxFuture, EventStore, FileError, FileStore};
 use catga_tests::{crash::Server, eventually};
 
 pub(crate) struct Files;

@@ -11,8 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, BoxFuture, Commit, Durability, DurabilityReport, EventStore,
-    MemoryStore, Position, Record, StoreError, StreamId, Version,
+    log::{Commit, Position, Record, StreamId, Version},
+    store::{
+        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore,
+        MemoryStore, StoreError,
+    },
 };
 use catga_tests::{crash::Server, history::digest};
 use tokio::sync::Mutex;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
-use catga::{BoxFuture, EventStore, NatsOptions, NatsStore};
+use catga::store::{BoxFuture, EventStore, NatsOptions, NatsStore};
 use catga_tests::{crash::Server, eventually, nats::Version, redis::free_port};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
-use catga::{BoxFuture, EventStore, RedisOptions, RedisStore};
+use catga::store::{BoxFuture, EventStore, RedisOptions, RedisStore};
 use catga_tests::{crash::Server, eventually};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
