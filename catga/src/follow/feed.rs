@@ -12,7 +12,7 @@ use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     cluster::Checkpoint,
@@ -162,10 +162,16 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The commits of `partition` after `after`.
-    pub(crate) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
+    /// The commits of `partition` after `after`. Its task is one of `tasks`: whoever waits for these to end also waits until it
+    /// has let go of the store.
+    pub(crate) fn new(
+        feed: Arc<Feed>,
+        tasks: &TaskTracker,
+        partition: u16,
+        mut after: Position,
+    ) -> Self {
         let (sender, pages) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
+        let task = tasks.spawn(async move {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
             idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {

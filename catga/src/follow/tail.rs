@@ -112,7 +112,8 @@ impl Tail {
             };
             if let Some(last) = page.last().filter(|_| page.len() >= PAGE / 2) {
                 let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
-                let reading = tokio::spawn(async move { store.read_log(end, PAGE).await });
+                let read = async move { store.read_log(end, PAGE).await };
+                let reading = self.program.tasks.spawn(read);
                 *ahead = Some(AbortOnDropHandle::new(reading));
             }
             if !page.is_empty() {
