@@ -1,6 +1,6 @@
 //! A table shows what a plain list of rows does, whatever came in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catga::read_model::{Cursor, Key, Page, Row, Table, Totals};
 use proptest::{collection::vec, prelude::*};
@@ -289,6 +289,75 @@ fn a_row_that_comes_again_is_the_newest() {
         rows.iter().map(|(key, row)| (&**key, row.cost)).collect::<Vec<_>>(),
         [("a", 5), ("b", 1)]
     );
+}
+
+/// More rows than are kept decoded, short and long ones, are read before and after they are written.
+#[test]
+fn rows_that_changed_lately_are_shown_and_stored_as_they_are() {
+    const ROWS: u32 = 1500;
+
+    fn update(
+        table: &mut Table<Ticket>,
+        expected: &mut BTreeMap<u32, Ticket>,
+        number: u32,
+        tags: usize,
+    ) -> Ticket {
+        let change = |row: &mut Ticket| {
+            row.cost += i64::from(number);
+            row.state = (row.state + 1) % 4;
+            row.tags.resize(row.tags.len() + tags, 9);
+        };
+        table.update(&number.to_string(), change);
+        let row: &mut Ticket = expected.entry(number).or_default();
+        change(row);
+        row.clone()
+    }
+    let (mut table, mut expected) = (Table::default(), BTreeMap::new());
+    for number in 0..ROWS {
+        // Every fiftieth is too long to be kept decoded.
+        update(&mut table, &mut expected, number, if number % 50 == 0 { 1100 } else { 0 });
+    }
+    // In turns rows that are far from each other and one again and again, which grows.
+    for turn in 0..3000 {
+        let number = turn * 512 % ROWS + turn % 5;
+        let (number, tags) = match turn % 3 {
+            0 => (number, 0),
+            1 => (ROWS - 1, 1),
+            _ => (turn % ROWS, 0),
+        };
+        let row = update(&mut table, &mut expected, number, tags);
+        // Not after each change: the next one is on what was read, or on what nobody read.
+        if turn % 4 == 0 {
+            assert_eq!(table.get(&number.to_string()), Some(row));
+        }
+        if turn % 1000 == 500 {
+            table = restored(&table);
+        }
+    }
+    let all = |table: &Table<Ticket>| {
+        let rows = table.select().page(usize::MAX).rows.into_iter();
+        rows.map(|(key, row)| (key.parse().unwrap(), row)).collect::<BTreeMap<u32, _>>()
+    };
+    assert_eq!(all(&restored(&table)), expected);
+    assert_eq!(all(&table), expected);
+    for state in 0..4 {
+        let rows = expected.values().filter(|row| row.state == state);
+        let amount = rows.clone().map(|row| i128::from(row.cost)).sum();
+        let totals = Totals { rows: rows.count() as u64, amount };
+        assert_eq!(table.totals_of(By::State(state)), totals);
+    }
+    // A removed row is not there again when others take its slot.
+    for number in (ROWS - 600..ROWS).step_by(2) {
+        update(&mut table, &mut expected, number, 0);
+        assert!(table.remove(&number.to_string()));
+        assert_eq!(table.get(&number.to_string()), None);
+    }
+    for number in 0..600 {
+        update(&mut table, &mut expected, number, 0);
+    }
+    expected.retain(|number, _| *number < ROWS - 600 || number % 2 == 1);
+    assert_eq!(all(&table), expected);
+    assert_eq!(all(&restored(&table)), expected);
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Group {
 pub(super) struct Entries {
     bytes: Vec<u8>,
     /// Where in `bytes` each entry is.
-    ranges: Vec<(usize, usize)>,
+    ranges: Vec<(u32, u32)>,
     amount: i128,
 }
 
@@ -52,19 +52,29 @@ impl Entries {
         bytes.clear();
         ranges.clear();
         for entry in row.indexes() {
-            let begin = bytes.len();
+            let begin = length(bytes);
             encode_entry::<R>(&entry, bytes);
-            ranges.push((begin, bytes.len()));
+            ranges.push((begin, length(bytes)));
         }
-        let entry = |&(begin, end): &(usize, usize)| &bytes[begin..end];
-        ranges.sort_unstable_by(|one, other| entry(one).cmp(entry(other)));
-        ranges.dedup_by(|one, other| entry(one) == entry(other));
         *amount = row.amount();
+        // Mostly they are in order.
+        if !ranges.is_sorted_by(|&one, &other| at(bytes, one) < at(bytes, other)) {
+            ranges.sort_unstable_by(|&one, &other| at(bytes, one).cmp(at(bytes, other)));
+            ranges.dedup_by(|one, other| at(bytes, *one) == at(bytes, *other));
+        }
     }
 
     fn get(&self, index: usize) -> Option<&[u8]> {
-        self.ranges.get(index).map(|&(begin, end)| &self.bytes[begin..end])
+        self.ranges.get(index).map(|&range| at(&self.bytes, range))
     }
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("the index entries of a row are shorter than 4 GB")
+}
+
+fn at(bytes: &[u8], (begin, end): (u32, u32)) -> &[u8] {
+    &bytes[begin as usize..end as usize]
 }
 
 fn encode_entry<R: Row>(entry: &R::Index<'_>, bytes: &mut Vec<u8>) {
@@ -77,20 +87,49 @@ fn encode_entry<R: Row>(entry: &R::Index<'_>, bytes: &mut Vec<u8>) {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     pub(super) all: Group,
+    /// Those whose entry is [short](short), found without a hash. Where no row has the entry, the group is empty.
+    by_short: Vec<Group>,
     by_entry: HashMap<Box<[u8]>, Group, RandomState>,
 }
 
+/// Where in `by_short` the group of an entry is, if there: that of a variant of an enum alone, or with a small number or
+/// another enum, as a status.
+fn short(entry: &[u8]) -> Option<usize> {
+    /// Bytes below this.
+    const BYTES: u8 = 32;
+    let (variant, value) = match *entry {
+        [variant] if variant < BYTES => (variant, 0),
+        [variant, value] if variant < BYTES && value < BYTES => (variant, 1 + value),
+        _ => return None,
+    };
+    Some(usize::from(variant) * (1 + usize::from(BYTES)) + usize::from(value))
+}
+
 impl Groups {
-    /// The rows with `entry`.
+    /// The rows with `entry`; `None` or an empty group when there are none.
     pub(super) fn find<R: Row>(&self, entry: &R::Index<'_>) -> Option<&Group> {
         // Mostly it is short.
-        let mut short = [0; 64];
-        if let Ok(bytes) = postcard::to_slice(entry, &mut short) {
-            return self.by_entry.get(&*bytes);
+        let mut buffer = [0; 64];
+        if let Ok(bytes) = postcard::to_slice(entry, &mut buffer) {
+            return self.get(bytes);
         }
         let mut bytes = Vec::new();
         encode_entry::<R>(entry, &mut bytes);
-        self.by_entry.get(&*bytes)
+        self.get(&bytes)
+    }
+
+    fn get(&self, entry: &[u8]) -> Option<&Group> {
+        match short(entry) {
+            Some(index) => self.by_short.get(index),
+            None => self.by_entry.get(entry),
+        }
+    }
+
+    fn get_mut(&mut self, entry: &[u8]) -> Option<&mut Group> {
+        match short(entry) {
+            Some(index) => self.by_short.get_mut(index),
+            None => self.by_entry.get_mut(entry),
+        }
     }
 
     pub(super) fn insert(&mut self, place: u32, entries: &Entries) {
@@ -110,6 +149,9 @@ impl Groups {
     /// The row at `place` had the entries `before`, and has `after` now.
     pub(super) fn change(&mut self, place: u32, before: &Entries, after: &Entries) {
         let rise = after.amount - before.amount;
+        if rise == 0 && before.ranges == after.ranges && before.bytes == after.bytes {
+            return;
+        }
         self.all.amount += rise;
         // Both are in order.
         let (mut old, mut new) = (0, 0);
@@ -127,7 +169,7 @@ impl Groups {
                 (Ordering::Less, Some(gone), _) => self.remove_at(gone, place, before.amount),
                 (Ordering::Greater, _, Some(come)) => self.insert_at(come, place, after.amount),
                 (_, Some(kept), _) if rise != 0 => {
-                    if let Some(group) = self.by_entry.get_mut(kept) {
+                    if let Some(group) = self.get_mut(kept) {
                         group.amount += rise;
                     }
                 }
@@ -137,13 +179,22 @@ impl Groups {
     }
 
     fn insert_at(&mut self, entry: &[u8], place: u32, amount: i128) {
-        self.by_entry.entry_ref(entry).or_default().insert(place, amount);
+        let group = match short(entry) {
+            Some(index) => {
+                if self.by_short.len() <= index {
+                    self.by_short.resize_with(index + 1, Group::default);
+                }
+                &mut self.by_short[index]
+            }
+            None => self.by_entry.entry_ref(entry).or_default(),
+        };
+        group.insert(place, amount);
     }
 
     fn remove_at(&mut self, entry: &[u8], place: u32, amount: i128) {
-        let Some(group) = self.by_entry.get_mut(entry) else { return };
+        let Some(group) = self.get_mut(entry) else { return };
         group.remove(place, amount);
-        if group.places.len() == 0 {
+        if group.places.len() == 0 && short(entry).is_none() {
             self.by_entry.remove(entry);
         }
     }

@@ -42,9 +42,11 @@ impl Key for String {
     type Borrowed = str;
 
     fn encode(key: &str, bytes: &mut Vec<u8>) {
-        let uuid = if key.len() == 36 { Uuid::try_parse(key).ok() } else { None };
-        // Only the text that it is written as: another one is another key.
-        match uuid.filter(|uuid| uuid.hyphenated().encode_lower(&mut [0; 36]) == key) {
+        // Only the text that it is written as, with hyphens and without capitals: another one is another key.
+        // All bytes are looked at, as that is faster than to stop at the first capital.
+        let has_capitals = || key.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
+        let is_as_written = key.len() == 36 && !has_capitals();
+        match is_as_written.then(|| Uuid::try_parse(key).ok()).flatten() {
             Some(uuid) => {
                 bytes.push(UUID);
                 bytes.extend_from_slice(uuid.as_bytes());

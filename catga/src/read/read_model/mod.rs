@@ -82,6 +82,7 @@
 mod group;
 mod key;
 mod place_set;
+mod recent;
 mod row;
 mod rows;
 mod select;

@@ -31,7 +31,10 @@ impl PlaceSet {
     pub(super) fn insert(&mut self, place: u32) {
         match self {
             Self::Few(places) => {
-                if let Err(index) = places.binary_search(&place) {
+                // Mostly it is a new row's, behind all others.
+                if places.last().is_none_or(|&last| last < place) {
+                    places.push(place);
+                } else if let Err(index) = places.binary_search(&place) {
                     places.insert(index, place);
                 }
                 if places.len() >= MANY {

@@ -46,8 +46,13 @@ pub(super) fn write_key(bytes: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) 
     }
 }
 
-/// The key of a row with its length, and what is behind it; `None` when the bytes are too short.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The key of a row with its length, and the row behind it.
+pub(super) fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
+    try_split(bytes).expect("a row begins with its key")
+}
+
+/// `None` when the bytes are too short.
+fn try_split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let head = if first == LONG { 5 } else { 1 };
     let length = match first {
@@ -68,9 +73,14 @@ impl Rows {
         self.next
     }
 
-    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+    /// What [`find`](Self::find) and [`push`](Self::push) want of a key.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let is_it = |&place: &u32| self.bytes(place).starts_with(key);
-        self.places.find(self.hasher.hash_one(key), is_it).copied()
+        self.places.find(hash, is_it).copied()
     }
 
     /// A row's bytes: its key, and the row behind it.
@@ -81,21 +91,20 @@ impl Rows {
 
     /// The key and the row at a place that has one.
     pub(super) fn parts(&self, place: u32) -> (&[u8], &[u8]) {
-        split(self.bytes(place)).expect("a row begins with its key")
+        split(self.bytes(place))
     }
 
-    /// Adds a row with a key that no other row has. Answers its place.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> u32 {
+    /// Adds a row with a key that no other row has, and that has this `hash`. Answers its place.
+    pub(super) fn push(&mut self, hash: u64, bytes: &[u8]) -> u32 {
         let place = self.next;
         self.place_next(bytes);
         let hasher = &self.hasher;
         let chunks = &self.chunks;
-        let hash = |place: u32| {
+        let hash_of = |&place: &u32| {
             let (chunk, index) = chunk_of(place);
-            let (key, _) = split(&chunks[chunk].rows[index]).expect("a row begins with its key");
-            hasher.hash_one(key)
+            hasher.hash_one(split(&chunks[chunk].rows[index]).0)
         };
-        self.places.insert_unique(hash(place), place, |&place| hash(place));
+        self.places.insert_unique(hash, place, hash_of);
         place
     }
 
@@ -114,12 +123,13 @@ impl Rows {
     /// Adds a row from a snapshot, at a place that is not below the last one's. `None` when it is no row, or its key is
     /// there already.
     pub(super) fn restore(&mut self, place: u32, bytes: &[u8]) -> Option<()> {
-        let (key, _) = split(bytes)?;
+        let (key, _) = try_split(bytes)?;
         self.skip_to(place)?;
-        if self.find(key).is_some() || place == u32::MAX {
+        let hash = self.hash(key);
+        if self.find(hash, key).is_some() || place == u32::MAX {
             return None;
         }
-        self.push(bytes);
+        self.push(hash, bytes);
         Some(())
     }
 
@@ -143,8 +153,14 @@ impl Rows {
         }
     }
 
+    /// The same with bytes that have their exact length.
+    pub(super) fn set_boxed(&mut self, place: u32, bytes: Box<[u8]>) {
+        let (chunk, index) = chunk_of(place);
+        self.chunks[chunk].rows[index] = bytes;
+    }
+
     pub(super) fn remove(&mut self, place: u32) {
-        let hash = self.hasher.hash_one(self.parts(place).0);
+        let hash = self.hash(self.parts(place).0);
         if let Ok(entry) = self.places.find_entry(hash, |&other| other == place) {
             entry.remove();
         }

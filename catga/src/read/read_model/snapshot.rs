@@ -23,12 +23,11 @@ impl<R: Row> Serialize for AllRows<'_, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeSeq;
 
-        let Table { rows, groups, .. } = self.0;
-        let places = &groups.all.places;
+        let places = &self.0.groups.all.places;
         let mut sequence = serializer.serialize_seq(usize::try_from(places.len()).ok())?;
         let mut next = 0;
         for place in places.iter() {
-            sequence.serialize_element(&(place - next, Raw(rows.bytes(place))))?;
+            sequence.serialize_element(&(place - next, Raw(self.0.bytes(place))))?;
             next = place + 1;
         }
         sequence.end()

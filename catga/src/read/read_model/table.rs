@@ -2,20 +2,12 @@
 
 use std::{any::type_name, fmt};
 
-use crate::{
-    log::codec,
-    read::read_model::{
-        Key, Row, Totals,
-        group::{Entries, Group, Groups},
-        rows::{Rows, bare_key, write_key},
-    },
+use crate::read::read_model::{
+    Key, Row, Totals,
+    group::{Entries, Group, Groups},
+    recent::RecentRows,
+    rows::{Rows, bare_key, split, write_key},
 };
-
-/// How many rows that changed lately are kept decoded as well.
-const DECODED: usize = 512;
-
-/// Up to how many encoded bytes a row is kept decoded as well.
-const DECODED_BYTES: usize = 1 << 10;
 
 /// Rows by key, in the order they came, with [indexes](Row::indexes).
 ///
@@ -54,17 +46,15 @@ const DECODED_BYTES: usize = 1 << 10;
 pub struct Table<R: Row> {
     pub(super) rows: Rows,
     pub(super) groups: Groups,
-    /// Rows that changed lately, each at its place modulo [`DECODED`]: most will change again soon, and need not be decoded
-    /// then.
-    decoded: Vec<Option<(u32, R)>>,
-    /// Where rows and index entries are encoded.
+    recent: RecentRows<R>,
+    /// Where keys and index entries are encoded.
     scratch: Scratch,
 }
 
 /// Buffers that are kept between two changes.
 #[derive(Debug, Default)]
 struct Scratch {
-    row: Vec<u8>,
+    key: Vec<u8>,
     before: Entries,
     after: Entries,
 }
@@ -73,45 +63,54 @@ impl<R: Row> Table<R> {
     /// Changes the row with this key; one that is not there begins as the default value, and is the newest.
     ///
     /// # Panics
-    /// When the row does not fit postcard: see [`Row`]. In a projection that stops the read models.
+    /// When a row does not fit postcard: see [`Row`]. It need not be this one, as rows that changed are encoded later. In a
+    /// projection that stops the read models. When `change` panics, the row may have a part of the change.
     pub fn update(&mut self, key: &<R::Key as Key>::Borrowed, change: impl FnOnce(&mut R)) {
-        let Scratch { row: bytes, .. } = &mut self.scratch;
-        write_key(bytes, |bytes| R::Key::encode(key, bytes));
-        let length = bytes.len();
-        let place = self.rows.find(bytes);
-        let mut row = place.map_or_else(R::default, |place| self.take_decoded(place));
-        let Self { rows, groups, scratch: Scratch { row: bytes, before, after }, .. } = self;
-        if place.is_some() {
+        write_key(&mut self.scratch.key, |bytes| R::Key::encode(key, bytes));
+        let hash = self.rows.hash(&self.scratch.key);
+        let place = self.rows.find(hash, &self.scratch.key);
+        let Self { rows, groups, recent, scratch: Scratch { key, before, after } } = self;
+        if let Some(place) = place
+            && let Some(kept) = recent.get_mut(place)
+        {
+            change(&mut kept.row);
+            after.set(&kept.row);
+            groups.change(place, &kept.entries, after);
+            recent.changed(place, after, rows);
+            return;
+        }
+        let mut row = R::default();
+        if let Some(place) = place {
+            row = decode(rows.parts(place).1);
             before.set(&row);
         }
         change(&mut row);
         after.set(&row);
-        if let Err(error) = codec::append(&row, bytes) {
-            panic!("a row `{}` can't be encoded: {error}", type_name::<R>());
-        }
+        recent.make_room(place.unwrap_or(rows.next()), rows);
         let place = match place {
             Some(place) => {
                 groups.change(place, before, after);
-                rows.set(place, bytes);
                 place
             }
             None => {
-                let place = rows.push(bytes);
+                let place = rows.push(hash, key);
                 groups.insert(place, after);
                 place
             }
         };
-        if bytes.len() - length <= DECODED_BYTES {
-            self.keep_decoded(place, row);
-        }
+        recent.keep(place, row, after, rows);
     }
 
     /// Removes the row with this key. Answers whether there was one.
     pub fn remove(&mut self, key: &<R::Key as Key>::Borrowed) -> bool {
         let Some(place) = self.find(key) else { return false };
-        let row = self.take_decoded(place);
-        self.scratch.before.set(&row);
-        self.groups.remove(place, &self.scratch.before);
+        match self.recent.take(place) {
+            Some(kept) => self.groups.remove(place, &kept.entries),
+            None => {
+                self.scratch.before.set(&self.decode(place));
+                self.groups.remove(place, &self.scratch.before);
+            }
+        }
         self.rows.remove(place);
         true
     }
@@ -134,67 +133,54 @@ impl<R: Row> Table<R> {
     fn find(&self, key: &<R::Key as Key>::Borrowed) -> Option<u32> {
         let mut bytes = Vec::with_capacity(64);
         write_key(&mut bytes, |bytes| R::Key::encode(key, bytes));
-        self.rows.find(&bytes)
+        self.rows.find(self.rows.hash(&bytes), &bytes)
+    }
+
+    /// The key of the row at a place, and the row behind it, encoded; empty when it was removed.
+    pub(super) fn bytes(&self, place: u32) -> &[u8] {
+        let unwritten = self.recent.unwritten(place, &self.rows);
+        unwritten.unwrap_or_else(|| self.rows.bytes(place))
     }
 
     fn decode(&self, place: u32) -> R {
-        Self::decode_row(self.rows.parts(place).1).unwrap_or_else(|error| {
-            panic!("a row `{}` can't be decoded as it was encoded: {error}", type_name::<R>())
-        })
-    }
-
-    pub(super) fn decode_row(bytes: &[u8]) -> postcard::Result<R> {
-        match postcard::take_from_bytes(bytes)? {
-            (row, []) => Ok(row),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
-        }
+        decode(split(self.bytes(place)).1)
     }
 
     /// The key and the row at a place that has one.
     pub(super) fn entry(&self, place: u32) -> (R::Key, R) {
-        let key = bare_key(self.rows.parts(place).0);
-        let key = R::Key::decode(key).unwrap_or_else(|| {
+        let (key, row) = split(self.bytes(place));
+        let key = R::Key::decode(bare_key(key)).unwrap_or_else(|| {
             panic!("a key `{}` can't be decoded as it was encoded", type_name::<R::Key>())
         });
-        (key, self.decode(place))
+        (key, decode(row))
     }
 
     /// Puts a row that was restored into the indexes.
     pub(super) fn index(&mut self, place: u32) -> postcard::Result<()> {
-        let row = Self::decode_row(self.rows.parts(place).1)?;
+        let row: R = decode_row(self.rows.parts(place).1)?;
         self.scratch.after.set(&row);
         self.groups.insert(place, &self.scratch.after);
         Ok(())
     }
-
-    fn take_decoded(&mut self, place: u32) -> R {
-        match self
-            .decoded
-            .get_mut(slot(place))
-            .and_then(|kept| kept.take_if(|(at, _)| *at == place))
-        {
-            Some((_, row)) => row,
-            None => self.decode(place),
-        }
-    }
-
-    fn keep_decoded(&mut self, place: u32, row: R) {
-        let slot = slot(place);
-        if self.decoded.len() <= slot {
-            self.decoded.resize_with(slot + 1, || None);
-        }
-        self.decoded[slot] = Some((place, row));
-    }
 }
 
-fn slot(place: u32) -> usize {
-    usize::try_from(place).expect("a place is a place in memory") % DECODED
+fn decode<R: Row>(bytes: &[u8]) -> R {
+    decode_row(bytes).unwrap_or_else(|error| {
+        panic!("a row `{}` can't be decoded as it was encoded: {error}", type_name::<R>())
+    })
+}
+
+fn decode_row<R: Row>(bytes: &[u8]) -> postcard::Result<R> {
+    match postcard::take_from_bytes(bytes)? {
+        (row, []) => Ok(row),
+        _ => Err(postcard::Error::DeserializeBadEncoding),
+    }
 }
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        let (rows, groups, decoded, scratch) = Default::default();
-        Self { rows, groups, decoded, scratch }
+        let (rows, groups, recent, scratch) = Default::default();
+        Self { rows, groups, recent, scratch }
     }
 }
 
