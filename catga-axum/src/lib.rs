@@ -38,7 +38,8 @@
 //! - `app`, `serve`, [`cli`], `backend`: a service, from its routes to its exit code
 //! - `server`, `timer`, `service`, `routes`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
-//! - `path`, `message`, `request`, `respond`, [`json`], [`validate`], `event_json`, `members`: reading and writing
+//! - `path`, `message`, `request`, `respond`, [`json`], `money`, [`validate`], `event_json`, `members`: reading and
+//!   writing
 //! - [`problem`][]: errors
 //! - `system`, `dead_letters`, `feed`: the routes that every service has
 //! - `describe`, [`openapi`]: the document
@@ -64,6 +65,7 @@ mod feed;
 mod history;
 mod members;
 mod message;
+mod money;
 mod page;
 mod path;
 mod query;
@@ -85,6 +87,7 @@ pub use crate::{
     command::{CommandRoute, command},
     endpoint::Endpoint,
     history::{HistoryRoute, history},
+    money::Money,
     page::{Limit, Page},
     problem::{Problem, ProblemDetails, ProblemKind},
     query::{PageRoute, QueryRoute, query},
