@@ -38,7 +38,7 @@
 //! - `app`, `serve`, [`cli`], `backend`: a service, from its routes to its exit code
 //! - `server`, `timer`, `service`, `routes`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
-//! - `path`, `message`, `request`, `respond`, [`json`], `money`, [`validate`], `event_json`, `members`: reading and
+//! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
 //!   writing
 //! - [`problem`][]: errors
 //! - `system`, `dead_letters`, `feed`: the routes that every service has
@@ -77,6 +77,7 @@ mod server;
 mod service;
 mod system;
 mod timer;
+mod view;
 
 pub use catga::read_model::Cursor;
 pub use catga_macros::Problem;
@@ -92,4 +93,5 @@ pub use crate::{
     problem::{Problem, ProblemDetails, ProblemKind},
     query::{PageRoute, QueryRoute, query},
     serve::main,
+    view::{Shown, View},
 };

@@ -67,7 +67,7 @@ impl Orders {
         let select = self.table.select().filter(status).filter(customer);
         let page = select.after(query.cursor).page(query.limit.0);
         let view =
-            |(id, OrderRow { version, order })| OrderView { id, version, order: order.into() };
+            |(id, OrderRow { version, order })| OrderView { id, version, state: order.into() };
         let items = page.rows.into_iter().map(view).collect();
         Page { items, total: Some(page.total), next: page.next }
     }

@@ -72,7 +72,7 @@ fn p9_stored_answers_mean_what_they_meant() {
     let late = OrderCancelled { reason: Some("late".into()), cancelled_at: at(2) };
     let events: [OrderEvent; 3] = [created().into(), paid().into(), late.into()];
     events.into_iter().for_each(|event| order.apply(event));
-    let view = OrderView { id: "o".into(), version: 3, order: order.into() };
+    let view = OrderView { id: "o".into(), version: 3, state: order.into() };
     let time = |seconds| at(seconds).as_micros();
     let items = vec![("p", "Pen", 2_u32, 499_900_i64)];
     let paid = Some(("card", time(1)));

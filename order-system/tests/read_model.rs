@@ -49,10 +49,10 @@ async fn the_list_shows_what_the_streams_say() {
     for order in &all {
         let query = GetOrder { order_id: order.id.clone(), version: None, at: None };
         assert_eq!(*order, catga.query(query).await.unwrap());
-        let status = order.order.status.unwrap();
+        let status = order.state.status.unwrap();
         *by_status.entry(status).or_default() += 1;
         revenue +=
-            if status == Status::Cancelled { 0 } else { i128::from(order.order.total.units()) };
+            if status == Status::Cancelled { 0 } else { i128::from(order.state.total.units()) };
     }
     let stats = catga.query(GetStats).await.unwrap();
     assert_eq!((stats.total_orders, stats.total_revenue), (8, revenue));
@@ -77,8 +77,8 @@ async fn the_list_shows_what_the_streams_say() {
     let customers = ["c0", "c1", "c2", "c3"].map(|id| (None, Some(id.to_owned())));
     for (status, customer_id) in statuses.into_iter().chain(customers).chain([(None, None)]) {
         let mut expected = all.clone();
-        expected.retain(|order| status.is_none() || order.order.status == status);
-        expected.retain(|o| customer_id.as_ref().is_none_or(|id| o.order.customer_id == *id));
+        expected.retain(|order| status.is_none() || order.state.status == status);
+        expected.retain(|o| customer_id.as_ref().is_none_or(|id| o.state.customer_id == *id));
         let list = ListOrders { status, customer_id, ..ListOrders::default() };
         let page = catga.query(list.clone()).await.unwrap();
         assert_eq!((page.total, &page.items), (Some(expected.len() as u64), &expected), "{list:?}");

@@ -4,12 +4,10 @@
 //! answer; `apply` is the only place where the state changes.
 #![allow(missing_docs, reason = "the fields say what they are")]
 
-use std::{borrow::Cow, sync::Arc};
-
 use catga::prelude::*;
-use catga_axum::Problem;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize, Serializer};
+use catga_axum::{Problem, Shown, View};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Money, events::*};
 
@@ -131,25 +129,13 @@ impl Aggregate for Order {
     }
 }
 
-/// An order as one sees it: its id and version with its state.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct OrderView {
-    pub id: String,
-    pub version: u64,
-    pub order: Arc<Order>,
-}
-
-impl OrderView {
-    /// The order as it is now, what was just recorded included.
-    pub fn of(root: &Root<Order>) -> Self {
-        Self { id: root.key().to_owned(), version: root.version().get(), order: root.state() }
-    }
-}
+/// An order with its id and version.
+pub type OrderView = View<Order>;
 
 /// An order as clients see it; what has not happened is left out.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename = "Order", rename_all = "camelCase")]
-struct OrderJson<'a> {
+pub struct OrderJson<'a> {
     id: &'a str,
     customer_id: &'a str,
     items: &'a [Item],
@@ -170,38 +156,24 @@ struct OrderJson<'a> {
     version: u64,
 }
 
-/// Stored it is its fields; in JSON it is flat.
-impl Serialize for OrderView {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { id, version, order } = self;
-        if !serializer.is_human_readable() {
-            return (id, version, order).serialize(serializer);
-        }
-        let Order { customer_id, items, status, total, created_at, .. } = &**order;
-        let json = OrderJson {
+impl Shown for Order {
+    type Json<'a> = OrderJson<'a>;
+
+    fn json(View { id, version, state }: &View<Self>) -> OrderJson<'_> {
+        let Self { customer_id, items, paid, shipped, delivered, cancelled, .. } = &**state;
+        OrderJson {
             id,
             customer_id,
             items,
-            status: *status,
-            total: *total,
-            created_at: *created_at,
-            paid: &order.paid,
-            shipped: &order.shipped,
-            delivered: &order.delivered,
-            cancelled_at: order.cancelled.as_ref().map(|cancelled| cancelled.cancelled_at),
-            cancel_reason: order.cancelled.as_ref().and_then(|c| c.reason.as_deref()),
+            status: state.status,
+            total: state.total,
+            created_at: state.created_at,
+            paid,
+            shipped,
+            delivered,
+            cancelled_at: cancelled.as_ref().map(|cancelled| cancelled.cancelled_at),
+            cancel_reason: cancelled.as_ref().and_then(|cancelled| cancelled.reason.as_deref()),
             version: *version,
-        };
-        json.serialize(serializer)
-    }
-}
-
-impl JsonSchema for OrderView {
-    fn schema_name() -> Cow<'static, str> {
-        OrderJson::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        OrderJson::json_schema(generator)
+        }
     }
 }
