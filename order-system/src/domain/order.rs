@@ -43,10 +43,15 @@ pub struct Item {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Status {
+    /// Created, not paid.
     Pending,
+    /// Paid, not shipped.
     Paid,
+    /// On its way.
     Shipped,
+    /// Arrived.
     Delivered,
+    /// Called off.
     Cancelled,
 }
 

@@ -45,7 +45,7 @@ pub struct ListOrders {
 #[derive(JsonSchema)]
 pub struct GetStats;
 
-/// The answer to [`GetStats`].
+/// How many orders there are, and what they are worth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
