@@ -3,26 +3,16 @@
 //! `cargo run --package catga-axum --example tickets -- --help` lists its flags.
 
 use catga::prelude::*;
-use catga_axum::{App, Cursor, Limit, Page, Problem, command, history, query};
+use catga_axum::{App, Cursor, Limit, Page, Problem, command, history, query, validate::check};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Somebody needs help.
-#[derive(Debug, Clone, Serialize, Deserialize, Event)]
-#[event(name = "TicketOpened", version = 1)]
-struct TicketOpened {
-    title: String,
-}
-
-/// Nobody needs help with it any more.
-#[derive(Debug, Clone, Serialize, Deserialize, Event)]
-#[event(name = "TicketClosed", version = 1)]
-struct TicketClosed;
-
-#[derive(Debug, Clone, Serialize, Event)]
+#[catga::event]
 enum TicketEvent {
-    Opened(TicketOpened),
-    Closed(TicketClosed),
+    #[event(name = "TicketOpened", version = 1)]
+    Opened { title: String },
+    #[event(name = "TicketClosed", version = 1)]
+    Closed,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,8 +27,8 @@ impl Aggregate for Ticket {
     const NAME: &'static str = "ticket";
     fn apply(&mut self, event: TicketEvent) {
         match event {
-            TicketEvent::Opened(opened) => self.title.clone_from(&opened.title),
-            TicketEvent::Closed(_) => self.is_closed = true,
+            TicketEvent::Opened { title } => self.title = title,
+            TicketEvent::Closed => self.is_closed = true,
         }
         self.version += 1;
     }
@@ -54,8 +44,8 @@ enum TicketError {
     Closed,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
-#[command(name = "ticket.open", validate)]
+#[catga::command(name = "ticket.open", validate)]
+#[derive(JsonSchema)]
 struct OpenTicket {
     #[key]
     ticket: String,
@@ -64,13 +54,13 @@ struct OpenTicket {
 
 impl Validate for OpenTicket {
     fn problems(&self) -> Vec<FieldError> {
-        let is_blank = self.title.trim().is_empty();
-        Vec::from_iter(is_blank.then(|| FieldError::new("title", "it must not be blank")))
+        let is_allowed = !self.title.trim().is_empty();
+        Vec::from_iter(check("title", is_allowed, "it must not be blank"))
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
-#[command(name = "ticket.close")]
+#[catga::command(name = "ticket.close")]
+#[derive(JsonSchema)]
 struct CloseTicket {
     #[key]
     ticket: String,
@@ -79,7 +69,7 @@ struct CloseTicket {
 /// Opens a ticket, and answers its id.
 #[command_handler]
 fn open(cmd: OpenTicket, ticket: &mut Root<Ticket>) -> Result<String, TicketError> {
-    ticket.record(TicketOpened { title: cmd.title });
+    ticket.record(TicketEvent::Opened { title: cmd.title });
     Ok(cmd.ticket)
 }
 
@@ -89,12 +79,12 @@ fn close(_: CloseTicket, ticket: &mut Root<Ticket>) -> Result<Ticket, TicketErro
     if !ticket.exists() || ticket.is_closed {
         return Err(if ticket.exists() { TicketError::Closed } else { TicketError::NotFound });
     }
-    ticket.record(TicketClosed);
+    ticket.record(TicketEvent::Closed);
     Ok(Ticket::clone(ticket))
 }
 
-#[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "ticket.get")]
+#[catga::query(name = "ticket.get")]
+#[derive(JsonSchema)]
 struct GetTicket {
     #[key]
     ticket: String,
@@ -112,15 +102,17 @@ struct Tickets(Vec<String>);
 /// The ids of all tickets, in the order they were opened.
 #[projection]
 impl Projection for Tickets {
-    type Event = TicketOpened;
+    type Event = TicketEvent;
     const NAME: &'static str = "tickets";
-    fn apply(&mut self, opened: &Recorded<TicketOpened>) {
-        self.0.push(opened.stream.key().to_owned());
+    fn apply(&mut self, recorded: &Recorded<TicketEvent>) {
+        if let TicketEvent::Opened { .. } = recorded.event {
+            self.0.push(recorded.stream.key().to_owned());
+        }
     }
 }
 
-#[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "ticket.list")]
+#[catga::query(name = "ticket.list")]
+#[derive(JsonSchema)]
 struct ListTickets {
     cursor: Option<Cursor>,
     #[serde(default)]

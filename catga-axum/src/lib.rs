@@ -38,7 +38,8 @@
 //! - `app`, `serve`, [`cli`], `backend`: a service, from its routes to its exit code
 //! - `server`, `timer`, `service`, `routes`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
-//! - `path`, `message`, `request`, `respond`, [`json`], [`validate`], `event_json`, `members`: reading and writing
+//! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
+//!   writing
 //! - [`problem`][]: errors
 //! - `system`, `dead_letters`, `feed`: the routes that every service has
 //! - `describe`, [`openapi`]: the document
@@ -64,6 +65,7 @@ mod feed;
 mod history;
 mod members;
 mod message;
+mod money;
 mod page;
 mod path;
 mod query;
@@ -75,6 +77,7 @@ mod server;
 mod service;
 mod system;
 mod timer;
+mod view;
 
 pub use catga::read_model::Cursor;
 pub use catga_macros::Problem;
@@ -85,8 +88,10 @@ pub use crate::{
     command::{CommandRoute, command},
     endpoint::Endpoint,
     history::{HistoryRoute, history},
+    money::Money,
     page::{Limit, Page},
     problem::{Problem, ProblemDetails, ProblemKind},
     query::{PageRoute, QueryRoute, query},
     serve::main,
+    view::{Shown, View},
 };

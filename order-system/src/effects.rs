@@ -2,7 +2,7 @@
 
 use catga::prelude::*;
 
-use crate::domain::events::{OrderEvent, OrderPaid};
+use crate::domain::{OrderEvent, OrderPaid};
 
 /// Writes a line for everything that happens to orders.
 #[event_handler(name = "order-log")]

@@ -1,76 +1,59 @@
 //! Every command and query, each a plain function.
 
-use catga::prelude::*;
+use catga::{ensure, prelude::*};
+use catga_axum::Page;
 
-use crate::{
-    domain::{
-        commands::{CancelOrder, CreateOrder, Created, DeliverOrder, PayOrder, ShipOrder},
-        order::{Order, OrderError, OrderView},
-        queries::{GetOrder, GetStats, ListOrders, OrderPage, Stats},
-    },
-    projections::Orders,
-};
+use crate::{domain::*, projections::Orders};
 
 /// Makes an order.
 #[command_handler(creates)]
-fn create_order(
+pub fn create_order(
     cmd: CreateOrder,
     order: &mut Root<Order>,
     clock: &Clock,
-) -> Result<Created, OrderError> {
+) -> OrderResult<Created> {
+    ensure!(!order.exists(), OrderError::Exists);
     let (items, total) = cmd.priced().expect("the command was validated");
-    let created_at = clock.now();
-    order.record(order.create(cmd.customer_id, items, total, created_at)?);
+    let (customer_id, created_at) = (cmd.customer_id, clock.now());
+    order.record(OrderCreated { customer_id, items, total, created_at });
     Ok(Created { order_id: cmd.order_id, total, created_at })
 }
 
 /// Pays a pending order.
 #[command_handler]
-fn pay_order(
-    cmd: PayOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.pay(cmd.payment_method, clock.now())?);
+pub fn pay_order(cmd: PayOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("paid", &[Status::Pending])?;
+    order.record(OrderPaid { payment_method: cmd.payment_method, paid_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Ships a paid order.
 #[command_handler]
-fn ship_order(
-    cmd: ShipOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.ship(cmd.tracking_number, clock.now())?);
+pub fn ship_order(cmd: ShipOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("shipped", &[Status::Paid])?;
+    order.record(OrderShipped { tracking_number: cmd.tracking_number, shipped_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Says that a shipped order arrived.
 #[command_handler]
-fn deliver_order(
-    _: DeliverOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.deliver(clock.now())?);
+pub fn deliver_order(_: DeliverOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("delivered", &[Status::Shipped])?;
+    order.record(OrderDelivered { delivered_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Calls off an order that was not shipped.
 #[command_handler]
-fn cancel_order(
-    cmd: CancelOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.cancel(cmd.reason, clock.now())?);
+pub fn cancel_order(cmd: CancelOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("cancelled", &[Status::Pending, Status::Paid])?;
+    order.record(OrderCancelled { reason: cmd.reason, cancelled_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// One order, now or as it was.
 #[query_handler]
-async fn get_order(
+pub async fn get_order(
     query: GetOrder,
     order: &Root<Order>,
     history: &History<Order>,
@@ -91,12 +74,12 @@ async fn get_order(
 
 /// A page of orders, newest first.
 #[query_handler]
-fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> OrderPage {
+pub fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> Page<OrderView> {
     orders.read().page(&query)
 }
 
 /// How many orders there are, and what they are worth.
 #[query_handler]
-fn get_stats(_: GetStats, orders: &ReadModel<Orders>) -> Stats {
-    orders.read().stats()
+pub fn get_stats(_: GetStats, orders: &ReadModel<Orders>, clock: &Clock) -> Stats {
+    orders.read().stats(clock.now())
 }

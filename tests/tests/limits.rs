@@ -10,8 +10,8 @@ use catga::{
 };
 use catga_tests::Server;
 use order_system::domain::{
+    Money,
     events::{OrderCreated, OrderEvent, OrderPaid},
-    money::Money,
 };
 use serde_json::Value;
 use tempfile::TempDir;

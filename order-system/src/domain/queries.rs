@@ -1,18 +1,21 @@
 //! What one can ask about orders.
+#![allow(missing_docs, reason = "the fields say what they are")]
+
+use std::collections::BTreeMap;
 
 use catga::prelude::*;
 use catga_axum::{Cursor, Limit};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::Serialize;
 
-use super::order::{OrderView, Status};
+use super::{Money, order::Status};
 
 /// One order, now or as it was.
-#[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "order.get")]
+#[catga::query(name = "order.get")]
+#[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GetOrder {
-    /// Which one.
+    /// The order's id.
     #[key]
     pub order_id: String,
     /// As it was at a version.
@@ -22,8 +25,8 @@ pub struct GetOrder {
 }
 
 /// A page of orders, newest first.
-#[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "order.list")]
+#[catga::query(name = "order.list")]
+#[derive(Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListOrders {
     /// Only those with this status.
@@ -37,27 +40,21 @@ pub struct ListOrders {
     pub limit: Limit,
 }
 
-/// Some orders, and how many match in all.
-#[derive(Debug)]
-pub struct OrderPage {
-    /// Newest first.
-    pub orders: Vec<OrderView>,
-    /// How many orders match the filters, over all pages.
-    pub total: u64,
-    /// What to give as `before` for the next page; `None` at the end.
-    pub next: Option<Cursor>,
-}
-
 /// How many orders there are, and what they are worth.
-#[derive(Debug, Deserialize, JsonSchema, Query)]
-#[query(name = "order.stats")]
+#[catga::query(name = "order.stats")]
+#[derive(JsonSchema)]
 pub struct GetStats;
 
-/// The answer to [`GetStats`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How many orders there are, and what they are worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// How many of each status, as in [`Status::ALL`].
-    pub by_status: [u64; Status::ALL.len()],
-    /// The total of all orders that are not cancelled, in ten-thousandths.
-    pub revenue: i128,
+    pub total_orders: u64,
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub by_status: BTreeMap<Status, u64>,
+    /// Of all orders that are not cancelled.
+    #[serde(serialize_with = "Money::sum_to_json")]
+    #[schemars(with = "f64")]
+    pub total_revenue: i128,
+    pub timestamp: Timestamp,
 }

@@ -15,8 +15,8 @@ use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{
     domain::{
+        Money,
         commands::{CreateOrder, DeliverOrder, OrderLine, PayOrder, ShipOrder},
-        money::Money,
     },
     effects::Mailer,
 };

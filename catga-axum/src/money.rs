@@ -1,16 +1,19 @@
-//! Exact amounts of money.
+//! Exact amounts of money: whole numbers in the log, decimals in JSON.
 
 use std::borrow::Cow;
 
-use catga_axum::json;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::json;
 
 /// How many units make one: amounts have up to four decimals.
 const UNITS: i64 = 10_000;
 
 /// An amount in ten-thousandths, so that sums and products are exact. In JSON it is a number, with exact meaning.
+///
+/// It is read from JSON by [`Money::from_json`], since a service says itself which amounts it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub struct Money(i64);
 
@@ -58,6 +61,25 @@ impl Money {
         };
         let units = amount.checked_mul(Decimal::from(UNITS))?;
         units.is_integer().then(|| units.to_i64().map(Self))?
+    }
+
+    /// Reads a JSON number of any size, exactly as it was sent; `None` when [`parse`](Self::parse) refuses it, which is
+    /// for [`Validate`](catga::Validate) to name: `#[serde(deserialize_with = "Money::from_json")]`.
+    ///
+    /// # Errors
+    /// When it is no number.
+    pub fn from_json<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Self>, D::Error> {
+        json::number(json).map(Self::parse)
+    }
+
+    /// Writes a sum in ten-thousandths, which may be larger than any amount, as an exact number:
+    /// `#[serde(serialize_with = "Money::sum_to_json")]`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn sum_to_json<S: Serializer>(units: &i128, json: S) -> Result<S::Ok, S::Error> {
+        let sum = Decimal::try_from_i128_with_scale(*units, 4);
+        json::exact(&sum.unwrap_or_default().normalize(), json)
     }
 
     /// Whether it is below zero.
@@ -136,5 +158,25 @@ mod tests {
         }
         let edge = i64::try_from(EXACT).unwrap();
         (edge - 1000..edge + 1000).for_each(check_amount);
+    }
+
+    #[derive(Debug, Deserialize, Serialize)]
+    struct Line {
+        #[serde(deserialize_with = "Money::from_json")]
+        price: Option<Money>,
+        #[serde(skip_deserializing, serialize_with = "Money::sum_to_json")]
+        sum: i128,
+    }
+
+    #[test]
+    fn any_number_is_read_and_any_sum_is_written() {
+        let line = |price: &str| serde_json::from_str::<Line>(&format!(r#"{{"price":{price}}}"#));
+        let price = line("922337203685477.5807").unwrap().price;
+        assert_eq!(price, Some(Money(i64::MAX)));
+        assert_eq!(line("1e400").unwrap().price, None);
+        assert!(line("\"1\"").is_err());
+        let sum = i128::from(i64::MAX) * 2;
+        let written = serde_json::to_string(&Line { price: None, sum }).unwrap();
+        assert_eq!(written, r#"{"price":null,"sum":1844674407370955.1614}"#);
     }
 }
