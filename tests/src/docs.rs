@@ -3,7 +3,8 @@
 //! A fenced block belongs to a test by the word behind its language:
 //! - ```` ```toml file=Cargo.toml ```` is the whole of that file, or `add=Cargo.toml` what is added to its end
 //! - ```` ```console ```` is a session: lines after `$ ` are commands, with `\` at the end when they go on, and what follows is
-//!   what they print. `…` stands for anything within a line; a line with `…` alone for any lines.
+//!   what they print. `…` stands for anything within a line; a line with `…` alone for any lines. A command that ends with
+//!   ` &` serves in the background until `kill %1`, and what stands below it are the first lines that it prints.
 
 use std::process::{Command, Stdio};
 

@@ -36,6 +36,10 @@ impl Reader {
             let path = self.folder.join(file);
             fs::create_dir_all(path.parent().expect("files are in the folder")).expect("a folder");
             fs::write(path, &block.text).expect("the file can be written");
+        } else if let Some(file) = block.value("add") {
+            let path = self.folder.join(file);
+            let before = fs::read_to_string(&path).expect("there is something to add to");
+            fs::write(path, before + &block.text).expect("the file can be written");
         } else if block.is("console") {
             steps(&block.text).iter().for_each(|step| self.try_out(block, step));
         }
@@ -43,14 +47,23 @@ impl Reader {
 
     fn try_out(&mut self, block: &Block, step: &Step) {
         if let Some(command) = step.command.strip_suffix(" &") {
-            return self.serve(command);
+            return self.serve(block, command, &step.output);
         }
         if step.command == "kill %1" {
             return self.stop();
         }
         let address = self.server.as_ref().map_or("localhost:5000", |(_, address)| address);
         let command = step.command.replace("localhost:5000", address);
-        let printed = run(&command, &self.folder, &target());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut printed = run(&command, &self.folder, &target());
+        // Effects come a little later than the answers.
+        while looks_only(&command)
+            && !is_as_written(&step.output, &printed)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(50));
+            printed = run(&command, &self.folder, &target());
+        }
         assert!(
             is_as_written(&step.output, &printed),
             "the session at line {}:\n$ {}\nis to print\n{}\nand prints\n{printed}",
@@ -60,22 +73,33 @@ impl Reader {
         );
     }
 
-    /// Starts what goes on in the background, and waits until it listens.
-    fn serve(&mut self, command: &str) {
+    /// Starts what goes on in the background, and waits until it listens and has said what it is to say.
+    fn serve(&mut self, block: &Block, command: &str, output: &str) {
         let built = run("cargo build --quiet", &self.folder, &target());
         assert_eq!(built, "", "it compiles");
+        // The flags of `cargo run` end at `--`.
+        let separator = if command.contains(" -- ") { "" } else { " --" };
         let mut child = Command::new("bash")
-            .args(["-c", &format!("exec {command} --port 0")])
+            .args(["-c", &format!("exec {command}{separator} --port 0")])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", target())
             .stdout(Stdio::piped())
             .spawn()
             .expect("bash runs");
-        let stdout = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on http://").expect("it listens");
-        self.server = Some((child, address.to_owned()));
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut printed = String::new();
+        for _ in 0..output.lines().count().max(1) {
+            stdout.read_line(&mut printed).expect("a line");
+        }
+        let address = printed.lines().next().expect("a line").strip_prefix("listening on http://");
+        let address = address.expect("it listens").to_owned();
+        let printed = printed.replace(&address, "127.0.0.1:5000");
+        self.server = Some((child, address));
+        assert!(
+            output.is_empty() || is_as_written(output, &printed),
+            "the server at line {} is to print\n{output}\nand prints\n{printed}",
+            block.line,
+        );
     }
 
     fn stop(&mut self) {
@@ -97,6 +121,13 @@ impl Drop for Reader {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether a command changes nothing, so that it can be run until it prints what it is to print.
+fn looks_only(command: &str) -> bool {
+    let changes = [" -X", " -d", " -H", "|", ">"];
+    command.starts_with("cat ")
+        || command.starts_with("curl -s ") && !changes.iter().any(|change| command.contains(change))
 }
 
 /// `docs/your-own-service.md`, from `cargo new` to a service over HTTP.
