@@ -7,11 +7,11 @@ use std::sync::{
 };
 
 use catga::{
-    conformance,
+    conformance::{self, Promise, Stores},
     log::{Position, Record, StreamId, Version},
     store::{
-        Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, MemoryStore,
-        StoreError,
+        Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, MemoryKvStore,
+        MemoryStore, StoreError,
     },
 };
 
@@ -65,7 +65,10 @@ impl<S: EventStore> EventStore for Metered<S> {
 #[tokio::main]
 async fn main() {
     let store = Arc::new(Metered::<MemoryStore>::default());
-    // Panics with each promise that the store breaks. A program gets it with `.backend(Backend::new(store, kv))`.
-    conformance::event_store(store.clone()).await;
+    let stores = Stores::new(store.clone(), Arc::new(MemoryKvStore::new()));
+    // The rules of one promise. A test of a store runs all of them, with `conformance::backend`.
+    let rules = conformance::rules().filter(|rule| rule.promise == Promise::Atomic);
+    let broken = conformance::check(rules, async || stores.clone()).await;
+    assert!(broken.is_empty(), "{broken:?}");
     assert!(store.bytes.load(Ordering::Relaxed) > 0);
 }
