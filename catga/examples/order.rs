@@ -1,4 +1,4 @@
-//! An order: created with its items, paid in one or more parts, shipped.
+//! An order: created with its items, paid in parts, shipped. Run it: `cargo run -p catga --example order`.
 use catga::{ensure, prelude::*};
 
 #[catga::event]

@@ -3,8 +3,21 @@
 //! event handlers from the same log.
 //!
 //! ```
-#![doc = include_str!("../examples/counter.rs")]
+#![doc = include_str!("../examples/command.rs")]
 //! ```
+//!
+//! # Examples
+//! Each shows one thing, in `catga/examples`; `cargo run -p catga --example command` runs the one above.
+//! - `command`: a command, its handler and the event that it records
+//! - `order`: an aggregate with rules, and errors of its own
+//! - `query_and_projection`: a query that is answered from a read model
+//! - `effect_with_retry`: an event handler with an effect outside, called again until it succeeds
+//! - `subscribe`: the log as a stream of events
+//! - `upcasting`: an event whose fields changed
+//! - `snapshots`: an aggregate with a long stream
+//! - `state`: values of the program in handlers, and a parameter of one's own
+//! - `testing`: tests of handlers
+//! - `custom_store`: a store of one's own, held to the promises
 //!
 //! # Modules
 //! The names that programs use every day are here, and those of handlers in the [`prelude`].

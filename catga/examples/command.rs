@@ -1,4 +1,6 @@
-//! A counter: one event, one command, one handler.
+//! A command and its handler: what it records on an aggregate is one event in the log.
+//!
+//! Run it with `cargo run -p catga --example command`.
 use catga::prelude::*;
 
 #[catga::event]
