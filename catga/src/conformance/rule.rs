@@ -5,7 +5,7 @@ use std::{fmt, panic::AssertUnwindSafe, time::Duration};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::{Fixture, Stores};
+use super::fixture::{Fixture, Stores};
 use crate::{
     log::{FrameError, StoreError},
     model::Error,

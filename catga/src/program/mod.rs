@@ -7,6 +7,7 @@ pub(crate) mod pipeline;
 mod progress;
 mod registration;
 mod setup;
+mod state;
 pub(crate) mod telemetry;
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -23,12 +24,11 @@ pub(crate) use self::{
 };
 pub use self::{
     context::Context,
-    handler::{
-        CommandOutput, FromContext, FromContextMut, Handled, HandlerError, IntoOutcome, State,
-    },
+    handler::{CommandOutput, FromContext, FromContextMut, Handled, HandlerError, IntoOutcome},
     pipeline::{Behavior, Call, Next},
     registration::{Kind, NamedCrate, Registration, catalogue},
     setup::Setup,
+    state::State,
 };
 use crate::{
     log::Clock,

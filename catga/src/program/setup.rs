@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::{
     model::Event,
-    program::{extensions::Extensions, handler::State},
+    program::{extensions::Extensions, state::State},
 };
 
 /// The names of all event types that are linked into the program.
