@@ -1,7 +1,6 @@
-//! The order: its state, and the rules.
+//! The order: its state, and why something can't happen to it.
 //!
-//! Each rule is a method that looks at the order and answers what happened, or why it can't. A handler records the
-//! answer; `apply` is the only place where the state changes.
+//! A handler asks [`Order::step`] and records what happened; `apply` is the only place where the state changes.
 #![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
