@@ -35,7 +35,7 @@ use crate::{
 /// // Sent again under one id, it has one effect and one answer.
 /// assert_eq!(catga.send(ping()).id("second").expect_version(1).await?, 2);
 /// let outcome: CommandOutcome<u64> = catga.send(ping()).id("second").outcome().await?;
-/// assert_eq!((outcome.output, outcome.version, outcome.is_replay), (2, 2, true));
+/// assert_eq!((outcome.output, outcome.version.get(), outcome.is_replay), (2, 2, true));
 /// # catga.shutdown().await; Ok(()) }
 /// ```
 #[must_use = "a command is sent when it is awaited"]
