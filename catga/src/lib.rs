@@ -2,7 +2,7 @@
 //! their events, appends what a handler records in one atomic commit, and drives read models and
 //! event handlers from the same log.
 //!
-//! ```
+//! ```standalone_crate
 #![doc = include_str!("../examples/command.rs")]
 //! ```
 //!

@@ -50,7 +50,7 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
 
 /// A question that changes nothing: `GetOrder`. Derive it, as a [`Command`].
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::prelude::*;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// #[catga::query]

@@ -54,7 +54,7 @@ pub enum Expected {
 
 /// What travels with a command and into the commit it makes. A handler can take `&Metadata`.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::prelude::*;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// #[catga::command]

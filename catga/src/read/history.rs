@@ -17,7 +17,7 @@ const PAGE: usize = 512;
 ///
 /// Every read goes to the store, in pages: memory stays bounded however long the stream is.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::{log::Version, prelude::*};
 /// # #[catga::event] #[derive(Copy)] struct Moved { to: u8 }
 /// # #[derive(Clone, Default)] struct Piece { at: u8 }

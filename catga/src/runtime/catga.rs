@@ -22,7 +22,7 @@ use crate::{
 /// they are, as in a crash: what was answered is in the log, and an event that was being handled is handled again
 /// after the next start. Its store is closed as soon as the tasks are gone.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::prelude::*;
 /// # #[catga::query] struct Half { of: u64 }
 /// # #[query_handler] fn half(query: Half) -> u64 { query.of / 2 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// A command that is sent when it is awaited, and answers the handler's output once its events are in the log.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::{CommandOutcome, prelude::*}; use serde::{Serialize, Deserialize};
 /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocPinged", version = 1)] struct Pinged;
 /// # #[derive(Debug, Clone, PartialEq, Event)] enum PingEvent { Pinged(Pinged) }
@@ -46,7 +46,7 @@ pub struct CommandRequest<'a, C, R> {
 
 /// A query that is asked when it is awaited.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::{Consistency, prelude::*};
 /// # #[derive(Debug, Query)] #[query(name = "doc.answer")] struct Answer;
 /// # #[query_handler] fn answer(_: Answer) -> Result<u64, catga::Error> { Ok(42) }
