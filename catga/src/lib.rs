@@ -195,7 +195,7 @@ pub mod __private {
 
 /// The example of an order, run.
 #[cfg(doctest)]
-#[doc = concat!("```\n", include_str!("../examples/order.rs"), "\n```")]
+#[doc = concat!("```standalone_crate\n", include_str!("../examples/order.rs"), "\n```")]
 #[derive(Debug)]
 pub struct OrderExample;
 
