@@ -2,7 +2,7 @@
 //! their events, appends what a handler records in one atomic commit, and drives read models and
 //! event handlers from the same log.
 //!
-//! ```
+//! ```standalone_crate
 #![doc = include_str!("../examples/command.rs")]
 //! ```
 //!
@@ -195,7 +195,7 @@ pub mod __private {
 
 /// The example of an order, run.
 #[cfg(doctest)]
-#[doc = concat!("```\n", include_str!("../examples/order.rs"), "\n```")]
+#[doc = concat!("```standalone_crate\n", include_str!("../examples/order.rs"), "\n```")]
 #[derive(Debug)]
 pub struct OrderExample;
 

@@ -17,6 +17,15 @@ use crate::log::rfc3339::{self, InvalidTimestamp};
 /// A moment in UTC, in whole microseconds since 1970-01-01T00:00:00Z.
 ///
 /// It is stored as that number. In JSON, and as text, it is RFC 3339: `2026-01-31T12:00:00.25Z`.
+///
+/// ```
+/// use catga::Timestamp;
+///
+/// let noon: Timestamp = "2026-01-31T12:00:00.25Z".parse()?;
+/// assert_eq!(noon.to_string(), "2026-01-31T12:00:00.25Z");
+/// assert!(noon > Timestamp::from_micros(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -81,6 +90,15 @@ impl Timestamp {
 }
 
 /// Where a program gets the time from. Passed in, so that a test can hold it still.
+///
+/// ```
+/// use std::time::Duration;
+/// use catga::{Clock, Timestamp};
+///
+/// let clock = Clock::manual(Timestamp::from_micros(0));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(clock.now(), Timestamp::from_micros(1_000_000));
+/// ```
 #[derive(Clone)]
 pub struct Clock(Source);
 

@@ -11,6 +11,25 @@ use crate::{
 ///
 /// The default value is the aggregate before its first event. `apply` only takes events in; what may
 /// happen is decided in handlers, or better in methods of the aggregate that answer the event.
+///
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::event]
+/// enum DoorEvent { DoorOpened, DoorClosed }
+///
+/// #[derive(Clone, Default)]
+/// struct Door { is_open: bool }
+///
+/// impl Aggregate for Door {
+///     type Event = DoorEvent;
+///     const NAME: &str = "aggregate-door";
+///
+///     fn apply(&mut self, event: DoorEvent) {
+///         self.is_open = matches!(event, DoorEvent::DoorOpened);
+///     }
+/// }
+/// # assert!(Root::<Door>::given([DoorEvent::DoorOpened]).is_open);
+/// ```
 pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// What can happen to it: an enum with `#[derive(Event)]`.
     type Event: Event;
@@ -35,6 +54,24 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 ///
 /// It derefs to the aggregate. A command handler takes `&mut Root<A>`: the events are appended in one commit
 /// after it returns `Ok`, and dropped when it returns `Err`. Any handler can take `&Root<A>`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] enum LampEvent { Lit }
+/// # #[derive(Clone, Default)] struct Lamp { is_lit: bool }
+/// # impl Aggregate for Lamp { type Event = LampEvent; const NAME: &str = "root-lamp"; fn apply(&mut self, _: LampEvent) { self.is_lit = true; } }
+/// fn light(lamp: &mut Root<Lamp>) {
+///     if !lamp.is_lit {
+///         lamp.record(LampEvent::Lit);
+///     }
+/// }
+///
+/// let mut lamp = Root::<Lamp>::given([] as [LampEvent; 0]);
+/// light(&mut lamp);
+/// light(&mut lamp);
+/// assert_eq!((lamp.version().get(), lamp.recorded()?.len()), (1, 1));
+/// # Ok::<(), catga::handler::DecodeError>(())
+/// ```
 pub struct Root<A: Aggregate> {
     stream: StreamId,
     /// Shared with readers; copied only when a command changes it while a reader still looks.

@@ -49,6 +49,22 @@ pub trait Command: Clone + Serialize + Send + Sync + 'static {
 }
 
 /// A question that changes nothing: `GetOrder`. Derive it, as a [`Command`].
+///
+/// ```standalone_crate
+/// # use catga::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #[catga::query]
+/// struct Square { of: u64 }
+///
+/// #[query_handler]
+/// fn square(query: Square) -> u64 {
+///     query.of * query.of
+/// }
+///
+/// let catga = Catga::builder().start().await?;
+/// assert_eq!(catga.query(Square { of: 4 }).await?, 16);
+/// # catga.shutdown().await; Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a query",
     label = "not a query",
@@ -182,12 +198,34 @@ impl fmt::Write for ShownKey {
 }
 
 /// A check of a command in itself, run before its handler. Named by `#[command(.., validate)]`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::command(validate)]
+/// struct RenameShop { name: String }
+///
+/// impl Validate for RenameShop {
+///     fn problems(&self) -> Vec<FieldError> {
+///         let is_empty = self.name.is_empty();
+///         is_empty.then(|| FieldError::new("name", "must not be empty")).into_iter().collect()
+///     }
+/// }
+/// # #[command_handler] fn rename(_: RenameShop) {}
+///
+/// let refused = Command::validate(&RenameShop { name: String::new() });
+/// assert_eq!(refused, Err(vec![FieldError::new("name", "must not be empty")]));
+/// ```
 pub trait Validate {
     /// Every field that can't be accepted; empty when the command can.
     fn problems(&self) -> Vec<FieldError>;
 }
 
 /// One field that can't be accepted, and why.
+///
+/// ```
+/// let error = catga::FieldError::new("items[2].quantity", "must be 1 or more");
+/// assert_eq!((error.field.as_str(), error.message.as_str()), ("items[2].quantity", "must be 1 or more"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// A path as the sender writes it: `items[2].quantity`.

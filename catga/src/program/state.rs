@@ -7,7 +7,7 @@ use std::ops::Deref;
 /// Give the value to the builder with [`state`](crate::runtime::Builder::state); one that is missing is a start error that
 /// names the handler. It derefs to the value. A test that calls the handler writes `&State::new(mailer)`.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::prelude::*;
 /// # #[catga::query] struct GetGreeting;
 /// struct Greeting(&'static str);

@@ -16,6 +16,30 @@ const PAGE: usize = 512;
 /// The stream of the aggregate that a query is about: `history: &History<Order>`.
 ///
 /// Every read goes to the store, in pages: memory stays bounded however long the stream is.
+///
+/// ```standalone_crate
+/// # use catga::{log::Version, prelude::*};
+/// # #[catga::event] #[derive(Copy)] struct Moved { to: u8 }
+/// # #[derive(Clone, Default)] struct Piece { at: u8 }
+/// # impl Aggregate for Piece { type Event = Moved; const NAME: &str = "history-piece"; fn apply(&mut self, moved: Moved) { self.at = moved.to; } }
+/// # #[catga::command] struct Move { #[key] piece: u8, to: u8 }
+/// # #[command_handler] fn advance(command: Move, piece: &mut Root<Piece>) { piece.record(Moved { to: command.to }); }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #[catga::query]
+/// struct Moves { #[key] piece: u8 }
+///
+/// #[query_handler]
+/// async fn moves(_: Moves, history: &History<Piece>) -> Result<Vec<u8>, catga::Error> {
+///     let events = history.events(Version::FIRST, 100).await?;
+///     Ok(events.iter().map(|moved| moved.to).collect())
+/// }
+///
+/// # let catga = Catga::builder().start().await?;
+/// catga.send(Move { piece: 1, to: 4 }).await?;
+/// catga.send(Move { piece: 1, to: 9 }).await?;
+/// assert_eq!(catga.query(Moves { piece: 1 }).await?, [4, 9]);
+/// # catga.shutdown().await; Ok(()) }
+/// ```
 pub struct History<A> {
     store: Arc<dyn EventStore>,
     stream: StreamId,

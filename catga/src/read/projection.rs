@@ -55,6 +55,23 @@ pub trait Projection: Default + Send + Sync + 'static {
 }
 
 /// A projection's state, for query handlers: `orders: &ReadModel<Orders>`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct Arrived {}
+/// # #[derive(Default)] struct Guests(u64);
+/// # #[projection]
+/// # impl Projection for Guests { type Event = Arrived; const NAME: &str = "read-model-guests"; fn apply(&mut self, _: &Recorded<Arrived>) { self.0 += 1; } }
+/// #[catga::query]
+/// struct CountGuests;
+///
+/// #[query_handler]
+/// fn count_guests(_: CountGuests, guests: &ReadModel<Guests>) -> u64 {
+///     guests.read().0
+/// }
+///
+/// assert_eq!(count_guests(CountGuests, &ReadModel::of(Guests(3))), 3);
+/// ```
 pub struct ReadModel<P> {
     state: Arc<RwLock<P>>,
 }

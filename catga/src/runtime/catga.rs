@@ -21,6 +21,17 @@ use crate::{
 /// Stop it with [`shutdown`](Self::shutdown). When the last handle is dropped without that, its background tasks end where
 /// they are, as in a crash: what was answered is in the log, and an event that was being handled is handled again
 /// after the next start. Its store is closed as soon as the tasks are gone.
+///
+/// ```standalone_crate
+/// # use catga::prelude::*;
+/// # #[catga::query] struct Half { of: u64 }
+/// # #[query_handler] fn half(query: Half) -> u64 { query.of / 2 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let catga = Catga::builder().start().await?;
+/// assert_eq!(catga.query(Half { of: 4 }).await?, 2);
+/// catga.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct Catga {
     /// Dropped before the runtime. `None` where a handler of a program that has no handle any more runs to its end.
     pub(super) _handles: Option<Arc<Handles>>,

@@ -26,7 +26,7 @@ impl Catga {
     ///
     /// It is for tests: while others write it may never return, and it reads what the handlers have before them.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
     /// # use catga::prelude::*; use serde::{Serialize, Deserialize};
     /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocRung", version = 1)] struct Rung {}

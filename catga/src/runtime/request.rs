@@ -19,7 +19,7 @@ use crate::{
 
 /// A command that is sent when it is awaited, and answers the handler's output once its events are in the log.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::{CommandOutcome, prelude::*}; use serde::{Serialize, Deserialize};
 /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocPinged", version = 1)] struct Pinged;
 /// # #[derive(Debug, Clone, PartialEq, Event)] enum PingEvent { Pinged(Pinged) }
@@ -35,7 +35,7 @@ use crate::{
 /// // Sent again under one id, it has one effect and one answer.
 /// assert_eq!(catga.send(ping()).id("second").expect_version(1).await?, 2);
 /// let outcome: CommandOutcome<u64> = catga.send(ping()).id("second").outcome().await?;
-/// assert_eq!((outcome.output, outcome.version, outcome.is_replay), (2, 2, true));
+/// assert_eq!((outcome.output, outcome.version.get(), outcome.is_replay), (2, 2, true));
 /// # catga.shutdown().await; Ok(()) }
 /// ```
 #[must_use = "a command is sent when it is awaited"]
@@ -46,7 +46,7 @@ pub struct CommandRequest<'a, C, R> {
 
 /// A query that is asked when it is awaited.
 ///
-/// ```
+/// ```standalone_crate
 /// # use catga::{Consistency, prelude::*};
 /// # #[derive(Debug, Query)] #[query(name = "doc.answer")] struct Answer;
 /// # #[query_handler] fn answer(_: Answer) -> Result<u64, catga::Error> { Ok(42) }

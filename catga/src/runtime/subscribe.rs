@@ -6,7 +6,7 @@ impl Catga {
     /// The events of type `E` behind position `after`, one by one, and then each as it comes, until the program is
     /// [shut down](Self::shutdown): 0 begins with the first one, [`head`](Self::head) with the next one.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use catga::prelude::*; use serde::{Serialize, Deserialize};
     /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "SubscribedOpened", version = 1)] struct Opened {}
     /// # #[derive(Debug, Clone, Default)] struct Door;

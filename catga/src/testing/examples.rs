@@ -52,9 +52,9 @@ impl<A: Aggregate> Root<A> {
     /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocGiven", version = 1)] struct Counted { by: u64 }
     /// # #[derive(Debug, Clone, PartialEq, Event)] enum CounterEvent { Counted(Counted) }
     /// # #[derive(Debug, Clone, Default)] struct Counter { total: u64 }
-    /// # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "docgiven"; fn apply(&mut self, CounterEvent::Counted(c): &CounterEvent) { self.total += c.by; } }
+    /// # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "docgiven"; fn apply(&mut self, CounterEvent::Counted(c): CounterEvent) { self.total += c.by; } }
     /// let counter = Root::<Counter>::given([Counted { by: 2 }, Counted { by: 3 }]);
-    /// assert_eq!((counter.total, counter.version(), counter.key()), (5, 2, "given"));
+    /// assert_eq!((counter.total, counter.version().get(), counter.key()), (5, 2, "given"));
     /// ```
     pub fn given(events: impl IntoIterator<Item = impl Into<A::Event>>) -> Self {
         let stream = StreamId::new(A::NAME, "given")
@@ -81,8 +81,8 @@ impl<A: Aggregate> Root<A> {
 /// }
 ///
 /// let revenue: Revenue = project([
-///     Recorded::new("order/a", 1, OrderPaid { cents: 2 }),
-///     Recorded::new("order/b", 1, OrderPaid { cents: 3 }),
+///     Recorded::new("order/a", 1.into(), OrderPaid { cents: 2 }),
+///     Recorded::new("order/b", 1.into(), OrderPaid { cents: 3 }),
 /// ]);
 /// assert_eq!(get_revenue(&ReadModel::of(revenue)), 5);
 /// ```

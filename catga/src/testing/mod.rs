@@ -68,7 +68,7 @@ impl<A: Aggregate> Given<A> {
     /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocAwaited", version = 1)] struct Counted { by: u64 }
     /// # #[derive(Debug, Clone, PartialEq, Event)] enum CounterEvent { Counted(Counted) }
     /// # #[derive(Debug, Clone, Default)] struct Counter { total: u64 }
-    /// # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "docawaited"; fn apply(&mut self, CounterEvent::Counted(c): &CounterEvent) { self.total += c.by; } }
+    /// # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "docawaited"; fn apply(&mut self, CounterEvent::Counted(c): CounterEvent) { self.total += c.by; } }
     /// # async fn count(by: u64, counter: &mut Root<Counter>) -> Result<u64, std::fmt::Error> { counter.record(Counted { by }); Ok(counter.total) }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// given::<Counter>([Counted { by: 2 }])
