@@ -46,12 +46,16 @@ pub(crate) struct Feed {
     behind: [tokio::sync::Mutex<()>; BEHIND],
     /// Notified when `recent` has more commits of a partition.
     risen: [Notify; PARTITIONS as usize],
+    /// The tasks of the readers.
+    readers: TaskTracker,
 }
 
 impl Feed {
-    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+    /// `readers` tracks the tasks of the readers: a task that is aborted lets go of the store a moment later, and a
+    /// shutdown waits for that.
+    pub(crate) fn new(transport: Arc<dyn Transport>, readers: TaskTracker) -> Self {
         let (recent, published, ahead, behind, risen) = Default::default();
-        Self { transport, recent, published, ahead, behind, risen }
+        Self { transport, recent, published, ahead, behind, risen, readers }
     }
 
     /// The publisher for the tail, which is at `after` and publishes what it reads from there on.
@@ -162,16 +166,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The commits of `partition` after `after`. Its task is one of `tasks`: whoever waits for these to end also waits until it
-    /// has let go of the store.
-    pub(crate) fn new(
-        feed: Arc<Feed>,
-        tasks: &TaskTracker,
-        partition: u16,
-        mut after: Position,
-    ) -> Self {
+    /// The commits of `partition` after `after`.
+    pub(crate) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
         let (sender, pages) = mpsc::channel(1);
-        let task = tasks.spawn(async move {
+        let readers = feed.readers.clone();
+        let task = readers.spawn(async move {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
             idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -285,7 +284,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
         let partition = partition_of("test/a");
         let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
@@ -320,7 +319,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
         let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
             let page = feed.next(partition_of("test/a"), after.into(), &mut idle).await.unwrap();
@@ -342,7 +341,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
         let publisher = feed.publisher(Position::ZERO);
         publisher.begin(6.into());
         let next = async |after: u64| {

@@ -112,8 +112,9 @@ impl Tail {
             };
             if let Some(last) = page.last().filter(|_| page.len() >= PAGE / 2) {
                 let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
-                let read = async move { store.read_log(end, PAGE).await };
-                let reading = self.program.tasks.spawn(read);
+                // A shutdown waits until it has let go of the store.
+                let tasks = &self.program.tasks;
+                let reading = tasks.spawn(async move { store.read_log(end, PAGE).await });
                 *ahead = Some(AbortOnDropHandle::new(reading));
             }
             if !page.is_empty() {

@@ -186,8 +186,7 @@ impl Runner {
     ) -> Result<(), Error> {
         let mut letters_may_have_changed = self.dispatcher.program.progress.subscribe();
         let stop = progress.stop.clone();
-        let Dispatcher { feed, program, .. } = &*self.dispatcher;
-        let mut reader = Reader::new(feed.clone(), &program.tasks, self.partition, progress.cursor);
+        let mut reader = Reader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
         let mut stopped = pin!(stop.cancelled());
         let mut saving = pin!(sleep(CHECKPOINT_IDLE));
         loop {

@@ -117,7 +117,8 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             timeout: builder.timeout,
             tasks: TaskTracker::new(),
         });
-        let feed = Arc::new(Feed::new(topic));
+        let handler_tasks = TaskTracker::new();
+        let feed = Arc::new(Feed::new(topic, handler_tasks.clone()));
         Runtime {
             dispatcher: Arc::new(Dispatcher {
                 program: program.clone(),
@@ -132,7 +133,7 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
             stop_tail: CancellationToken::new(),
-            handlers: TaskTracker::new(),
+            handlers: handler_tasks,
             membership: TaskTracker::new(),
             abandon: CancellationToken::new(),
             handles: OnceLock::new(),

@@ -75,7 +75,7 @@ const PLANTED: &[(Wrong, &[&str])] = &[
     (Wrong::Store(Store::HasACommitAtFirst), &["a_new_log_is_empty"]),
     (
         Wrong::Store(Store::AnswersTheLastPosition),
-        &["an_append_takes_a_position_for_each_event", "an_append_whose_answer_was_lost_is_found"],
+        &["an_append_takes_a_position_for_each_event", "an_append_that_was_lost_is_done"],
     ),
     (Wrong::Store(Store::TakesAnyVersion), &["an_append_at_another_version_conflicts"]),
     (Wrong::Store(Store::AnswersANoFromAConflict), &["an_append_at_another_version_conflicts"]),
