@@ -17,10 +17,11 @@ mod tests;
 mod writer;
 
 use std::{
+    convert::Infallible,
     fmt,
     fs::{self, File, TryLockError},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -67,9 +68,12 @@ pub struct FileStore {
     writer: Option<JoinHandle<()>>,
     /// The file system that the directory is on, as the system calls it.
     file_system: String,
-    /// Unlocked when dropped, after the writer has ended and after the last write of a value, which goes on when nobody waits
-    /// for it any more.
-    lock: Option<Arc<File>>,
+    /// Writes of values go on when nobody waits for them any more. Each has a sender, so that the receiver tells when all
+    /// have ended.
+    writes: Option<mpsc::Sender<Infallible>>,
+    all_written: Mutex<mpsc::Receiver<Infallible>>,
+    /// Unlocked when dropped, after the writer and the writes of values have ended.
+    lock: Option<File>,
 }
 
 /// What [`FileStore::verify`] found.
@@ -104,7 +108,7 @@ impl FileStore {
         let lock = lock(directory)?;
         let mut store = Self::open_on(Arc::new(log), Arc::new(kv), SEGMENT_BYTES)?;
         store.file_system = file_system(directory);
-        store.lock = Some(Arc::new(lock));
+        store.lock = Some(lock);
         Ok(store)
     }
 
@@ -146,9 +150,12 @@ impl FileStore {
             .name("catga-log".to_owned())
             .spawn(move || writer.run())
             .map_err(FileError::io("the writer can't be started"))?;
+        let (writes, all_written) = mpsc::channel();
         Ok(Self {
             index,
             reader,
+            writes: Some(writes),
+            all_written: Mutex::new(all_written),
             kv: Arc::new(KvFiles::new(kv)),
             pending,
             writer: Some(writer),
@@ -177,13 +184,13 @@ impl FileStore {
         expected: u64,
         ttl: Option<Duration>,
     ) -> Result<Option<u64>, StoreError> {
-        let (kv, lock, key) = (self.kv.clone(), self.lock.clone(), key.to_owned());
-        let put = move || {
+        let (kv, write, key) = (self.kv.clone(), self.writes.clone(), key.to_owned());
+        blocking(move || {
             let put = kv.put(&key, value, expected, ttl);
-            drop(lock);
+            drop(write);
             put
-        };
-        blocking(put).await
+        })
+        .await
     }
 
     async fn read(&self, entries: Vec<index::Entry<Address>>) -> Result<Vec<Record>, StoreError> {
@@ -324,6 +331,10 @@ impl Drop for FileStore {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        drop(self.writes.take());
+        let all_written = self.all_written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: this waits until the last sender is gone.
+        let _ = all_written.recv();
     }
 }
 
