@@ -42,10 +42,10 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// As the text that it is read from.
+/// As a number, which is what the OpenAPI document shows as the default.
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        self.0.serialize(serializer)
     }
 }
 
