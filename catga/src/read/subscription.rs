@@ -38,7 +38,7 @@ const SHARED_BYTES: usize = 256 << 10;
 ///
 /// There is no gap and no repeat. A store that can't be reached is tried again until it can. An event that this program can't
 /// read, of whichever type, ends the subscription with an error that names it, after the events before it. A
-/// [shutdown](Catga::shutdown) ends it without an error.
+/// [shutdown](crate::runtime::Catga::shutdown) ends it without an error.
 ///
 /// Nothing is read before it is asked for: who is slow holds a page of the log, and the events of one commit.
 ///
