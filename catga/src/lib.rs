@@ -98,7 +98,7 @@ pub mod pipeline {
 /// The linker leaves out a crate that nothing names, and its handlers would be missing without a word. Written once in the
 /// binary, this links each crate; one that brings nothing is a start error.
 ///
-/// ```ignore
+/// ```text
 /// catga::handlers!(orders, billing);
 /// ```
 #[macro_export]
