@@ -233,25 +233,39 @@ impl<'a, Q, R: Run<Asked<'a, Q>>> IntoFuture for QueryRequest<'a, Q, R> {
     }
 }
 
-async fn output<C>(command: Outgoing<'_, C>) -> Result<C::Output, Error>
+async fn output<C>(request: Outgoing<'_, C>) -> Result<C::Output, Error>
 where
     C: Command + Handled<Output: CommandOutput>,
 {
-    Ok(outcome(command).await?.output)
+    let Outgoing { catga, command, ref metadata, has_invalid_id } = request;
+    Ok(deliver(catga, command, metadata, has_invalid_id).await?.output)
 }
 
-async fn outcome<C>(command: Outgoing<'_, C>) -> Result<CommandOutcome<C::Output>, Error>
+async fn outcome<C>(request: Outgoing<'_, C>) -> Result<CommandOutcome<C::Output>, Error>
 where
     C: Command + Handled<Output: CommandOutput>,
 {
-    let Outgoing { catga, command, metadata, has_invalid_id } = command;
+    let Outgoing { catga, command, ref metadata, has_invalid_id } = request;
+    deliver(catga, command, metadata, has_invalid_id).await
+}
+
+/// Metadata stays where the request keeps it: it is some hundred bytes, and each move would copy it.
+async fn deliver<C>(
+    catga: &Catga,
+    command: C,
+    metadata: &Metadata,
+    has_invalid_id: bool,
+) -> Result<CommandOutcome<C::Output>, Error>
+where
+    C: Command + Handled<Output: CommandOutput>,
+{
     if has_invalid_id {
         let message = format!("must have 1 to {MAX_COMMAND_ID} bytes");
         return Err(ErrorKind::Invalid(vec![FieldError::new("id", message)]).into());
     }
     let program = &*catga.runtime.program;
-    let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata: &metadata };
-    let work = pin!(execute(program, command, &metadata, catga.caller.as_ref()));
+    let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
+    let work = pin!(execute(program, command, metadata, catga.caller.as_ref()));
     program.pipeline.run(&call, program.timeout, work).await
 }
 
