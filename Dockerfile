@@ -8,20 +8,23 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
 COPY catga/Cargo.toml catga/
+COPY catga-axum/Cargo.toml catga-axum/
 COPY catga-macros/Cargo.toml catga-macros/
 COPY order-system/Cargo.toml order-system/
 COPY tests/Cargo.toml tests/
-RUN mkdir bench/src catga/src catga-macros/src order-system/src tests/src \
-    && touch bench/src/lib.rs catga/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
+RUN mkdir bench/src catga/src catga-axum/src catga-macros/src order-system/src tests/src \
+    && touch bench/src/lib.rs catga/src/lib.rs catga-axum/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
     && echo 'fn main() {}' > order-system/src/main.rs \
     && cargo build --locked --release --package order-system \
-    && rm -r catga/src catga-macros/src order-system/src
+    && rm -r catga/src catga-axum/src catga-macros/src order-system/src
 
 # Then ours. Cargo goes by the times of files, and the copied ones can be older than the empty ones.
+COPY catga/examples catga/examples
 COPY catga/src catga/src
+COPY catga-axum/src catga-axum/src
 COPY catga-macros/src catga-macros/src
 COPY order-system/src order-system/src
-RUN find catga catga-macros order-system -name '*.rs' -exec touch {} + \
+RUN find catga catga-axum catga-macros order-system -name '*.rs' -exec touch {} + \
     && cargo build --locked --release --package order-system \
     && mkdir /data
 

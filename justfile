@@ -46,7 +46,7 @@ quick-test url='http://127.0.0.1:5000':
 [group('test')]
 test-all:
     cargo build --package order-system
-    cargo test --package catga-tests --test pairings -- --nocapture
+    cargo test --package catga-tests --test promises p10_every_transport -- --nocapture
 
 # Everything that CI runs
 [group('test')]
@@ -62,7 +62,7 @@ chaos *flags:
 [group('test')]
 crashes rounds='100':
     cargo build --package order-system
-    CATGA_ROUNDS={{rounds}} cargo test --package catga-tests --test backends p2_ -- --nocapture --test-threads 2
+    CATGA_ROUNDS={{rounds}} cargo test --package catga-tests --test promises p2_crashes -- --nocapture --test-threads 2
 
 # Format, lints, tests, doctests, documentation: the same as `test`
 [group('test')]

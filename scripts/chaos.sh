@@ -15,4 +15,4 @@ done
 NATS_SERVER_NEWEST=$(scripts/nats-server.sh)
 export NATS_SERVER_NEWEST CATGA_SECONDS=$((minutes * 60)) CATGA_SEED=$seed
 cargo build --package order-system
-exec cargo test --package catga-tests --test nemesis -- --nocapture --test-threads 1
+exec cargo test --package catga-tests --test promises nemesis -- --nocapture --test-threads 1

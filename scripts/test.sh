@@ -40,8 +40,8 @@ tools() {
   export NATS_SERVER_NEWEST
 }
 tests() {
-  # The end-to-end tests start this very program.
-  cargo build --locked --package order-system --jobs "$jobs" || return
+  # It builds order-system and the examples before any test runs; the end-to-end tests start these very programs. A build of
+  # their packages alone would have other features, and compile the dependencies twice.
   cargo test --locked --workspace --jobs "$jobs" --no-fail-fast 2>&1 | tee "$log"
 }
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --jobs "$jobs"; }

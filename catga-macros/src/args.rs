@@ -8,8 +8,8 @@ use std::fmt;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, Error, Expr, ExprLit, Generics, Lit, LitStr, Meta, Result, Token,
-    meta::ParseNestedMeta, parse::ParseStream,
+    Attribute, Error, Expr, ExprLit, Generics, Ident, Lit, LitStr, Meta, Result, Token,
+    ext::IdentExt, meta::ParseNestedMeta, parse::ParseStream,
 };
 
 /// What is wrong with one item.
@@ -28,6 +28,11 @@ impl Errors {
             Some(errors) => errors.combine(error),
             none => *none = Some(error),
         }
+    }
+
+    /// Whether nothing is wrong.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// `value`, if nothing is wrong.
@@ -104,13 +109,6 @@ pub(crate) fn read_arguments(
     }
 }
 
-/// Reports the arguments of an attribute that has none.
-pub(crate) fn no_arguments(tokens: &TokenStream, errors: &mut Errors) {
-    if !tokens.is_empty() {
-        errors.at(tokens, "this attribute takes no arguments");
-    }
-}
-
 /// Reports the generics of what is registered or stored under one name.
 pub(crate) fn no_generics(generics: &Generics, noun: &str, errors: &mut Errors) {
     let first = generics.lt_token.map(|lt| lt.span);
@@ -135,6 +133,11 @@ pub(crate) fn only<'a>(
         errors.at(again, format!("`#[{name}]` is given twice"));
     }
     first
+}
+
+/// A name that is not given: that of the item.
+pub(crate) fn default_name(ident: &Ident) -> LitStr {
+    LitStr::new(&ident.unraw().to_string(), ident.span())
 }
 
 /// The value of `name = ".."`: 1 to 64 characters of `alphabet`.

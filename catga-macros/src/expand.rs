@@ -6,13 +6,13 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Ident, LitStr, spanned::Spanned};
+use syn::{Ident, LitStr, Type, spanned::Spanned};
 
-use crate::handler::{Handler, Kind, Param};
+use crate::handler::{Answer, Handler, Kind, Param, type_arguments};
 
 /// What stands in the catalogue for one item.
 pub(crate) struct Registration<'a> {
-    /// The variant of `catga::Kind`.
+    /// The variant of `catga::handler::Kind`.
     pub(crate) kind: &'static str,
     /// An expression for the name.
     pub(crate) name: TokenStream,
@@ -29,13 +29,49 @@ pub(crate) struct Registration<'a> {
 pub(crate) fn handler(handler: &Handler) -> TokenStream {
     let cfgs = &handler.cfgs;
     let code = match &handler.kind {
-        Kind::Command => message_handler(handler, "CommandHandler", &format_ident!("Command")),
-        Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query")),
+        Kind::Command { creates } => {
+            message_handler(handler, "CommandHandler", &format_ident!("Command"), *creates)
+        }
+        Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query"), false),
         Kind::Event(name) => event_handler(handler, name),
     };
+    let free = free_function(handler);
     quote! {
+        #free
         #(#cfgs)*
         const _: () = { #code };
+    }
+}
+
+/// In an `impl`, the compiler says at the function's name that this does not belong there, and no more.
+fn free_function(handler: &Handler) -> TokenStream {
+    quote_spanned! {handler.function.span()=>
+        #[allow(unused_imports)]
+        use ::catga::handler::Handled as _;
+    }
+}
+
+/// What stands for a handler that can't be generated: its message has one all the same, so that the compiler does not
+/// say at every place where it is sent that it has none.
+pub(crate) fn stub(handler: &Handler) -> TokenStream {
+    if let Kind::Event(_) = handler.kind {
+        return TokenStream::new();
+    }
+    let Handler { cfgs, message, answer, .. } = handler;
+    let output = answer.guess().map_or_else(|| quote!(()), ToTokens::into_token_stream);
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            impl ::catga::handler::Handled for #message {
+                type Output = #output;
+                async fn handle<'c>(
+                    self,
+                    _: &'c ::catga::handler::Context<'c>,
+                ) -> ::core::result::Result<Self::Output, ::catga::handler::Interrupt> {
+                    ::core::unreachable!()
+                }
+            }
+        };
     }
 }
 
@@ -48,8 +84,8 @@ pub(crate) fn registration(registration: &Registration<'_>) -> TokenStream {
     let place = quote_spanned!(*at=> file: ::core::file!(), line: ::core::line!(),);
     quote! {
         ::catga::__private::inventory::submit! {
-            ::catga::Registration {
-                kind: ::catga::Kind::#kind,
+            ::catga::handler::Registration {
+                kind: ::catga::handler::Kind::#kind,
                 name: #name,
                 item: ::core::concat!(::core::module_path!(), "::", #item),
                 doc: #doc,
@@ -66,39 +102,62 @@ pub(crate) fn local(name: &str) -> Ident {
 }
 
 /// `impl Handled for` the message, and the registration.
-fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident) -> TokenStream {
+fn message_handler(
+    handler: &Handler,
+    kind: &'static str,
+    message_trait: &Ident,
+    creates: bool,
+) -> TokenStream {
     let function = &handler.function;
     let message = &handler.message.to_token_stream();
     let at = handler.message.span();
     let [cx, outcome] = ["cx", "outcome"].map(local);
     let this = quote!(self);
-    let output = quote_spanned!(at=> <#message as ::catga::#message_trait>::Output);
+    let output = output(handler);
     let extract = extract(handler, message, &quote!(&#this));
-    let call = call(handler, &this);
-    let into_outcome = into_outcome(handler, &output);
+    let call = into_outcome(handler, &call(handler, &this));
     let finish = match handler.params.iter().find(|param| param.is_mut) {
         Some(param) => {
             let (held, provider) = (param.held(), param.provider(message));
             quote_spanned!(param.ty.span()=> #provider::commit(#held, #cx, #outcome).await)
         }
-        None => quote!(#outcome.map_err(::catga::Interrupt::from)),
+        None => quote!(#outcome.map_err(::catga::handler::Interrupt::from)),
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let handle = quote_spanned! {function.span()=>
         async fn handle<'c>(
             #this,
-            #cx: &'c ::catga::Context<'c>,
-        ) -> ::core::result::Result<Self::Output, ::catga::Interrupt>
+            #cx: &'c ::catga::handler::Context<'c>,
+        ) -> ::core::result::Result<#output, ::catga::handler::Interrupt>
+    };
+    let check = match handler.answer.guess() {
+        Some(answer) if matches!(handler.kind, Kind::Command { .. }) => {
+            quote_spanned! {answer.span()=>
+                {
+                    #[allow(unused_imports)]
+                    use ::catga::__private::IsNoResult as _;
+                    let _ = ::catga::__private::IsResult::<#output>::stored;
+                }
+            }
+        }
+        _ => TokenStream::new(),
     };
     let body = quote! {
+        #check
         #extract
-        let #outcome = #into_outcome(#call);
+        let #outcome: ::core::result::Result<#output, ::catga::Error> = #call;
         #finish
     };
+    let creates = creates.then(|| {
+        quote!(
+            const CREATES: bool = true;
+        )
+    });
     // The span of the message is where the compiler says that it has a handler already.
     let handled = quote_spanned! {at=>
-        impl ::catga::Handled for #message {
+        impl ::catga::handler::Handled for #message {
             type Output = #output;
+            #creates
             #handle { #body }
         }
     };
@@ -111,30 +170,39 @@ fn message_handler(handler: &Handler, kind: &'static str, message_trait: &Ident)
         setup: &setup_calls(handler, message),
     });
     let aliases = aliases(handler);
-    quote!(#aliases #handled #registration)
+    let hidden_result = hidden_result(handler);
+    quote!(#aliases #hidden_result #handled #registration)
 }
 
 /// The function that the runtime calls with each event, and the registration.
 fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let Handler { message, function, .. } = handler;
     let at = message.span();
-    let [cx, recorded, setup] = ["cx", "recorded", "setup"].map(local);
-    let event = quote_spanned!(at=> <#message as ::catga::Delivered>::Event);
+    let [cx, recorded, setup, result] = ["cx", "recorded", "setup", "result"].map(local);
+    let event = quote_spanned!(at=> <#message as ::catga::handler::Delivered>::Event);
     let extract = extract(handler, &event, &quote!(&#recorded.event));
-    let deliver = quote_spanned!(at=> <#message as ::catga::Delivered>::deliver(#recorded));
+    let deliver =
+        quote_spanned!(at=> <#message as ::catga::handler::Delivered>::deliver(#recorded));
     let call = call(handler, &deliver);
-    let into_outcome = into_outcome(handler, &quote!(()));
+    let outcome = match &handler.answer {
+        Answer::Result(answer) => {
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::into_outcome(#call))
+        }
+        Answer::Nothing | Answer::Value(_) => ok(&call),
+    };
     let body = quote! {
         #extract
-        #into_outcome(#call).map_err(::catga::Interrupt::from)
+        let #result: ::core::result::Result<(), ::catga::Error> = #outcome;
+        #result.map_err(::catga::handler::Interrupt::from)
     };
     // The span of the name is where the compiler says that the function's future is not `Send`.
     let boxed = quote_spanned!(function.span()=> ::catga::__private::boxed(async move { #body }));
     let function_pointer = quote_spanned! {at=>
         fn call<'c>(
-            #cx: &'c ::catga::Context<'c>,
+            #cx: &'c ::catga::handler::Context<'c>,
             #recorded: ::catga::Recorded<#event>,
-        ) -> ::catga::BoxFuture<'c, ::core::result::Result<(), ::catga::Interrupt>> {
+        ) -> ::catga::store::BoxFuture<'c, ::core::result::Result<(), ::catga::handler::Interrupt>> {
             #boxed
         }
     };
@@ -192,7 +260,14 @@ fn aliases(handler: &Handler) -> TokenStream {
         let (alias, ty) = (param.alias(), &param.ty);
         quote!(type #alias = #ty;)
     });
-    quote!(#(#aliases)*)
+    let answer = match &handler.answer {
+        Answer::Result(answer) => {
+            let alias = answer_alias(answer);
+            Some(quote!(type #alias = #answer;))
+        }
+        _ => None,
+    };
+    quote!(#(#aliases)* #answer)
 }
 
 /// Calls the function with `message` and what is held for the other parameters.
@@ -206,15 +281,55 @@ fn call(handler: &Handler, message: &TokenStream) -> TokenStream {
     quote!(#function(#message #(, #lent)*)#awaited)
 }
 
-/// The path of the conversion of what the function returns.
-fn into_outcome(handler: &Handler, output: &TokenStream) -> TokenStream {
+/// The type of the answer.
+fn output(handler: &Handler) -> TokenStream {
     match &handler.answer {
-        Some(answer) => {
-            quote_spanned!(answer.span()=> <#answer as ::catga::IntoOutcome<#output>>::into_outcome)
+        Answer::Nothing => quote!(()),
+        Answer::Value(answer) => answer.to_token_stream(),
+        // Said without the trait where it can be, a wrong error is wrong in one place.
+        Answer::Result(answer) if type_arguments(answer).len() == 2 => {
+            type_arguments(answer)[0].to_token_stream()
         }
-        None => {
-            quote_spanned!(handler.function.span()=> <() as ::catga::IntoOutcome<#output>>::into_outcome)
+        Answer::Result(answer) => {
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::Output)
         }
+    }
+}
+
+/// What the function returned, as a `Result<Output, catga::Error>`.
+fn into_outcome(handler: &Handler, call: &TokenStream) -> TokenStream {
+    match &handler.answer {
+        Answer::Nothing | Answer::Value(_) => ok(call),
+        Answer::Result(answer) => {
+            let alias = answer_alias(answer);
+            quote_spanned!(alias.span()=> <#alias as ::catga::handler::IntoOutcome>::into_outcome(#call))
+        }
+    }
+}
+
+/// The name for the type of the answer, where its error is: that is what can be wrong with it.
+fn answer_alias(answer: &Type) -> Ident {
+    let at = type_arguments(answer).get(1).map_or_else(|| answer.span(), Spanned::span);
+    Ident::new("__Answer", at)
+}
+
+fn ok(call: &TokenStream) -> TokenStream {
+    quote!(::core::result::Result::<_, ::catga::Error>::Ok(#call))
+}
+
+/// Refuses an answer that is a `Result` by another name: its `Err` would be taken for an answer.
+fn hidden_result(handler: &Handler) -> TokenStream {
+    let Answer::Value(answer) = &handler.answer else { return TokenStream::new() };
+    quote_spanned! {answer.span()=>
+        const _: () = {
+            #[allow(unused_imports)]
+            use ::catga::__private::IsNoResult as _;
+            ::core::assert!(
+                !::catga::__private::IsResult::<#answer>::ANSWER,
+                "a type that is a `Result` has a name that ends with `Result`, so that the handler's errors are told from its answers",
+            );
+        };
     }
 }
 
@@ -224,7 +339,7 @@ impl Param {
         let alias = self.alias();
         let from = if self.is_mut { "FromContextMut" } else { "FromContext" };
         let from = format_ident!("{from}");
-        quote_spanned!(self.ty.span()=> <#alias as ::catga::#from<#message>>)
+        quote_spanned!(self.ty.span()=> <#alias as ::catga::handler::#from<#message>>)
     }
 
     /// The name for its type.

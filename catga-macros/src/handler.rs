@@ -5,12 +5,15 @@
 
 use proc_macro2::{Span, TokenStream};
 use syn::{
-    Attribute, Error, FnArg, Ident, Item, LitStr, Result, ReturnType, Safety, Signature, Type,
-    parse_quote,
+    Attribute, Error, FnArg, GenericArgument, Ident, Item, LitStr, PathArguments, PathSegment,
+    Result, ReturnType, Safety, Signature, Type, TypeParamBound, parse_quote,
 };
 
-use crate::args::{
-    Alphabet, Argument, Errors, cfgs, doc_comment, name, no_generics, read_arguments, shown,
+use crate::{
+    args::{
+        Alphabet, Argument, Errors, cfgs, doc_comment, name, no_generics, read_arguments, shown,
+    },
+    root::{CRATE, Root},
 };
 
 /// A function that can be registered as a handler.
@@ -25,13 +28,31 @@ pub(crate) struct Handler {
     pub(crate) message: Type,
     /// The other parameters, in order.
     pub(crate) params: Vec<Param>,
-    /// The type behind `->`.
-    pub(crate) answer: Option<Type>,
+    pub(crate) answer: Answer,
+}
+
+/// What the function returns.
+pub(crate) enum Answer {
+    /// Nothing.
+    Nothing,
+    /// The answer itself: it can't fail.
+    Value(Type),
+    /// A type that is called `Result`, or ends with it.
+    Result(Type),
+}
+
+/// What the attribute says.
+pub(crate) struct Attributed {
+    pub(crate) kind: Kind,
+    pub(crate) root: Root,
 }
 
 /// What the handler handles.
 pub(crate) enum Kind {
-    Command,
+    Command {
+        /// Whether it makes a new stream.
+        creates: bool,
+    },
     Query,
     /// With the handler's name. Commands and queries have theirs on the message.
     Event(LitStr),
@@ -47,63 +68,87 @@ pub(crate) struct Param {
 }
 
 impl Handler {
-    /// The handler in `item`.
+    /// The handler in `item`, as far as it could be read; what is wrong with it goes to `errors`.
     ///
     /// # Errors
-    /// All that is wrong with it, after the `errors` so far.
-    pub(crate) fn read(kind: Kind, item: TokenStream, mut errors: Errors) -> Result<Self> {
+    /// When there is no message to be handled.
+    pub(crate) fn read(kind: Kind, item: TokenStream, errors: &mut Errors) -> Result<Self> {
         let Ok(Item::Fn(item)) = syn::parse2(item) else {
-            return errors
-                .and(Error::new(Span::call_site(), "this attribute goes above a function"));
+            return Err(Error::new(Span::call_site(), "this attribute goes above a function"));
         };
         let signature = item.sig;
-        check_modifiers(&kind, &signature, &mut errors);
-        let types = parameter_types(&kind, &signature, &mut errors);
+        check_modifiers(&kind, &signature, errors);
+        let types = parameter_types(&kind, &signature, errors);
         let Some((message, others)) = types.split_first() else {
             let message = format!("{} takes its message first: `{}`", kind.noun(), kind.example());
-            return errors.and(Error::new(signature.ident.span(), message));
+            return Err(Error::new(signature.ident.span(), message));
         };
-        check_message(message, &mut errors);
+        let message = read_message(message, errors)?;
         let params = others.iter().enumerate();
         let params: Vec<_> =
-            params.filter_map(|(index, ty)| Param::read(&kind, index, ty, &mut errors)).collect();
-        check_aggregates(&params, &mut errors);
-        let answer = match signature.output {
-            ReturnType::Type(_, answer) => Some(*answer),
-            ReturnType::Default => None,
-        };
-        check_answer(&kind, &signature.ident, answer.as_ref(), &mut errors);
-        errors.or(Self {
+            params.filter_map(|(index, ty)| Param::read(&kind, index, ty, errors)).collect();
+        check_aggregates(&params, errors);
+        let answer = Answer::read(&kind, &signature, errors);
+        Ok(Self {
             kind,
             cfgs: cfgs(&item.attrs),
             doc: doc_comment(&item.attrs),
             is_async: signature.asyncness.is_some(),
             function: signature.ident,
-            message: message.clone(),
+            message,
             params,
             answer,
         })
     }
 }
 
-impl Kind {
-    /// An event handler, by the arguments of its attribute.
-    pub(crate) fn event(tokens: &TokenStream, errors: &mut Errors) -> Self {
-        const ARGUMENTS: [Argument; 1] =
-            [Argument::required("name", "#[event_handler(name = \"receipts\")]")];
-        let mut given = LitStr::new("", Span::call_site());
-        let attribute = parse_quote!(#[event_handler(#tokens)]);
-        read_arguments(&attribute, &ARGUMENTS, errors, |_, meta, errors| {
-            given = name(meta, Alphabet::Lowercase, errors)?;
+impl Attributed {
+    /// `#[command_handler(..)]`.
+    pub(crate) fn command(tokens: &TokenStream, errors: &mut Errors) -> Self {
+        let (mut creates, mut root) = (false, Root::default());
+        let arguments = [Argument::optional("creates"), CRATE];
+        let attribute = parse_quote!(#[command_handler(#tokens)]);
+        read_arguments(&attribute, &arguments, errors, |argument, meta, _| {
+            match argument {
+                "creates" => creates = true,
+                _ => root.read(meta)?,
+            }
             Ok(())
         });
-        Self::Event(given)
+        Self { kind: Kind::Command { creates }, root }
     }
 
+    /// `#[query_handler(..)]`.
+    pub(crate) fn query(tokens: &TokenStream, errors: &mut Errors) -> Self {
+        let mut root = Root::default();
+        let attribute = parse_quote!(#[query_handler(#tokens)]);
+        read_arguments(&attribute, &[CRATE], errors, |_, meta, _| root.read(meta));
+        Self { kind: Kind::Query, root }
+    }
+
+    /// `#[event_handler(..)]`.
+    pub(crate) fn event(tokens: &TokenStream, errors: &mut Errors) -> Self {
+        let arguments =
+            [Argument::required("name", "#[event_handler(name = \"receipts\")]"), CRATE];
+        let mut given = LitStr::new("", Span::call_site());
+        let mut root = Root::default();
+        let attribute = parse_quote!(#[event_handler(#tokens)]);
+        read_arguments(&attribute, &arguments, errors, |argument, meta, errors| {
+            match argument {
+                "name" => given = name(meta, Alphabet::Lowercase, errors)?,
+                _ => root.read(meta)?,
+            }
+            Ok(())
+        });
+        Self { kind: Kind::Event(given), root }
+    }
+}
+
+impl Kind {
     /// The handler with its article, for messages.
     fn noun(&self) -> &'static str {
         match self {
-            Self::Command => "a command handler",
+            Self::Command { .. } => "a command handler",
             Self::Query => "a query handler",
             Self::Event(_) => "an event handler",
         }
@@ -112,7 +157,7 @@ impl Kind {
     /// The first parameter, as an example for messages.
     fn example(&self) -> &'static str {
         match self {
-            Self::Command => "command: PayOrder",
+            Self::Command { .. } => "command: PayOrder",
             Self::Query => "query: GetOrder",
             Self::Event(_) => "paid: Recorded<OrderPaid>",
         }
@@ -148,14 +193,18 @@ fn parameter_types(kind: &Kind, signature: &Signature, errors: &mut Errors) -> V
     types
 }
 
-fn check_message(message: &Type, errors: &mut Errors) {
+/// The type of the message, which is by value.
+fn read_message(message: &Type, errors: &mut Errors) -> Result<Type> {
     match message {
         Type::Reference(reference) => {
             let owned = shown(&reference.elem);
             errors.at(message, format!("the message comes first, and by value: write `{owned}`"));
+            Ok(plain(&reference.elem).clone())
         }
-        Type::ImplTrait(_) => errors.at(message, "a handler is for one type of message: name it"),
-        _ => {}
+        Type::ImplTrait(_) => {
+            Err(Error::new_spanned(message, "a handler is for one type of message: name it"))
+        }
+        _ => Ok(message.clone()),
     }
 }
 
@@ -181,38 +230,130 @@ impl Param {
             errors.at(lifetime, format!("the parameter is lent for one call: write `&{written}`"));
         }
         if let Type::ImplTrait(_) | Type::TraitObject(_) = target {
-            let message = "a parameter is found by its type, so name one: a struct that holds the \
-                           `Arc<dyn ..>`, with `impl catga::Resource`";
+            let message = "a parameter is found by its type, so name one: `&State<Arc<dyn ..>>`, given to the builder \
+                           with `.state(..)`";
             errors.at(target, message);
+            return None;
         }
         let is_mut = reference.mutability.is_some();
+        let last = last_segment(target).map(|segment| segment.ident.to_string());
+        let is_of_aggregate = matches!(last.as_deref(), Some("Root" | "History"));
         match kind {
             Kind::Query if is_mut => {
                 errors.at(ty, format!("a query changes nothing: write `&{written}`"));
             }
-            Kind::Event(_) if is_mut => {
-                let message = "an event handler changes an aggregate by sending a command";
-                errors.at(ty, format!("{message}: write `&{written}`"));
+            Kind::Event(_) if is_of_aggregate || is_mut => {
+                let message = "an event handler is about an event, not about an aggregate: take `&Catga`, and send a \
+                               command or a query to the aggregate";
+                errors.at(ty, message);
+                return None;
             }
-            Kind::Command | Kind::Query | Kind::Event(_) => {}
+            _ => {}
+        }
+        if let Some("Arc" | "Box") = last.as_deref() {
+            let message = format!(
+                "write `&State<{written}>`, and give the builder the value with `.state(..)`"
+            );
+            errors.at(target, message);
+            return None;
         }
         Some(Self { index, ty: target.clone(), is_mut })
     }
 }
 
-fn check_answer(kind: &Kind, function: &Ident, answer: Option<&Type>, errors: &mut Errors) {
-    match (answer, kind) {
-        (Some(Type::ImplTrait(_)), _) => {
-            errors.at(
-                answer,
-                "a handler names what it returns: write `async fn` and `-> Result<Output, E>`",
-            );
+impl Answer {
+    fn read(kind: &Kind, signature: &Signature, errors: &mut Errors) -> Self {
+        let answer = match &signature.output {
+            ReturnType::Type(_, answer) => plain(answer).clone(),
+            ReturnType::Default => {
+                if let Kind::Query = kind {
+                    let message =
+                        "a query is answered: write `-> Output`, or `-> Result<Output, E>`";
+                    errors.at(&signature.ident, message);
+                }
+                return Self::Nothing;
+            }
+        };
+        match &answer {
+            Type::ImplTrait(_) => {
+                let message = "a handler names what it returns: write `async fn` and `-> Output`, or `-> Result<Output, E>`";
+                errors.at(&answer, message);
+                return Self::Nothing;
+            }
+            Type::Tuple(tuple) if tuple.elems.is_empty() => return Self::Nothing,
+            _ => {}
         }
-        (None, Kind::Query) => {
-            errors.at(function, "a query is answered: write `-> Result<Output, E>`");
+        if last_segment(&answer).is_some_and(|last| last.ident.to_string().ends_with("Result")) {
+            check_error(&answer, errors);
+            let first = type_arguments(&answer).into_iter().next();
+            if let (Kind::Event(_), Some(output)) = (kind, &first)
+                && last_segment(&answer).is_some_and(|last| last.ident == "Result")
+                && !matches!(output, Type::Tuple(tuple) if tuple.elems.is_empty())
+            {
+                errors.at(output, "an event handler answers nobody: write `Result<(), E>`");
+            }
+            return Self::Result(answer);
         }
-        _ => {}
+        if let Kind::Event(_) = kind {
+            let message = "an event handler answers nobody: it returns nothing, or `Result<(), E>`";
+            errors.at(&answer, message);
+            return Self::Nothing;
+        }
+        Self::Value(answer)
     }
+
+    /// The type in `Result<T, ..>`, or of the value; as good as it can be told without the types.
+    pub(crate) fn guess(&self) -> Option<Type> {
+        match self {
+            Self::Nothing => None,
+            Self::Value(answer) => Some(answer.clone()),
+            Self::Result(result) => type_arguments(result).into_iter().next(),
+        }
+    }
+}
+
+/// Reports a `Box<dyn Error>` that can't go to another thread.
+fn check_error(result: &Type, errors: &mut Errors) {
+    let arguments = type_arguments(result);
+    let [_, boxed] = &arguments[..] else { return };
+    if last_segment(boxed).is_none_or(|last| last.ident != "Box") {
+        return;
+    }
+    let [Type::TraitObject(object)] = &type_arguments(boxed)[..] else { return };
+    let names: Vec<_> = object
+        .bounds
+        .iter()
+        .filter_map(|bound| match bound {
+            TypeParamBound::Trait(bound) => Some(bound.path.segments.last()?.ident.to_string()),
+            _ => None,
+        })
+        .collect();
+    let has = |name: &str| names.iter().any(|bound| bound == name);
+    if has("Error") && !(has("Send") && has("Sync")) {
+        let message = "the error goes to another thread: write `catga::BoxError`, which is \
+                       `Box<dyn Error + Send + Sync>`";
+        errors.at(boxed, message);
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+/// The types in the `<..>` of `ty`.
+pub(crate) fn type_arguments(ty: &Type) -> Vec<Type> {
+    let Some(PathArguments::AngleBracketed(list)) = last_segment(ty).map(|last| &last.arguments)
+    else {
+        return Vec::new();
+    };
+    let ty = |argument: &GenericArgument| match argument {
+        GenericArgument::Type(ty) => Some(plain(ty).clone()),
+        _ => None,
+    };
+    list.args.iter().filter_map(ty).collect()
 }
 
 /// `ty` without the groups that a `macro_rules` puts around it.

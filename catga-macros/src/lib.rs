@@ -1,4 +1,4 @@
-//! The attribute and derive macros of catga, which re-exports them.
+//! The attribute and derive macros of catga, which re-exports them; [`macro@Problem`] is catga-axum's.
 //!
 //! A macro leaves the item as it is written and puts code beside it: an impl of a trait of catga, and an entry in
 //! the catalogue. What it can't know, the types, is left to those traits; their messages appear at the token that
@@ -14,29 +14,38 @@
 
 use proc_macro::TokenStream;
 use quote::quote;
-use syn::{DeriveInput, Error, Result, parse_macro_input};
+use syn::{DeriveInput, Error, parse_macro_input};
 
 mod args;
+mod attribute;
 mod derive;
 mod expand;
 mod handler;
 mod projection;
+mod root;
 
 use crate::{
-    args::{Errors, no_arguments},
-    derive::{event, message},
-    handler::{Handler, Kind},
+    args::Errors,
+    attribute::Item,
+    derive::message,
+    handler::{Attributed, Handler},
 };
 
 /// Makes a function the handler of a command.
 ///
 /// The first parameter is the command, by value. The others are references to what the handler needs:
 /// `&mut Root<A>` for the aggregate that the command changes (at most one), `&Root<A>`, `&ReadModel<P>`,
-/// `&History<A>`, `&Metadata`, or a `&T` of your own that is a `Resource`. It returns `Result<Output, E>`
-/// with the command's output and any error type, or nothing where the output is `()`. It can be `async`.
+/// `&History<A>`, `&Metadata`, `&Clock`, `&Catga`, or `&State<T>` with a value of your own. It returns the answer, or
+/// `Result<Output, E>` with any error, and can be `async`. What it returns is what sending the command answers. A `Result`
+/// under another name ends with `Result`, as `std::io::Result` does, so that it is known for one.
 ///
-/// What the function records on the `&mut Root<A>` is committed after it returned `Ok`. It runs again when
+/// What the function records on the `&mut Root<A>` is committed after it returned `Ok`, or its value. It runs again when
 /// another command was faster. It stays a function that tests can call.
+///
+/// `#[command_handler(creates)]` is for a command that makes a new aggregate: it then runs on the empty one without asking
+/// the store first. If the aggregate is there after all, it runs again on what is stored.
+///
+/// Every attribute and derive takes `crate = other` in a program that has catga under another name.
 ///
 /// ```text
 /// /// Pays a pending order.
@@ -54,15 +63,17 @@ use crate::{
 /// ```text
 /// const _: () = {
 ///     impl Handled for PayOrder {
-///         type Output = <PayOrder as Command>::Output;
+///         type Output = OrderView; // or `<io::Result<OrderView> as IntoOutcome>::Output`
+///         // const CREATES: bool = true; with `creates`
 ///
 ///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
 ///             // The aggregate comes last, since it locks its stream.
 ///             let clock = <Clock as FromContext<PayOrder>>::extract(cx, &self).await?;
 ///             let mut order = <Root<Order> as FromContextMut<PayOrder>>::extract_mut(cx, &self).await?;
-///             let outcome = <Result<OrderView, OrderError> as IntoOutcome<Self::Output>>::into_outcome(
+///             let outcome = <Result<OrderView, OrderError> as IntoOutcome>::into_outcome(
 ///                 pay_order(self, &mut order, &clock),
 ///             );
+///             // `Ok(pay_order(..))` if it can't fail
 ///             <Root<Order> as FromContextMut<PayOrder>>::commit(order, cx, outcome).await
 ///         }
 ///     }
@@ -86,12 +97,13 @@ use crate::{
 /// </details>
 #[proc_macro_attribute]
 pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    message_handler(Kind::Command, arguments, item)
+    handler(Attributed::command, arguments, item)
 }
 
 /// Makes a function the handler of a query.
 ///
-/// As [`macro@command_handler`], but nothing can be taken as `&mut`, and something must be returned.
+/// As [`macro@command_handler`], but nothing can be taken as `&mut`, and something must be returned, which need not be
+/// stored.
 ///
 /// ```text
 /// /// The order as it is now.
@@ -105,13 +117,14 @@ pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// `outcome.map_err(Interrupt::from)` in place of the commit.
 #[proc_macro_attribute]
 pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    message_handler(Kind::Query, arguments, item)
+    handler(Attributed::query, arguments, item)
 }
 
 /// Makes a function a handler of events: it is called with every event of a type, at least once.
 ///
 /// The first parameter is `Recorded<E>`, or the event `E` alone; an enum of events gets all of its events.
-/// The others are as in [`macro@query_handler`]. It returns `Result<(), E>` or nothing.
+/// The others are as in [`macro@query_handler`], without aggregates: an event handler sends commands and queries with
+/// `&Catga`. It returns `Result<(), E>` or nothing.
 ///
 /// The name is what the handler's progress is stored under. It stays when the function is renamed: under a new
 /// name the handler is a new one, and gets every event since the first. It is 1 to 64 characters of
@@ -120,7 +133,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```text
 /// /// Mails the receipt.
 /// #[event_handler(name = "receipts")]
-/// async fn send_receipt(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<(), MailError> {
+/// async fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
 ///     mailer.send(paid.id, receipt(&paid)).await
 /// }
 /// ```
@@ -134,8 +147,8 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         recorded: Recorded<<Recorded<OrderPaid> as Delivered>::Event>,
 ///     ) -> BoxFuture<'c, Result<(), Interrupt>> {
 ///         boxed(async move {
-///             let mailer = <Mailer as FromContext<OrderPaid>>::extract(cx, &recorded.event).await?;
-///             <Result<(), MailError> as IntoOutcome<()>>::into_outcome(
+///             let mailer = <State<Mailer> as FromContext<OrderPaid>>::extract(cx, &recorded.event).await?;
+///             event_outcome::<Result<(), MailError>>(
 ///                 send_receipt(<Recorded<OrderPaid> as Delivered>::deliver(recorded), &mailer).await,
 ///             )
 ///             .map_err(Interrupt::from)
@@ -148,7 +161,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///             name: "receipts",
 ///             // item, doc, file and line as for a command handler
 ///             setup: |setup| {
-///                 <Mailer as FromContext<OrderPaid>>::declare(setup);
+///                 <State<Mailer> as FromContext<OrderPaid>>::declare(setup);
 ///                 register_event_handler::<Recorded<OrderPaid>>(setup, "receipts", call);
 ///             },
 ///         }
@@ -158,9 +171,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// </details>
 #[proc_macro_attribute]
 pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let mut errors = Errors::default();
-    let kind = Kind::event(&arguments.into(), &mut errors);
-    beside(item, |item| Ok(expand::handler(&Handler::read(kind, item, errors)?)))
+    handler(Attributed::event, arguments, item)
 }
 
 /// Adds a read model to every program that links the crate. It goes above an `impl Projection`.
@@ -196,18 +207,23 @@ pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// </details>
 #[proc_macro_attribute]
 pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    beside(item, |item| projection::expand(&arguments.into(), item))
+    let item = proc_macro2::TokenStream::from(item);
+    let generated = projection::expand(&arguments.into(), item.clone());
+    let generated = generated.unwrap_or_else(Error::into_compile_error);
+    quote!(#item #generated).into()
 }
 
 /// Implements `Command`, and `Targeted` for the field marked `#[key]`.
 ///
-/// `#[command(..)]` says the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), the `output` that the handler
-/// answers, `creates` if the command makes a new stream, and `validate` if it is checked by its `Validate` before
-/// the handler runs.
+/// `#[command(..)]` may say the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), which is the type's name otherwise,
+/// and `validate` if the command is checked by its `Validate` before the handler runs. Give a name before the type is
+/// renamed: commands that were sent with an id are known by it.
+///
+/// `#[key(Customer)]` marks a field with the key of another aggregate, for a handler that takes `&Root<Customer>` too.
 ///
 /// ```text
 /// #[derive(Debug, Clone, Serialize, Command)]
-/// #[command(name = "order.pay", output = OrderView, validate)]
+/// #[command(name = "order.pay", validate)]
 /// pub struct PayOrder {
 ///     #[key]
 ///     pub order_id: OrderId,
@@ -220,8 +236,6 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```text
 /// impl Command for PayOrder {
 ///     const NAME: &'static str = "order.pay";
-///     // const CREATES: bool = true; with `creates`
-///     type Output = OrderView;
 ///
 ///     fn validate(&self) -> Result<(), Vec<FieldError>> {
 ///         let problems = <Self as Validate>::problems(self);
@@ -230,8 +244,10 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 ///
 /// impl Targeted for PayOrder {
+///     const KEYS: &'static [KeyField] = &[KeyField { field: "order_id", aggregate: None }];
+///
 ///     fn stream(&self, aggregate: &str) -> Result<StreamId, InvalidStreamId> {
-///         StreamId::new(aggregate, <OrderId as AsRef<str>>::as_ref(&self.order_id))
+///         stream_by::<OrderId>(aggregate, &self.order_id)
 ///     }
 /// }
 /// ```
@@ -243,50 +259,109 @@ pub fn derive_command(item: TokenStream) -> TokenStream {
 
 /// Implements `Query`, and `Targeted` for the field marked `#[key]`.
 ///
-/// `#[query(..)]` says the `name` and the `output`, as in [`macro@Command`].
+/// `#[query(..)]` may say the `name`, as in [`macro@Command`].
 ///
 /// ```text
 /// #[derive(Debug, Query)]
-/// #[query(name = "order.get", output = OrderView)]
+/// #[query(name = "order.get")]
 /// pub struct GetOrder {
 ///     #[key]
 ///     pub order_id: OrderId,
 /// }
 /// ```
 ///
-/// The generated code is that of a command with neither `creates` nor `validate`.
+/// The generated code is that of a command without `validate`.
 #[proc_macro_derive(Query, attributes(query, key))]
 pub fn derive_query(item: TokenStream) -> TokenStream {
     message::expand(message::Kind::Query, &parse_macro_input!(item as DeriveInput)).into()
 }
 
-/// Implements `Event`: for a struct, one type of event; for an enum, all that happens to an aggregate.
+/// Makes a struct or an enum events, with the derives that they need.
 ///
-/// `#[event(..)]` on a struct says what it is stored under for ever: the `name` (1 to 64 characters of
-/// `A-Z a-z 0-9 _ - .`) and the `version` of its fields, from 1. With a change of the fields the version goes one
-/// up, the old struct stays under another name, and `upcast` says which version it reads. `From` lifts it.
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]`, less what is derived beside it, and its
+/// arguments are those of `#[event(..)]`. serde need not be a dependency.
 ///
 /// ```text
-/// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
-/// #[event(name = "OrderPaid", version = 2, upcast(1 = OrderPaidV1))]
-/// pub struct OrderPaid {
-///     pub method: PaymentMethod,
-/// }
-///
-/// #[derive(Debug, Clone, Event)]
+/// #[catga::event]
 /// pub enum OrderEvent {
-///     Created(OrderCreated),
-///     Paid(OrderPaid),
+///     Created { customer: String },
+///     #[event(version = 2, upcast(1 = PaidV1))]
+///     Paid { method: String, at: Timestamp },
+///     Closed,
 /// }
 /// ```
 ///
-/// A variant holds one event, which is a struct.
+/// The attribute is no part of the prelude: as `event` it would be in the way of the `#[event(..)]` of the derive.
+#[proc_macro_attribute]
+pub fn event(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    attribute::expand(Item::Event, arguments.into(), parse_macro_input!(item as DeriveInput)).into()
+}
+
+/// Makes a struct a command, with the derives that it needs.
+///
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]`, less what is derived beside it, and its
+/// arguments are those of `#[command(..)]`.
+///
+/// ```text
+/// #[catga::command(validate)]
+/// pub struct PayOrder {
+///     #[key]
+///     pub order_id: OrderId,
+///     pub method: PaymentMethod,
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as DeriveInput);
+    attribute::expand(Item::Message(message::Kind::Command), arguments.into(), item).into()
+}
+
+/// Makes a struct a query, with the derives that it needs.
+///
+/// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Query)]`, less what is derived beside it, and its
+/// arguments are those of `#[query(..)]`.
+#[proc_macro_attribute]
+pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as DeriveInput);
+    attribute::expand(Item::Message(message::Kind::Query), arguments.into(), item).into()
+}
+
+/// Implements `Event`: for a struct, one type of event; for an enum, all that happens to an aggregate.
+///
+/// An event is a struct, or a variant with fields of an enum; both are stored alike. `#[event(..)]` above it says what it
+/// is stored under for ever: the `name` (1 to 64 characters of `A-Z a-z 0-9 _ - .`), which is that of the struct or
+/// variant if it is left out, and the `version` of its fields, from 1. Give a name before the type is renamed. With a
+/// change of the fields the version goes one up, and `upcast` says by which struct with the old fields an old version is
+/// read. `From` lifts it: to the struct, or to the enum.
+///
+/// ```text
+/// #[derive(Debug, Clone, Event)]
+/// pub enum OrderEvent {
+///     Created { customer: CustomerId },
+///     #[event(name = "OrderPaid", version = 2, upcast(1 = OrderPaidV1))]
+///     Paid { method: PaymentMethod },
+///     Shipped(OrderShipped),
+/// }
+///
+/// /// Read by handlers of their own.
+/// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// pub struct OrderShipped {
+///     pub tracking: String,
+/// }
+/// ```
+///
+/// A variant without a name for its field holds one event, which is a struct. Handlers and projections can be about the
+/// struct, or about any enum that holds it.
 ///
 /// <details><summary>Generated code</summary>
 ///
 /// ```text
-/// impl Event for OrderPaid {
-///     const TYPES: &'static [EventType] = &[EventType { name: "OrderPaid", version: 2 }];
+/// impl Event for OrderShipped {
+///     const TYPES: &'static [EventType] = &[EventType { name: "OrderShipped", version: 1 }];
+///
+///     fn event_type(&self) -> EventType {
+///         Self::TYPES[0]
+///     }
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         encode_payload(Self::TYPES[0], self, payload)
@@ -299,8 +374,8 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 ///         }
 ///         let stored = EventType { version: schema, ..today };
 ///         Ok(Some(match schema {
-///             1 => <Self as From<OrderPaidV1>>::from(decode_payload::<OrderPaidV1>(stored, payload)?),
-///             2 => decode_payload::<OrderPaid>(stored, payload)?,
+///             // an upcast: 1 => <Self as From<OrderShippedV1>>::from(decode_payload::<OrderShippedV1>(stored, payload)?),
+///             1 => decode_payload::<OrderShipped>(stored, payload)?,
 ///             _ => {
 ///                 let known = today.version;
 ///                 return Err(DecodeError::UnknownVersion { name: today.name, stored: schema, known });
@@ -308,51 +383,145 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 ///         }))
 ///     }
 /// }
-/// // and a `Registration` of `Kind::Event`, with `setup: |setup| setup.event::<OrderPaid>()`
+/// // and a `Registration` of `Kind::Event`, with `setup: |setup| setup.event::<OrderShipped>()`
 ///
 /// impl Event for OrderEvent {
-///     const TYPES: &'static [EventType] =
-///         &[<OrderCreated as Event>::TYPES[0], <OrderPaid as Event>::TYPES[0]];
+///     const TYPES: &'static [EventType] = &[
+///         EventType { name: "Created", version: 1 },
+///         EventType { name: "OrderPaid", version: 2 },
+///         <OrderShipped as Event>::TYPES[0],
+///     ];
+///
+///     fn event_type(&self) -> EventType {
+///         match self {
+///             Self::Created { .. } => EventType { name: "Created", version: 1 },
+///             Self::Paid { .. } => EventType { name: "OrderPaid", version: 2 },
+///             Self::Shipped(_) => <OrderShipped as Event>::TYPES[0],
+///         }
+///     }
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
 ///         match self {
-///             Self::Created(event) => <OrderCreated as Event>::encode(event, payload),
-///             Self::Paid(event) => <OrderPaid as Event>::encode(event, payload),
+///             Self::Created { customer: field_0 } => {
+///                 #[derive(Serialize)]
+///                 struct Stored<'e> { customer: &'e CustomerId }
+///                 let stored = Stored { customer: field_0 };
+///                 encode_payload(EventType { name: "Created", version: 1 }, &stored, payload)
+///             }
+///             // Paid alike
+///             Self::Shipped(event) => <OrderShipped as Event>::encode(event, payload),
 ///         }
 ///     }
 ///
-///     fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
-///         if let Some(event) = <OrderCreated as Event>::decode(name, schema, payload)? {
-///             return Ok(Some(Self::Created(event)));
-///         }
-///         if let Some(event) = <OrderPaid as Event>::decode(name, schema, payload)? {
-///             return Ok(Some(Self::Paid(event)));
-///         }
-///         Ok(None)
-///     }
+///     // decode: for variants with fields as that of a struct, by a `Stored` with the values;
+///     // for the others by that of the struct
 /// }
 ///
-/// impl From<OrderCreated> for OrderEvent { .. }
-/// impl From<OrderPaid> for OrderEvent { .. }
+/// impl From<OrderShipped> for OrderEvent { .. }
+/// // and a `Registration` for each variant with fields
 /// ```
 /// </details>
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
-    event::expand(&parse_macro_input!(item as DeriveInput)).into()
+    derive::event::expand(&parse_macro_input!(item as DeriveInput)).into()
 }
 
-fn message_handler(kind: Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let mut errors = Errors::default();
-    no_arguments(&arguments.into(), &mut errors);
-    beside(item, |item| Ok(expand::handler(&Handler::read(kind, item, errors)?)))
+/// Implements `ProblemDetails` of catga-axum for an error: what it answers over HTTP.
+///
+/// `#[problem(..)]` on each variant of an enum, or on the struct, says the `status` (400 to 599) and the `code`, which
+/// is the name in snake case if it is not given. Variants of one code have one status. The first paragraph of the doc
+/// comment is the description in the OpenAPI document.
+///
+/// `#[problem(extra)]` on a field makes it a further member of the answer, left out where it is `None`. Its name is
+/// the field's, or the one in `extra = ".."`. Its type implements `Serialize` and `JsonSchema`; `schema = Type` names
+/// another type that describes it.
+///
+/// ```text
+/// #[derive(Debug, thiserror::Error, Problem)]
+/// pub enum OrderError {
+///     /// There is no such order.
+///     #[error("there is no such order")]
+///     #[problem(status = 404, code = "order_not_found")]
+///     NotFound,
+///     /// The order's status forbids the step.
+///     #[error("an order that is {status} can't be {step}")]
+///     #[problem(status = 409)]
+///     InvalidTransition {
+///         #[problem(extra = "orderStatus")]
+///         status: Status,
+///         step: &'static str,
+///     },
+/// }
+/// ```
+///
+/// `#[problem(crate = my::catga_axum)]` on the type says where catga-axum is, if not at `::catga_axum`.
+///
+/// <details><summary>Generated code</summary>
+///
+/// ```text
+/// impl ProblemDetails for OrderError {
+///     const KINDS: &'static [ProblemKind] = &[
+///         ProblemKind {
+///             status: 404,
+///             code: "order_not_found",
+///             description: "There is no such order.",
+///             extra: &[],
+///         },
+///         ProblemKind {
+///             status: 409,
+///             code: "invalid_transition",
+///             description: "The order's status forbids the step.",
+///             extra: &[ExtraMember::new::<Status>("orderStatus")],
+///         },
+///     ];
+///
+///     fn status(&self) -> u16 {
+///         match self {
+///             Self::NotFound { .. } => 404,
+///             Self::InvalidTransition { .. } => 409,
+///         }
+///     }
+///
+///     fn code(&self) -> &'static str {
+///         match self {
+///             Self::NotFound { .. } => "order_not_found",
+///             Self::InvalidTransition { .. } => "invalid_transition",
+///         }
+///     }
+///
+///     fn extra(&self) -> Vec<(&'static str, Value)> {
+///         let mut members = Vec::new();
+///         match self {
+///             Self::NotFound { .. } => {}
+///             Self::InvalidTransition { status, .. } => add_member(&mut members, "orderStatus", status),
+///         }
+///         members
+///     }
+/// }
+/// ```
+/// </details>
+#[proc_macro_derive(Problem, attributes(problem))]
+pub fn derive_problem(item: TokenStream) -> TokenStream {
+    derive::problem::expand(&parse_macro_input!(item as DeriveInput)).into()
 }
 
-/// The item as it is written, and beside it what `generate` makes of it, or what is wrong with it.
-fn beside(
+/// The item as it is written, and beside it what makes it a handler. With mistakes in it, it is one as far as others see.
+fn handler(
+    attributed: fn(&proc_macro2::TokenStream, &mut Errors) -> Attributed,
+    arguments: TokenStream,
     item: TokenStream,
-    generate: impl FnOnce(proc_macro2::TokenStream) -> Result<proc_macro2::TokenStream>,
 ) -> TokenStream {
+    let mut errors = Errors::default();
+    let Attributed { kind, root } = attributed(&arguments.into(), &mut errors);
     let item = proc_macro2::TokenStream::from(item);
-    let generated = generate(item.clone()).unwrap_or_else(Error::into_compile_error);
-    quote!(#item #generated).into()
+    let generated = match Handler::read(kind, item.clone(), &mut errors) {
+        Ok(handler) if errors.is_empty() => expand::handler(&handler),
+        Ok(handler) => expand::stub(&handler),
+        Err(error) => {
+            errors.add(error);
+            proc_macro2::TokenStream::new()
+        }
+    };
+    let (errors, generated) = (errors.into_tokens(), root.apply(generated));
+    quote!(#item #errors #generated).into()
 }

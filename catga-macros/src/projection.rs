@@ -2,11 +2,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Error, Item, ItemImpl, Result, spanned::Spanned};
+use syn::{Error, Item, ItemImpl, Result, parse_quote, spanned::Spanned};
 
 use crate::{
-    args::{Errors, cfgs, doc_comment, no_arguments, no_generics, shown},
+    args::{Errors, cfgs, doc_comment, no_generics, read_arguments, shown},
     expand::{Registration, local, registration},
+    root::{CRATE, Root},
 };
 
 /// The code beside the impl in `item`.
@@ -15,13 +16,15 @@ use crate::{
 /// All that is wrong with it.
 pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut errors = Errors::default();
-    no_arguments(arguments, &mut errors);
+    let mut root = Root::default();
+    let attribute = parse_quote!(#[projection(#arguments)]);
+    read_arguments(&attribute, &[CRATE], &mut errors, |_, meta, _| root.read(meta));
     let Ok(Item::Impl(item @ ItemImpl { trait_: Some(_), .. })) = syn::parse2(item) else {
         let message = "this attribute goes above an `impl Projection for ..`";
         return errors.and(Error::new(Span::call_site(), message));
     };
     no_generics(&item.generics, "a projection", &mut errors);
-    errors.or(register(&item))
+    errors.or(root.apply(register(&item)))
 }
 
 fn register(item: &ItemImpl) -> TokenStream {

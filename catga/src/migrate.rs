@@ -5,21 +5,11 @@ use std::collections::HashMap;
 use crate::{
     cluster::{Checkpoint, Claim},
     log::{Commit, FrameError, Position, Record, StoreError, StreamId, Version},
-    store::{Append, AppendError, EventStore, KvStore, PARTITIONS},
+    store::{Append, AppendError, Backend, EventStore, PARTITIONS},
 };
 
 /// How many commits are read at once.
 const PAGE: usize = 1000;
-
-/// A store with its key-value pairs.
-#[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "stores need not be `Debug`")]
-pub struct Backend<'a> {
-    /// The log.
-    pub store: &'a dyn EventStore,
-    /// The values beside it.
-    pub kv: &'a dyn KvStore,
-}
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,19 +74,20 @@ pub enum CopyError {
 /// # Errors
 /// [`CopyError`]; a call with the same stores goes on where this one stopped.
 pub async fn copy(
-    from: Backend<'_>,
-    to: Backend<'_>,
+    from: &Backend,
+    to: &Backend,
     handlers: &[&str],
     progress: impl Fn(CopyProgress),
 ) -> Result<Copied, CopyError> {
-    let end = from.store.head().await.map_err(CopyError::Source)?;
+    let (source, target) = (&**from.store(), &**to.store());
+    let end = source.head().await.map_err(CopyError::Source)?;
     let report = |step| {
         let progress = &progress;
         move |position| progress(CopyProgress { step, position, end })
     };
-    let (after, found) = compare(from.store, to.store, end, report(CopyStep::Resume)).await?;
-    let written = write(from.store, to.store, after, end, report(CopyStep::Copy)).await?;
-    let (same, _) = compare(from.store, to.store, end, report(CopyStep::Verify)).await?;
+    let (after, found) = compare(source, target, end, report(CopyStep::Resume)).await?;
+    let written = write(source, target, after, end, report(CopyStep::Copy)).await?;
+    let (same, _) = compare(source, target, end, report(CopyStep::Verify)).await?;
     if same < end {
         return Err(CopyError::Differs(same + 1));
     }
@@ -116,7 +107,7 @@ async fn compare(
     end: Position,
     progress: impl Fn(Position),
 ) -> Result<(Position, u64), CopyError> {
-    let (mut here, mut there, mut commits) = (0, 0, 0);
+    let (mut here, mut there, mut commits) = (Position::ZERO, Position::ZERO, 0);
     loop {
         let theirs = to.read_log(there, PAGE).await.map_err(CopyError::Target)?;
         if theirs.is_empty() {
@@ -124,12 +115,12 @@ async fn compare(
         }
         let ours = from.read_log(here, theirs.len()).await.map_err(CopyError::Source)?;
         if ours.is_empty() {
-            return Err(CopyError::Differs(here + 1));
+            return Err(CopyError::Differs(here.next()));
         }
         // Either page may be shorter than asked for; what is left of the other is read again.
         for (ours, theirs) in ours.iter().zip(&theirs) {
             if here >= end || ours.frame != theirs.frame {
-                return Err(CopyError::Differs(here + 1));
+                return Err(CopyError::Differs(here.next()));
             }
             let commit = decode(ours)?;
             here = commit.last_position(ours.position);
@@ -207,8 +198,8 @@ async fn token_at(
 }
 
 async fn move_checkpoints(
-    from: Backend<'_>,
-    to: Backend<'_>,
+    from: &Backend,
+    to: &Backend,
     handlers: &[&str],
 ) -> Result<u64, CopyError> {
     let mut moved = 0;
@@ -216,16 +207,16 @@ async fn move_checkpoints(
         let mut is_moved = false;
         for partition in 0..PARTITIONS {
             let key = Claim::key(handler, partition);
-            let Some(entry) = from.kv.get(&key).await.map_err(CopyError::Source)? else {
+            let Some(entry) = from.kv().get(&key).await.map_err(CopyError::Source)? else {
                 continue;
             };
             let claim = Claim::decode(&entry.value).map_err(CopyError::Source)?;
             let Some(mut checkpoint) = claim.checkpoint else { continue };
-            let position = position_of(from.store, to.store, checkpoint).await?;
+            let position = position_of(&**from.store(), &**to.store(), checkpoint).await?;
             let Some(position) = position else { continue };
             checkpoint.position = position;
             let claim = Claim { owner: None, checkpoint: Some(checkpoint) };
-            let put = to.kv.put(&key, claim.encode(), 0, None).await;
+            let put = to.kv().put(&key, claim.encode(), 0, None).await;
             is_moved |= put.map_err(CopyError::Target)?.is_some();
         }
         moved += u64::from(is_moved);

@@ -10,8 +10,13 @@ use std::{
 };
 
 use catga::{
-    BoxFuture, Consistency, DeliverySettings, Error, EventStore, InMemoryTransport, MemoryKvStore,
-    MemoryStore, Position, Record, StartError, StoreError, StreamId, Transport, prelude::*,
+    Consistency, DeliverySettings, Error, StartError,
+    log::{Position, Record, StreamId},
+    prelude::*,
+    store::{
+        Backend, BoxFuture, EventStore, InMemoryTransport, MemoryKvStore, MemoryStore, StoreError,
+        Transport,
+    },
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
@@ -36,11 +41,11 @@ impl Aggregate for Account {
     type Event = AccountEvent;
     const NAME: &'static str = "account";
 
-    fn apply(&mut self, _: &AccountEvent) {}
+    fn apply(&mut self, _: AccountEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.add", output = ())]
+#[command(name = "account.add")]
 struct Add {
     #[key]
     account: String,
@@ -62,14 +67,12 @@ struct Ledger {
     gate: Arc<Semaphore>,
 }
 
-impl Resource for Ledger {}
-
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger is closed")]
 struct Closed;
 
 #[event_handler(name = "ledger")]
-async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
+async fn keep(added: Recorded<Added>, ledger: &State<Ledger>) -> Result<(), Closed> {
     tokio::task::yield_now().await;
     if ledger.held == Some(added.amount) {
         ledger.gate.acquire().await.unwrap().forget();
@@ -78,7 +81,7 @@ async fn keep(added: Recorded<Added>, ledger: &Ledger) -> Result<(), Closed> {
         return Err(Closed);
     }
     let mut seen = ledger.seen.lock().unwrap();
-    seen.entry(added.stream.key().to_owned()).or_default().push(added.version);
+    seen.entry(added.stream.key().to_owned()).or_default().push(added.version.get());
     Ok(())
 }
 
@@ -116,8 +119,8 @@ impl Fixture {
             drain: self.drain,
             ..DeliverySettings::default()
         };
-        let builder = Catga::builder().store(self.store.clone()).kv(self.kv.clone());
-        builder.resource(self.ledger.clone()).delivery(delivery)
+        let builder = Catga::builder().backend(Backend::new(self.store.clone(), self.kv.clone()));
+        builder.state(self.ledger.clone()).delivery(delivery)
     }
 
     async fn node(&self) -> Catga {
@@ -177,7 +180,7 @@ async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
     })
     .await;
     let letter = node.dead_letters(Consistency::Latest).await.unwrap().remove(0);
-    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2, 3));
+    assert_eq!((letter.stream.key(), letter.version, letter.attempts), ("bad", 2.into(), 3));
     assert_eq!(letter.error, "the ledger is closed");
     assert_eq!(fixture.ledger.of("bad"), [1]);
     node.shutdown().await;
@@ -296,7 +299,7 @@ async fn a_missing_resource_is_a_start_error_that_names_handler_and_type() {
     let error = Catga::builder().start().await.unwrap_err();
     let StartError::Incomplete(problems) = &error else { panic!("{error:?}") };
     assert_eq!(problems.len(), 1);
-    for part in ["keep", "Ledger", "delivery.rs", ".resource("] {
+    for part in ["keep", "Ledger", "delivery.rs", ".state("] {
         assert!(problems[0].contains(part), "{part}: {error}");
     }
 }
@@ -318,7 +321,8 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     node.retry_dead_letter(&id).await.unwrap().unwrap();
     // While it is tried again something else comes, of the same partition.
     let good = (0..).map(|i| format!("good{i}")).find(|key| {
-        let partition = |key: &str| catga::partition(&StreamId::new("account", key).unwrap());
+        let partition =
+            |key: &str| catga::store::partition(&StreamId::new("account", key).unwrap());
         partition(key) == partition("bad")
     });
     let good = good.unwrap();
@@ -335,7 +339,8 @@ async fn p8_a_start_neither_waits_for_the_read_models_nor_believes_old_ones() {
     fixture.ledger.gate.add_permits(100);
     let store = Arc::new(ScriptedStore::new(fixture.store.clone()));
     store.show_up_to(before);
-    let builder = fixture.builder().store(store.clone()).kv(Arc::new(MemoryKvStore::new()));
+    let builder =
+        fixture.builder().backend(Backend::new(store.clone(), Arc::new(MemoryKvStore::new())));
     let node = builder.start().await.unwrap();
     until("others are handled", async || fixture.ledger.of(&good) == [1]).await;
     assert_eq!(fixture.ledger.of("bad"), [0; 0], "nobody wants it tried now");
@@ -396,7 +401,10 @@ async fn a_read_is_not_given_up_for_whatever_else_there_is_to_do() {
     let reads = Arc::<[AtomicUsize; 2]>::default();
     let inner = InMemoryTransport::new(fixture.store.clone());
     let slow = Arc::new(Slow { inner, reads: reads.clone() });
-    let builder = fixture.builder().kv(Arc::new(MemoryKvStore::new())).transport(slow);
+    let builder = fixture
+        .builder()
+        .backend(Backend::new(fixture.store.clone(), Arc::new(MemoryKvStore::new())))
+        .transport(slow);
     let node = builder.start().await.unwrap();
     until("everything is handled", async || {
         fixture.ledger.seen.lock().unwrap().values().map(Vec::len).sum::<usize>() == 200

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    CommandId, Consistency, Error, ErrorKind, EventFrame, EventId, Expected, MemoryKvStore,
-    MemoryStore,
+    Consistency, Error, ErrorKind,
+    log::{EventFrame, EventId},
     prelude::*,
+    store::{Backend, MemoryKvStore, MemoryStore},
     testing::{self, Fault, ScriptedStore},
 };
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ impl Aggregate for Account {
     type Event = AccountEvent;
     const NAME: &'static str = "account";
 
-    fn apply(&mut self, AccountEvent::Added(added): &AccountEvent) {
+    fn apply(&mut self, AccountEvent::Added(added): AccountEvent) {
         self.sum += added.amount;
     }
 }
@@ -40,7 +41,7 @@ impl Aggregate for Account {
 struct OverLimit;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.add", output = u64)]
+#[command(name = "account.add")]
 struct Add {
     #[key]
     account: String,
@@ -57,7 +58,7 @@ fn add(add: Add, account: &mut Root<Account>) -> Result<u64, OverLimit> {
 
 /// Succeeds when there is at least `amount`; with `records_first`, it finds out too late.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "account.need", output = ())]
+#[command(name = "account.need")]
 struct Need {
     #[key]
     account: String,
@@ -78,7 +79,7 @@ fn need(need: Need, account: &mut Root<Account>) -> Result<(), NotEnough> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.get", output = (u64, u64))]
+#[query(name = "account.get")]
 struct Get {
     #[key]
     account: String,
@@ -86,11 +87,11 @@ struct Get {
 
 #[query_handler]
 fn get(_: Get, account: &Root<Account>) -> Result<(u64, u64), Error> {
-    Ok((account.sum, account.version()))
+    Ok((account.sum, account.version().get()))
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.keep", output = Arc<Account>)]
+#[query(name = "account.keep")]
 struct Keep {
     #[key]
     account: String,
@@ -119,7 +120,7 @@ impl Projection for Sums {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "account.total", output = u64)]
+#[query(name = "account.total")]
 struct Total;
 
 #[query_handler]
@@ -138,18 +139,18 @@ impl Fixture {
         Self { store, kv: Arc::default() }
     }
 
+    fn backend(&self) -> Backend {
+        Backend::new(self.store.clone(), self.kv.clone())
+    }
+
     /// A node on the shared store.
     async fn node(&self) -> Catga {
-        Catga::builder().store(self.store.clone()).kv(self.kv.clone()).start().await.unwrap()
+        Catga::builder().backend(self.backend()).start().await.unwrap()
     }
 }
 
 fn add_to(account: &str, amount: u64) -> Add {
     Add { account: account.to_owned(), amount, limit: u64::MAX }
-}
-
-fn with_id(id: &str) -> Metadata {
-    Metadata { command_id: CommandId::new(id), ..Metadata::default() }
 }
 
 #[tokio::test]
@@ -225,15 +226,60 @@ async fn a_refusal_is_checked_against_the_store_before_it_is_given() {
 async fn an_expected_version_guards_the_command() {
     let fixture = Fixture::new();
     let node = fixture.node().await;
-    let expect = |expected| Metadata { expected, ..Metadata::default() };
-    node.execute(add_to("a", 1), &expect(Expected::NoStream)).await.unwrap();
-    for wrong in [Expected::NoStream, Expected::Exact(2), Expected::Exact(7)] {
-        let error = node.execute(add_to("a", 1), &expect(wrong)).await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::VersionMismatch { actual: 1 }), "{error:?}");
+    node.send(add_to("a", 1)).expect_new().await.unwrap();
+    for wrong in [0, 2, 7] {
+        let error = node.send(add_to("a", 1)).expect_version(wrong).await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::VersionMismatch { actual } if *actual == 1),
+            "{error:?}"
+        );
     }
-    let missing = node.execute(add_to("b", 1), &expect(Expected::Exact(1))).await.unwrap_err();
-    assert!(matches!(missing.kind(), ErrorKind::VersionMismatch { actual: 0 }), "{missing:?}");
-    node.execute(add_to("a", 1), &expect(Expected::Exact(1))).await.unwrap();
+    let exists = node.send(add_to("a", 1)).expect_new().await.unwrap_err();
+    assert!(
+        matches!(exists.kind(), ErrorKind::VersionMismatch { actual } if *actual == 1),
+        "{exists:?}"
+    );
+    let missing = node.send(add_to("b", 1)).expect_version(1).await.unwrap_err();
+    assert!(
+        matches!(missing.kind(), ErrorKind::VersionMismatch { actual } if *actual == 0),
+        "{missing:?}"
+    );
+    node.send(add_to("a", 1)).expect_version(1).await.unwrap();
+    node.send(add_to("c", 1)).expect_version(0).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_travels_with_a_command_is_in_its_commit() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    node.send(add_to("a", 1)).id("k").correlation("request 7").traceparent(trace).await.unwrap();
+    let read = async |after| {
+        let record = node.store().read_log(after, 1).await.unwrap().remove(0);
+        Recorded::<Added>::read(&record).unwrap().remove(0)
+    };
+    let first = read(0.into()).await;
+    let origin = first.origin();
+    assert_eq!((origin.command_id, origin.causation), (Some("k"), None));
+    assert_eq!((origin.correlation, origin.traceparent), (Some("request 7"), Some(trace)));
+    node.send(add_to("b", 1)).caused_by(&first).await.unwrap();
+    let second = read(1.into()).await;
+    let origin = second.origin();
+    assert_eq!((origin.command_id, origin.causation), (None, Some(first.id)));
+    assert_eq!((origin.correlation, origin.traceparent), (Some("request 7"), Some(trace)));
+}
+
+#[tokio::test]
+async fn a_command_with_an_id_that_is_none_is_not_sent() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    for id in [String::new(), "k".repeat(513)] {
+        let error = node.send(add_to("a", 1)).id(id).await.unwrap_err();
+        let ErrorKind::Invalid(fields) = error.kind() else { panic!("{error:?}") };
+        assert_eq!(fields[0].field, "id");
+    }
+    assert_eq!(node.head().await.unwrap(), 0);
+    node.send(add_to("a", 1)).id("k".repeat(512)).await.unwrap();
 }
 
 #[tokio::test]
@@ -263,21 +309,21 @@ async fn p3_an_append_in_doubt_is_found_or_done_once() {
 async fn p4_a_command_id_has_one_effect_and_one_answer() {
     let fixture = Fixture::new();
     let node = fixture.node().await;
-    let first = node.execute(add_to("a", 3), &with_id("k")).await.unwrap();
+    let first = node.send(add_to("a", 3)).id("k").outcome().await.unwrap();
     assert!(!first.is_replay);
     node.send(add_to("a", 4)).await.unwrap();
     // Again here, on another node, and on one that starts later.
     for node in [node.clone(), fixture.node().await] {
-        let again = node.execute(add_to("a", 3), &with_id("k")).await.unwrap();
+        let again = node.send(add_to("a", 3)).id("k").outcome().await.unwrap();
         assert!(again.is_replay);
         assert_eq!(
             (again.output, again.version, again.position),
             (first.output, first.version, first.position)
         );
-        let other = node.execute(add_to("a", 9), &with_id("k")).await.unwrap_err();
+        let other = node.send(add_to("a", 9)).id("k").await.unwrap_err();
         assert!(matches!(other.kind(), ErrorKind::CommandIdReused), "{other:?}");
     }
-    let elsewhere = node.execute(add_to("b", 3), &with_id("k")).await.unwrap();
+    let elsewhere = node.send(add_to("b", 3)).id("k").outcome().await.unwrap();
     assert!(!elsewhere.is_replay, "an id counts for its aggregate");
     assert_eq!(node.query(Total).await.unwrap(), 10);
 }
@@ -290,7 +336,7 @@ async fn p6_a_query_sees_what_was_answered_before_on_another_node() {
         nodes[i % 2].send(add_to(&format!("a{}", i % 7), 1)).await.unwrap();
         assert_eq!(nodes[(i + 1) % 2].query(Total).await.unwrap(), i as u64 + 1);
     }
-    let eventual = nodes[0].query_with(Total, Consistency::Eventual).await.unwrap();
+    let eventual = nodes[0].query(Total).consistency(Consistency::Eventual).await.unwrap();
     assert!(eventual <= 500);
 }
 
@@ -300,19 +346,21 @@ async fn p6_a_read_at_a_position_sees_it_in_an_aggregate_that_was_cached_before(
     let (one, two) = (fixture.node().await, fixture.node().await);
     one.send(add_to("a", 1)).await.unwrap();
     assert_eq!(two.query(Get { account: "a".into() }).await.unwrap(), (1, 1));
-    let done = one.execute(add_to("a", 1), &Metadata::default()).await.unwrap();
+    let done = one.send(add_to("a", 1)).outcome().await.unwrap();
     let at_least = Consistency::AtLeast(done.position);
-    let seen = two.query_with(Get { account: "a".into() }, at_least).await.unwrap();
+    let seen = two.query(Get { account: "a".into() }).consistency(at_least).await.unwrap();
     assert_eq!(seen, (2, 2));
-    let total = two.query_with(Total, at_least).await.unwrap();
+    let total = two.query(Total).consistency(at_least).await.unwrap();
     assert_eq!(total, 2);
 }
 
 /// Appends an event of a type that no program knows.
 async fn append_strange(fixture: &Fixture) {
-    let stream = catga::StreamId::new("other", "x").unwrap();
+    let stream = catga::log::StreamId::new("other", "x").unwrap();
     let event = EventFrame { id: EventId::nil(), name: "Strange", schema: 4, payload: b"" };
-    testing::append(&*fixture.store, &testing::commit(&stream, 0, [event]), 0).await.unwrap();
+    testing::append(&*fixture.store, &testing::commit(&stream, 0.into(), [event]), 0)
+        .await
+        .unwrap();
 }
 
 async fn assert_stopped(node: &Catga) {
@@ -344,14 +392,14 @@ async fn p9_so_it_does_on_a_page_that_is_read_ahead_and_what_is_before_it_is_see
     let node = fixture.node().await;
     assert_stopped(&node).await;
     // Two whole pages of 512 are before the one that can't be read.
-    assert_eq!(node.query_with(Total, Consistency::Eventual).await.unwrap(), 1_024);
+    assert_eq!(node.query(Total).consistency(Consistency::Eventual).await.unwrap(), 1_024);
 }
 
 #[tokio::test]
 async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
     let fixture = Fixture::new();
     let node = Catga::builder()
-        .store(fixture.store.clone())
+        .backend(fixture.backend())
         .timeout(Duration::from_millis(300))
         .start()
         .await
@@ -371,11 +419,11 @@ async fn a_stuck_command_ends_with_a_timeout_and_holds_up_no_reader() {
 async fn a_hundred_thousand_events_replay_and_page() {
     let fixture = Fixture::new();
     let node = fixture.node().await;
-    let stream = catga::StreamId::new("account", "long").unwrap();
+    let stream = catga::log::StreamId::new("account", "long").unwrap();
     for version in (0..100_000).step_by(1000) {
         let event =
             |_| EventFrame { id: EventId::now_v7(), name: "Added", schema: 1, payload: &[1] };
-        let commit = testing::commit(&stream, version, (0..1000).map(event));
+        let commit = testing::commit(&stream, version.into(), (0..1000).map(event));
         testing::append(&*fixture.store, &commit, 0).await.unwrap();
     }
     assert_eq!(node.query(Get { account: "long".into() }).await.unwrap(), (100_000, 100_000));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use catga::{
-    CommandId, Entry, KvStore, MemoryKvStore, MemoryStore, Version, prelude::*,
+    prelude::*,
+    store::{Backend, Entry, KvStore, MemoryKvStore, MemoryStore},
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
@@ -31,13 +32,13 @@ impl Aggregate for Walk {
     const NAME: &'static str = "walk";
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
 
-    fn apply(&mut self, WalkEvent::Stepped(stepped): &WalkEvent) {
+    fn apply(&mut self, WalkEvent::Stepped(stepped): WalkEvent) {
         self.distance += stepped.by;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "walk.step", output = u64)]
+#[command(name = "walk.step")]
 struct Step {
     #[key]
     walk: String,
@@ -51,15 +52,15 @@ fn step(step: Step, walk: &mut Root<Walk>) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Clone, Query)]
-#[query(name = "walk.distance", output = (u64, Version))]
+#[query(name = "walk.distance")]
 struct GetDistance {
     #[key]
     walk: String,
 }
 
 #[query_handler]
-fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, Version), catga::Error> {
-    Ok((walk.distance, walk.version()))
+fn distance(_query: GetDistance, walk: &Root<Walk>) -> Result<(u64, u64), catga::Error> {
+    Ok((walk.distance, walk.version().get()))
 }
 
 const WALK: &str = "w";
@@ -92,12 +93,8 @@ impl World {
     async fn walk(log: ScriptedStore, steps: u64, by: u64) -> Self {
         let world = Self { log: Arc::new(log), kv: Arc::default() };
         let catga = world.start().await;
-        let id = CommandId::new("first").unwrap();
         let step = || Step { walk: WALK.to_owned(), by };
-        catga
-            .execute(step(), &Metadata { command_id: Some(id), ..Metadata::default() })
-            .await
-            .unwrap();
+        catga.send(step()).id("first").await.unwrap();
         for _ in 1..steps {
             catga.send(step()).await.unwrap();
         }
@@ -107,7 +104,7 @@ impl World {
 
     /// A program that has nothing cached.
     async fn start(&self) -> Catga {
-        let builder = Catga::builder().store(self.log.clone()).kv(self.kv.clone());
+        let builder = Catga::builder().backend(Backend::new(self.log.clone(), self.kv.clone()));
         builder.start().await.unwrap()
     }
 
@@ -121,7 +118,7 @@ impl World {
     }
 
     /// The answer of a cold load, and how many commits it read.
-    async fn load(&self) -> ((u64, Version), usize) {
+    async fn load(&self) -> ((u64, u64), usize) {
         let catga = self.start().await;
         let before = self.log.read_of_streams();
         let answer = catga.query(GetDistance { walk: WALK.to_owned() }).await.unwrap();
@@ -144,6 +141,8 @@ async fn a_cold_load_of_a_long_stream_reads_little() {
 
 #[tokio::test]
 async fn of_a_stream_that_is_known_to_be_long_the_begin_is_not_read() {
+    // The first snapshots of a process wait until it has read its own program's file, and are too late for the next ones.
+    World::with_walk(200, 1).await;
     let world = World::with_walk_in(log().with_known_lengths(), 10_000, 2).await;
     assert_eq!(world.load().await, ((20_000, 10_000), 1), "what the snapshot ends with");
     let revision = world.snapshot().await.unwrap().revision;
@@ -196,10 +195,10 @@ async fn a_lost_damaged_or_foreign_snapshot_costs_a_replay_and_changes_nothing()
 async fn p4_the_ids_of_commands_are_in_the_snapshot() {
     let world = World::with_walk(1_000, 2).await;
     let catga = world.start().await;
-    let again = Metadata { command_id: CommandId::new("first"), ..Metadata::default() };
-    let done = catga.execute(Step { walk: WALK.to_owned(), by: 2 }, &again).await.unwrap();
+    let step = Step { walk: WALK.to_owned(), by: 2 };
+    let done = catga.send(step).id("first").outcome().await.unwrap();
     assert!(done.is_replay);
-    assert_eq!((done.output, done.version), (2, 1));
+    assert_eq!((done.output, done.version), (2, 1.into()));
     assert_eq!(world.load().await.0, (2_000, 1_000));
 }
 

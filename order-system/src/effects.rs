@@ -2,18 +2,18 @@
 
 use catga::prelude::*;
 
-use crate::domain::events::{OrderEvent, OrderPaid};
+use crate::domain::{OrderEvent, OrderPaid};
 
 /// Writes a line for everything that happens to orders.
 #[event_handler(name = "order-log")]
 fn log_order(event: Recorded<OrderEvent>) {
     let order = event.stream.key();
-    tracing::info!(order, version = event.version, event = ?event.event, "an order changed");
+    tracing::info!(order, version = event.version.get(), event = ?event.event, "an order changed");
 }
 
 /// Sends the customer a receipt for a payment.
 #[event_handler(name = "receipts")]
-fn send_receipt(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<(), MailError> {
+fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
     // The event's id goes with the mail, so that a receipt sent twice can be told from two receipts.
     mailer.send(&paid.payment_method, &paid.id.to_string())
 }
@@ -24,8 +24,6 @@ pub struct Mailer {
     /// The payment method for which no receipt can be sent.
     pub refuses: Option<String>,
 }
-
-impl Resource for Mailer {}
 
 /// A mail that could not be sent.
 #[derive(Debug, thiserror::Error)]

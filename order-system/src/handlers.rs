@@ -1,118 +1,85 @@
 //! Every command and query, each a plain function.
 
-use catga::prelude::*;
+use catga::{ensure, prelude::*};
+use catga_axum::Page;
 
-use crate::{
-    domain::{
-        commands::{
-            CancelOrder, CreateOrder, Created, DeliverOrder, OrderView, PayOrder, ShipOrder,
-        },
-        events::OrderEvent,
-        order::{Order, OrderError},
-        queries::{GetHistory, GetOrder, GetStats, ListOrders, Moment, OrderPage, Stats},
-    },
-    projections::Orders,
-};
+use crate::{domain::*, projections::Orders};
 
 /// Makes an order.
-#[command_handler]
-fn create_order(
+#[command_handler(creates)]
+pub fn create_order(
     cmd: CreateOrder,
     order: &mut Root<Order>,
     clock: &Clock,
-) -> Result<Created, OrderError> {
+) -> OrderResult<Created> {
+    ensure!(!order.exists(), OrderError::Exists);
     let (items, total) = cmd.priced().expect("the command was validated");
-    let created_at = clock.now();
-    order.record(order.create(cmd.customer_id, items, total, created_at)?);
+    let (customer_id, created_at) = (cmd.customer_id, clock.now());
+    order.record(OrderCreated { customer_id, items, total, created_at });
     Ok(Created { order_id: cmd.order_id, total, created_at })
 }
 
 /// Pays a pending order.
 #[command_handler]
-fn pay_order(
-    cmd: PayOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.pay(cmd.payment_method, clock.now())?);
+pub fn pay_order(cmd: PayOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("paid", &[Status::Pending])?;
+    order.record(OrderPaid { payment_method: cmd.payment_method, paid_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Ships a paid order.
 #[command_handler]
-fn ship_order(
-    cmd: ShipOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.ship(cmd.tracking_number, clock.now())?);
+pub fn ship_order(cmd: ShipOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("shipped", &[Status::Paid])?;
+    order.record(OrderShipped { tracking_number: cmd.tracking_number, shipped_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Says that a shipped order arrived.
 #[command_handler]
-fn deliver_order(
-    _: DeliverOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.deliver(clock.now())?);
+pub fn deliver_order(_: DeliverOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("delivered", &[Status::Shipped])?;
+    order.record(OrderDelivered { delivered_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// Calls off an order that was not shipped.
 #[command_handler]
-fn cancel_order(
-    cmd: CancelOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> Result<OrderView, OrderError> {
-    order.record(order.cancel(cmd.reason, clock.now())?);
+pub fn cancel_order(cmd: CancelOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+    order.step("cancelled", &[Status::Pending, Status::Paid])?;
+    order.record(OrderCancelled { reason: cmd.reason, cancelled_at: clock.now() });
     Ok(OrderView::of(order))
 }
 
 /// One order, now or as it was.
 #[query_handler]
-async fn get_order(
+pub async fn get_order(
     query: GetOrder,
     order: &Root<Order>,
     history: &History<Order>,
-) -> Result<OrderView, catga::Error> {
+) -> catga::Result<OrderView> {
     if !order.exists() {
-        return Err(catga::Error::refused(OrderError::NotFound));
+        return Err(OrderError::NotFound.into());
     }
-    let then = match query.moment {
-        Moment::Now => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version == order.version() => return Ok(OrderView::of(order)),
-        Moment::Version(version) if version > order.version() => None,
-        Moment::Version(version) => history.at_version(version).await?,
-        Moment::Time(time) => history.at_time(time).await?,
+    let then = match (query.version, query.at) {
+        (Some(_), Some(_)) => return Err(OrderError::TwoMoments.into()),
+        (None, None) => return Ok(OrderView::of(order)),
+        (Some(version), None) if order.version() == version => return Ok(OrderView::of(order)),
+        (Some(version), None) if order.version() < version => None,
+        (Some(version), None) => history.at_version(version.into()).await?,
+        (None, Some(time)) => history.at_time(time).await?,
     };
-    then.map(|root| OrderView::of(&root))
-        .ok_or_else(|| catga::Error::refused(OrderError::VersionNotFound))
-}
-
-/// What happened to one order.
-#[query_handler]
-async fn get_history(
-    query: GetHistory,
-    history: &History<Order>,
-) -> Result<Vec<Recorded<OrderEvent>>, catga::Error> {
-    let events = history.events(query.from, query.limit).await?;
-    if events.is_empty() && history.events(1, 1).await?.is_empty() {
-        return Err(catga::Error::refused(OrderError::NotFound));
-    }
-    Ok(events)
+    Ok(then.map(|root| OrderView::of(&root)).ok_or(OrderError::VersionNotFound)?)
 }
 
 /// A page of orders, newest first.
 #[query_handler]
-fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> Result<OrderPage, catga::Error> {
-    Ok(orders.read().page(&query))
+pub fn list_orders(query: ListOrders, orders: &ReadModel<Orders>) -> Page<OrderView> {
+    orders.read().page(&query)
 }
 
 /// How many orders there are, and what they are worth.
 #[query_handler]
-fn get_stats(_: GetStats, orders: &ReadModel<Orders>) -> Result<Stats, catga::Error> {
-    Ok(orders.read().stats())
+pub fn get_stats(_: GetStats, orders: &ReadModel<Orders>, clock: &Clock) -> Stats {
+    orders.read().stats(clock.now())
 }

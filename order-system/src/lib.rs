@@ -2,16 +2,12 @@
 //!
 //! - [`domain`]: the order, its events, commands and queries; pure
 //! - [`handlers`], [`projections`], [`effects`]: what catga runs
-//! - [`http`]: the HTTP contract
-//! - [`cli`], [`backend`], [`server`], [`serve`]: the program around it
+//! - [`app`]: its routes and flags
 
-pub mod backend;
-pub mod cli;
 pub mod domain;
 pub mod effects;
 pub mod handlers;
-pub mod http;
 pub mod projections;
-pub mod serve;
-pub mod server;
-mod timer;
+mod routes;
+
+pub use crate::routes::{Flags, app};

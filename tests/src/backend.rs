@@ -108,3 +108,27 @@ impl Backend {
         }
     }
 }
+
+/// Runs each test on each store: `anywhere` on files too, `on_a_server` on Redis and NATS.
+#[macro_export]
+macro_rules! on_each_store {
+    (anywhere: [$($test:ident),* $(,)?]) => {
+        $crate::on_each_store!(anywhere: [$($test),*], on_a_server: []);
+    };
+    (anywhere: [$($test:ident),* $(,)?], on_a_server: [$($server_test:ident),* $(,)?]) => {
+        $crate::on_each_store!(@store file $($test),*);
+        $crate::on_each_store!(@store redis $($test,)* $($server_test),*);
+        $crate::on_each_store!(@store nats_debian $($test,)* $($server_test),*);
+        $crate::on_each_store!(@store nats_newest $($test,)* $($server_test),*);
+    };
+    (@store $store:ident $($test:ident),* $(,)?) => {
+        mod $store {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test($crate::backend::Backend::$store().await).await;
+                }
+            )*
+        }
+    };
+}

@@ -270,7 +270,7 @@ impl Effects {
         let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
         for stored in log {
             let end = ends.entry(&stored.sent.stream).or_default();
-            *end = (*end).max(stored.first_version + stored.sent.events - 1);
+            *end = (*end).max(stored.first_version.get() + stored.sent.events - 1);
         }
         for (order, end) in &ends {
             let last = done.get(order).copied().unwrap_or(0);

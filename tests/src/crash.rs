@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use catga::{BoxFuture, EventStore};
+use catga::store::{BoxFuture, EventStore};
 use tokio::time::{sleep, timeout};
 
 use crate::{

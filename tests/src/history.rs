@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use catga::{Position, Version};
+use catga::log::{Position, Version};
 
 pub use self::verdict::{Verdict, Violation};
 

@@ -3,8 +3,10 @@
 
 pub mod backend;
 pub mod cluster;
+pub mod conformance;
 pub mod crash;
 pub mod dice;
+pub mod docs;
 pub mod history;
 pub mod load;
 pub mod nats;
@@ -13,6 +15,7 @@ pub mod proxy;
 pub mod redis;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -31,13 +34,21 @@ use tokio::{
 /// # Panics
 /// When it was not built.
 pub fn binary() -> PathBuf {
+    program("order-system")
+}
+
+/// A built program, by its name below the target folder: `order-system`, `examples/tickets`.
+///
+/// # Panics
+/// When it was not built.
+pub fn program(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test knows where it is");
     path.pop();
     path.pop();
-    path.push("order-system");
+    path.push(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build -p order-system` first",
+        "{} is missing: run `cargo build -p order-system`, and `cargo build -p catga-axum --examples`, first",
         path.display()
     );
     path
@@ -59,10 +70,16 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start(flags: &[&str]) -> Self {
-        Self::spawn(
-            Command::new(binary()).args(["--log", "warn"]).args(flags).stderr(Stdio::null()),
-        )
-        .await
+        Self::start_program("order-system", flags).await
+    }
+
+    /// Starts a [`program`] of the service kit with `flags`, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_program(name: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program(name));
+        Self::spawn(command.args(["--log", "warn"]).args(flags).stderr(Stdio::null())).await
     }
 
     /// Starts a server with `flags` that writes its log to a file.
@@ -71,6 +88,15 @@ impl Server {
     /// When it does not start.
     pub async fn start_logged(flags: &[&str], log: std::fs::File) -> Self {
         Self::spawn(Command::new(binary()).args(flags).stderr(log)).await
+    }
+
+    /// Starts a server on a store.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on(backend: &backend::Backend) -> Self {
+        let flags = backend.flags();
+        Self::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await
     }
 
     async fn spawn(command: &mut Command) -> Self {
@@ -87,6 +113,15 @@ impl Server {
         Self { child, url, client: Client::new() }
     }
 
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// Never: the URL is made from an address.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url.strip_prefix("http://").expect("the URL has its scheme");
+        address.parse().expect("it holds an address")
+    }
+
     /// Ends it as an operator does, and answers the exit code.
     ///
     /// # Panics
@@ -97,6 +132,18 @@ impl Server {
         assert!(status.expect("`kill` can be run").success());
         let exit = timeout(Duration::from_secs(15), self.child.wait()).await;
         exit.expect("it stops in time").expect("it can be waited for").code()
+    }
+
+    /// The most memory that it had so far, in MiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says it");
+        let kibibytes = line.split_whitespace().nth(1).expect("a number follows");
+        kibibytes.parse::<u64>().expect("it is a number") / 1024
     }
 
     /// A GET request.

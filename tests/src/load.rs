@@ -16,8 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, Commit, EventFrame, EventStore, Record, StoreError, StreamId,
-    Version, testing,
+    log::{Commit, EventFrame, Position, Record, StreamId, Version},
+    store::{Append, AppendError, Appended, EventStore, StoreError},
+    testing,
 };
 use tokio::{
     sync::watch,
@@ -134,7 +135,7 @@ pub async fn append(
 
 /// Reads the log as it grows, until the load stops or has ended and all of it is read.
 async fn follow(store: Arc<dyn EventStore>, recorder: Arc<Recorder>, stop: Stop, is_written: Stop) {
-    let (mut tail, mut after) = (Tail::default(), 0);
+    let (mut tail, mut after) = (Tail::default(), Position::ZERO);
     let reading = async {
         loop {
             let is_last = is_written.is_now();
@@ -250,7 +251,8 @@ impl Writer {
         let ids: Vec<_> = commits.iter().map(|commit| commit.id().to_string()).collect();
         self.recorder.look(self.client, called, stream.as_str(), ids.iter().map(String::as_str));
         let end = commits.last().zip(records.last());
-        let end = end.map_or((0, 0), |(commit, record)| (commit.last_version(), record.token));
+        let end = end
+            .map_or((Version::ZERO, 0), |(commit, record)| (commit.last_version(), record.token));
         self.ends.insert(number, end);
     }
 }
@@ -281,12 +283,12 @@ async fn whole_stream(
     store: &dyn EventStore,
     stream: &StreamId,
 ) -> Result<Vec<Record>, StoreError> {
-    let (mut all, mut from) = (Vec::<Record>::new(), 1);
+    let (mut all, mut from) = (Vec::<Record>::new(), Version::FIRST);
     loop {
         let page = store.read_stream(stream, from, PAGE).await?;
         let Some(last) = page.last() else { return Ok(all) };
         let is_further = all.last().is_none_or(|before| before.position < last.position);
-        from = decoded(last).last_version() + 1;
+        from = decoded(last).last_version().next();
         all.extend(page);
         // What comes again and again is for the checker to find.
         if !is_further {
@@ -308,7 +310,7 @@ fn decoded(record: &Record) -> Commit<'_> {
 /// # Panics
 /// When it can't be read within ten seconds, or its streams, read one by one, hold anything else.
 pub async fn final_log(store: &dyn EventStore) -> Vec<Stored> {
-    let (mut log, mut after) = (Vec::new(), 0);
+    let (mut log, mut after) = (Vec::new(), Position::ZERO);
     loop {
         let page = patiently(|| store.read_log(after, PAGE)).await;
         let Some(last) = page.last() else { break };

@@ -1,116 +1,20 @@
-//! Three nodes as people run them: equal, never stale, and not missed when one is gone.
+//! Three nodes as people run them: none is missed when it is gone.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use catga_tests::{
     Server,
     backend::Backend,
     binary,
     cluster::{Cluster, LEASE},
-    dice::Dice,
     eventually,
     history::Recorder,
     load::{Stop, http},
     order,
 };
-use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
-
-/// A client's stay at the nodes: each command at one of them, and the reads right after it at another.
-struct Visitor<'a> {
-    urls: &'a [String],
-    http: &'a Client,
-    /// How many orders are answered, by all clients.
-    created: &'a AtomicUsize,
-    dice: Dice,
-}
-
-impl Visitor<'_> {
-    fn two_nodes(&mut self) -> (String, String) {
-        let (one, step) = (self.dice.index(3), 1 + self.dice.index(2));
-        (self.urls[one].clone(), self.urls[(one + step) % 3].clone())
-    }
-
-    async fn get(&self, url: &str) -> Value {
-        let answer = self.http.get(url).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{url}");
-        answer.json().await.unwrap()
-    }
-
-    /// What is not on another node right after it was answered on one.
-    async fn stale(&mut self, customer: &str, id: &str, status: &str, node: &str) -> usize {
-        let answered = self.created.load(Ordering::SeqCst);
-        let list = self.get(&format!("{node}/orders?customerId={customer}&limit=1")).await;
-        let one = self.get(&format!("{node}/orders/{id}")).await;
-        let stats = self.get(&format!("{node}/stats")).await;
-        let found = (&list[0]["id"], &list[0]["status"]) == (&json!(id), &json!(status));
-        let counted = stats["totalOrders"].as_u64().unwrap() >= answered as u64;
-        [found, one["status"] == status, counted].iter().filter(|&&is_right| !is_right).count()
-    }
-
-    /// Makes an order and pays it. Answers the number of stale answers among six.
-    async fn order(&mut self, customer: &str) -> usize {
-        let (write, read) = self.two_nodes();
-        let answer =
-            self.http.post(format!("{write}/orders")).json(&order(customer)).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::CREATED);
-        self.created.fetch_add(1, Ordering::SeqCst);
-        let created: Value = answer.json().await.unwrap();
-        let id = created["orderId"].as_str().unwrap();
-        let stale = self.stale(customer, id, "Pending", &read).await;
-        let (write, read) = self.two_nodes();
-        let pay = self.http.post(format!("{write}/orders/{id}/pay"));
-        let answer = pay.json(&json!({ "paymentMethod": "card" })).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        stale + self.stale(customer, id, "Paid", &read).await
-    }
-}
-
-/// 10,000 commands from 64 clients, each followed by a list, a get and the statistics on another node.
-async fn p6_no_node_is_ever_stale(backend: Backend) {
-    const CLIENTS: usize = 64;
-    const ORDERS: usize = 5000;
-    let cluster = Cluster::start(&backend, 3, &[]).await;
-    // The service closes a connection that is idle for ten seconds: a request that is sent just then is lost.
-    let http = Client::builder().pool_idle_timeout(Duration::from_secs(5)).build().unwrap();
-    let (urls, created) = (cluster.urls(), AtomicUsize::new(0));
-    let visits = (0..CLIENTS).map(|client| {
-        let dice = Dice::new(client as u64);
-        let mut visitor = Visitor { urls: &urls, http: &http, created: &created, dice };
-        async move {
-            let mut stale = 0;
-            for n in (client..ORDERS).step_by(CLIENTS) {
-                stale += visitor.order(&format!("c-{client}-{n}")).await;
-            }
-            stale
-        }
-    });
-    let begin = Instant::now();
-    let stale: usize = join_all(visits).await.into_iter().sum();
-    println!(
-        "{}: {} commands, {stale} of {} reads on other nodes stale, {:?}",
-        backend.flags()[1],
-        2 * ORDERS,
-        6 * ORDERS,
-        begin.elapsed()
-    );
-    assert_eq!(stale, 0, "P6");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p6_no_node_is_ever_stale_on_redis() {
-    p6_no_node_is_ever_stale(Backend::redis().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p6_no_node_is_ever_stale_on_nats() {
-    p6_no_node_is_ever_stale(Backend::nats_newest().await).await;
-}
 
 /// The longest time between two successes of a client that asks the next node when one does not answer.
 async fn longest_gap(urls: &[String], stop: &Stop) -> Duration {
@@ -192,54 +96,6 @@ async fn a_rolling_restart_fails_no_request_that_is_sent_again_once() {
     recorder.history().check(&log).expect_clean(300);
     assert_eq!(cluster.effects().violations(&log), [""; 0], "P7");
     assert_eq!(cluster.effects().repeats(), 0, "a node that is stopped hands over");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p8_a_poisoned_order_parks_alone_wherever_its_handler_runs() {
-    let backend = Backend::redis().await;
-    let mut cluster = Cluster::start(&backend, 3, &["--fail-receipts-for", "stale"]).await;
-    cluster.settled().await;
-    let (urls, http) = (cluster.urls(), Client::new());
-    let pay = async |method: &str, n: usize| {
-        let (one, two) = (&urls[n % 3], &urls[(n + 1) % 3]);
-        let answer = http.post(format!("{one}/orders")).json(&order("c")).send().await.unwrap();
-        let created: Value = answer.json().await.unwrap();
-        let id = created["orderId"].as_str().unwrap().to_owned();
-        let pay = http.post(format!("{two}/orders/{id}/pay"));
-        let answer = pay.json(&json!({ "paymentMethod": method })).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        id
-    };
-    let bad = pay("stale", 0).await;
-    for batch in 0..50 {
-        join_all((0..20).map(|n| pay("card", batch + n))).await;
-    }
-    cluster.all_handled().await;
-    let letters = async |node: usize| {
-        let answer = http.get(format!("{}/dead-letters", urls[node])).send().await.unwrap();
-        answer.json::<Value>().await.unwrap()
-    };
-    for node in 0..3 {
-        let letters = letters(node).await;
-        assert_eq!(letters.as_array().unwrap().len(), 1, "{letters}");
-        assert_eq!(letters[0]["orderId"], bad);
-    }
-    // A step of the parked order waits, on a handler that wants it too.
-    let id = letters(0).await[0]["id"].as_str().unwrap().to_owned();
-    // The nodes are replaced by ones whose mail server works; then it is tried again.
-    for node in &mut cluster.nodes {
-        node.terminate().await;
-        node.replace_flag("stale", "nothing");
-        node.start().await;
-    }
-    cluster.settled().await;
-    let retry = http.post(format!("{}/dead-letters/{id}/retry", urls[1])).send().await.unwrap();
-    assert_eq!(retry.status(), StatusCode::ACCEPTED);
-    eventually(async || {
-        let letters = letters(2).await;
-        if letters == json!([]) { Ok(()) } else { Err(letters.to_string()) }
-    })
-    .await;
 }
 
 async fn refused(flags: &[&str]) -> String {

@@ -3,17 +3,21 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use catga::Durability;
+use catga::store::Durability;
+use catga_axum::cli::{self, Command, Persistence};
 use catga_tests::{
     binary, eventually,
     nats::Version,
     redis::{RedisServer, free_port},
 };
 use clap::Parser;
-use order_system::cli::{Cli, Command, Persistence};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process;
+
+/// The command line of order-system.
+type Cli = cli::Cli<order_system::Flags>;
 
 /// The profiles, with the store that each is for.
 const PROFILES: [(&str, Persistence); 4] = [

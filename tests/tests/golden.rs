@@ -45,6 +45,12 @@ fn the_catalogue() {
     assert_golden("handlers.txt", &(names.join("\n") + "\n"));
 }
 
+/// It is made from the types: a field that changes its name or its type shows here.
+#[test]
+fn the_openapi_document() {
+    assert_golden("openapi.json", &run(&["openapi"]));
+}
+
 #[test]
 fn the_routes() {
     let document = serde_json::from_str::<serde_json::Value>(&run(&["openapi"])).expect("JSON");

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use catga::log::{Position, Version};
 use catga_tests::{
     dice::Dice,
     history::{
@@ -22,9 +23,11 @@ fn good() -> (History, Vec<Stored>) {
     let (mut history, mut log) = (History::default(), Vec::new());
     for (n, (stream, id, events, expected, position)) in plan.into_iter().enumerate() {
         let (sent, called) = (sent(stream, id, events), 10 * n as u64);
-        let outcome = Outcome::Ok { first_version: expected + 1, position };
-        let (client, returned, expected) = (n, called + 5, Some(expected));
-        log.push(Stored { sent: sent.clone(), first_version: expected.unwrap() + 1, position });
+        let outcome =
+            Outcome::Ok { first_version: (expected + 1).into(), position: position.into() };
+        let (client, returned, expected) = (n, called + 5, Some(Version::new(expected)));
+        let first_version = expected.unwrap().next();
+        log.push(Stored { sent: sent.clone(), first_version, position: position.into() });
         history.attempts.push(Attempt { client, called, returned, sent, expected, outcome });
     }
     history.looks.push(look(100, &["a", "c"]));
@@ -64,7 +67,7 @@ fn i1_a_lost_acknowledged_commit_is_found() {
 
 #[test]
 fn i1_a_commit_at_another_place_than_answered_is_found() {
-    found(|_, log| log[2].position = 9, |v| matches!(v, Violation::Moved { .. }));
+    found(|_, log| log[2].position = 9.into(), |v| matches!(v, Violation::Moved { .. }));
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn i1_changed_bytes_are_found() {
 
 #[test]
 fn i2_what_nobody_sent_is_found() {
-    let phantom = Stored { sent: sent("u", "x", 1), first_version: 1, position: 9 };
+    let phantom = Stored { sent: sent("u", "x", 1), first_version: 1.into(), position: 9.into() };
     let violations = found(|_, log| log.push(phantom), |v| matches!(v, Violation::Phantom { .. }));
     assert_eq!(violations.len(), 1);
 }
@@ -99,7 +102,7 @@ fn i2_what_is_in_doubt_may_be_there_or_not() {
 
 #[test]
 fn i3_a_gap_in_the_versions_is_found() {
-    found(|_, log| log[2].first_version = 3, |v| matches!(v, Violation::Gap { .. }));
+    found(|_, log| log[2].first_version = 3.into(), |v| matches!(v, Violation::Gap { .. }));
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn i4_two_winners_of_a_version_are_found() {
 #[test]
 fn i4_a_commit_that_expected_another_version_is_found() {
     let spoil = |history: &mut History, _: &mut Vec<Stored>| {
-        history.attempts[2].expected = Some(0);
+        history.attempts[2].expected = Some(0.into());
         history.attempts[2].outcome = Outcome::Unknown;
     };
     found(spoil, |v| matches!(v, Violation::Unexpected { .. }));
@@ -176,27 +179,30 @@ fn i7_positions_that_do_not_rise_are_found() {
     found(|_, log| log.swap(0, 1), |v| matches!(v, Violation::Disorder { .. }));
     // The two events of `c` need two positions.
     let spoil = |history: &mut History, log: &mut Vec<Stored>| {
-        let next = Stored { sent: sent("t", "d", 1), first_version: 2, position: 4 };
+        let next = Stored { sent: sent("t", "d", 1), first_version: 2.into(), position: 4.into() };
         let mut attempt = history.attempts[0].clone();
         attempt.sent = next.sent.clone();
-        (attempt.expected, attempt.outcome) = (Some(1), Outcome::Unknown);
+        (attempt.expected, attempt.outcome) = (Some(1.into()), Outcome::Unknown);
         history.attempts.push(attempt);
         log.push(next);
     };
-    found(spoil, |v| matches!(v, Violation::Disorder { position: 4, .. }));
+    found(spoil, |v| matches!(v, Violation::Disorder { position, .. } if *position == 4));
 }
 
 #[test]
 fn i7_a_reader_that_missed_a_late_insert_is_found() {
     let tail = |n: &[u64]| {
-        let id = |n: &u64| (*n, ["a", "b", "c"][usize::try_from(n - 1).unwrap()].to_owned());
+        let id = |n: &u64| {
+            (Position::new(*n), ["a", "b", "c"][usize::try_from(n - 1).unwrap()].to_owned())
+        };
         Tail { commits: n.iter().map(id).collect() }
     };
     let (mut history, log) = good();
     history.tails = vec![tail(&[]), tail(&[1, 2]), tail(&[1, 2, 3])];
     assert!(history.check(&log).is_clean());
     let spoil = |history: &mut History, _: &mut Vec<Stored>| history.tails.push(tail(&[1, 3]));
-    let violations = found(spoil, |v| matches!(v, Violation::NotTheLog { right: 1, given: 3 }));
+    let violations =
+        found(spoil, |v| matches!(v, Violation::NotTheLog { right: 1, given } if *given == 3));
     assert_eq!(violations.len(), 1);
 }
 
@@ -206,9 +212,10 @@ fn i8_a_commit_that_overtook_an_earlier_one_is_found() {
         // `a` and `b` change places, and the answers agree.
         log.swap(0, 1);
         for (n, position) in [(0, 1), (1, 2)] {
-            log[n].position = position;
+            log[n].position = position.into();
             let attempt = history.attempts.iter_mut().find(|a| a.sent.id == log[n].sent.id);
-            attempt.unwrap().outcome = Outcome::Ok { first_version: 1, position };
+            attempt.unwrap().outcome =
+                Outcome::Ok { first_version: 1.into(), position: position.into() };
         }
     };
     let violations = found(spoil, |v| matches!(v, Violation::Overtaken { .. }));
@@ -218,7 +225,7 @@ fn i8_a_commit_that_overtook_an_earlier_one_is_found() {
 #[test]
 fn i12_a_commit_that_is_there_twice_is_found() {
     let spoil = |_: &mut History, log: &mut Vec<Stored>| {
-        let again = Stored { first_version: 2, position: 9, ..log[1].clone() };
+        let again = Stored { first_version: 2.into(), position: 9.into(), ..log[1].clone() };
         log.push(again);
     };
     found(spoil, |v| matches!(v, Violation::Twice { .. }));
@@ -228,7 +235,7 @@ fn i12_a_commit_that_is_there_twice_is_found() {
 /// moment between its begin and its end.
 fn random_history(dice: &mut Dice) -> (History, Vec<Stored>) {
     let (mut history, mut log) = (History::default(), Vec::<Stored>::new());
-    let mut position = 1;
+    let mut position = Position::FIRST;
     for n in 0..20 + dice.below(60) {
         let moment = 100 + 10 * n;
         let (called, returned) = (moment - dice.below(40), moment + dice.below(40));
@@ -243,9 +250,9 @@ fn random_history(dice: &mut Dice) -> (History, Vec<Stored>) {
             history.counts.push(Count { called, returned, streams });
             continue;
         }
-        let version = there.last().map_or(0, |s| s.first_version + s.sent.events - 1);
+        let version = there.last().map_or(Version::ZERO, |s| s.first_version + s.sent.events - 1);
         let sent = sent(&stream, &format!("c{n}"), 1 + dice.below(3));
-        let (first_version, expected) = (version + 1, Some(version));
+        let (first_version, expected) = (version.next(), Some(version));
         let outcome = match dice.below(10) {
             0 | 1 => Outcome::Failed,
             2 | 3 => Outcome::Unknown,
@@ -347,9 +354,9 @@ fn a_long_history_is_checked_in_time() {
     let (mut history, mut log) = (History::default(), Vec::new());
     for n in 0..100_000_u64 {
         let sent = sent(&format!("s{}", n % 100), &n.to_string(), 1);
-        let (first_version, position) = (n / 100 + 1, n + 1);
+        let (first_version, position) = (Version::new(n / 100 + 1), Position::new(n + 1));
         let outcome = Outcome::Ok { first_version, position };
-        let expected = Some(n / 100);
+        let expected = Some(Version::new(n / 100));
         log.push(Stored { sent: sent.clone(), first_version, position });
         let (called, returned) = (10 * n, 10 * n + 55);
         history.attempts.push(Attempt { client: 0, called, returned, sent, expected, outcome });

@@ -8,8 +8,11 @@ use std::sync::{
 
 use bytes::Bytes;
 use catga::{
-    Append, AppendError, Appended, BoxFuture, Commit, DurabilityReport, EventStore, MemoryStore,
-    Position, Record, StoreError, StreamId, Version,
+    log::{Commit, Position, Record, StreamId, Version},
+    store::{
+        Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, MemoryStore,
+        StoreError,
+    },
 };
 use catga_tests::{
     history::{Recorder, Verdict, Violation},

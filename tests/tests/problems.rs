@@ -169,29 +169,6 @@ async fn an_id_is_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_methods_sizes_and_types_are_refused() {
-    let server = Server::start(&[]).await;
-    check(send(&server, Method::PUT, "/orders", None).await, 405, "method_not_allowed", "PUT");
-    let mebibyte = format!("\"{}\"", "x".repeat((1 << 20) - 2));
-    check(
-        send(&server, Method::POST, "/orders", Some(&mebibyte)).await,
-        400,
-        "bad_request",
-        "1 MiB is read",
-    );
-    let larger = format!("{mebibyte} ");
-    check(
-        send(&server, Method::POST, "/orders", Some(&larger)).await,
-        413,
-        "payload_too_large",
-        "1 MiB and a byte",
-    );
-    let text = server.post("/orders", &Value::Null).body("{}").send().await.unwrap();
-    assert_eq!(text.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    assert_eq!(text.json::<Value>().await.unwrap()["code"], "unsupported_media_type");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_step_is_409_and_writes_nothing() {
     let server = Server::start(&[]).await;
     for (done, allowed) in [

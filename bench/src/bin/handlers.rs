@@ -15,8 +15,13 @@ use std::{
 };
 
 use catga::{
-    ClusterSettings, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
-    PARTITIONS, RedisOptions, RedisStore, Transport, prelude::*,
+    cluster::ClusterSettings,
+    log::Position,
+    prelude::*,
+    store::{
+        Backend, EventStore, InMemoryTransport, KvStore, MemoryKvStore, NatsOptions, NatsStore,
+        PARTITIONS, RedisOptions, RedisStore, Transport,
+    },
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, processor_seconds, rounds};
 use catga_tests::{
@@ -52,11 +57,11 @@ impl Aggregate for Cart {
     type Event = CartEvent;
     const NAME: &'static str = "cart";
 
-    fn apply(&mut self, _: &CartEvent) {}
+    fn apply(&mut self, _: CartEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.move", output = ())]
+#[command(name = "bench.move")]
 struct Move {
     #[key]
     cart: String,
@@ -76,10 +81,8 @@ struct Handled {
     work: u64,
 }
 
-impl Resource for Handled {}
-
 #[event_handler(name = "count")]
-async fn count(event: Recorded<Moved>, handled: &Handled) -> Result<(), catga::Error> {
+async fn count(event: Recorded<Moved>, handled: &State<Handled>) -> Result<(), catga::Error> {
     black_box((0..handled.work).fold(event.by, |by, n| black_box(by).wrapping_mul(n | 1)));
     handled.count.fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -134,9 +137,9 @@ impl Server {
                 version: "1".to_owned(),
                 lease: Duration::from_secs(5),
             };
-            let builder = Catga::builder().store(log).kv(kv.clone());
+            let builder = Catga::builder().backend(Backend::new(log, kv.clone()));
             let builder = builder.node(format!("node-{node}")).cluster(settings);
-            running.push(builder.resource(handled.clone()));
+            running.push(builder.state(handled.clone()));
         }
         let (begin, before) = (Instant::now(), processor_seconds());
         let starting = running.into_iter().map(catga::Builder::start);
@@ -157,11 +160,11 @@ impl Server {
 /// Fills the log, with checkpoints that nobody needs.
 async fn fill(store: Arc<dyn EventStore>) {
     let kv = Arc::new(MemoryKvStore::new());
-    let writer = Catga::builder().store(store).kv(kv).resource(Handled::default());
+    let writer = Catga::builder().backend(Backend::new(store, kv)).state(Handled::default());
     let writer = writer.start().await.expect("it starts");
     for by in 1..=EACH {
         stream::iter(0..STREAMS)
-            .map(|cart| writer.send(Move { cart: cart.to_string(), by }))
+            .map(|cart| writer.send(Move { cart: cart.to_string(), by }).into_future())
             .buffer_unordered(256)
             .for_each(|sent| async { sent.expect("the store takes it") })
             .await;
@@ -171,7 +174,7 @@ async fn fill(store: Arc<dyn EventStore>) {
 
 /// How many seconds it takes to read everything, and do nothing.
 async fn read(transport: &InMemoryTransport) -> f64 {
-    let (begin, mut after, mut commits) = (Instant::now(), 0, 0);
+    let (begin, mut after, mut commits) = (Instant::now(), Position::ZERO, 0);
     loop {
         let page = transport.read(after, 256).await.expect("it can be read");
         let Some(last) = page.last() else { break };

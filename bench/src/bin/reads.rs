@@ -8,8 +8,9 @@ use std::{
 
 use async_nats::jetstream;
 use catga::{
-    EventStore, KvStore, NatsOptions, NatsStore, ReadModel, RedisOptions, RedisStore, Snapshots,
+    ReadModel, Snapshots,
     prelude::*,
+    store::{Backend, EventStore, KvStore, NatsOptions, NatsStore, RedisOptions, RedisStore},
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, median, rounds};
 use catga_tests::{
@@ -45,13 +46,13 @@ impl Aggregate for Meter {
     /// As order-system has them.
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
-    fn apply(&mut self, _: &MeterEvent) {
+    fn apply(&mut self, _: MeterEvent) {
         self.turns += 1;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "meter.turn", output = u64)]
+#[command(name = "meter.turn")]
 struct Turn {
     #[key]
     meter: String,
@@ -64,7 +65,7 @@ fn turn(_: Turn, meter: &mut Root<Meter>) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "meter.read", output = u64)]
+#[query(name = "meter.read")]
 struct ReadMeter {
     #[key]
     meter: String,
@@ -90,7 +91,7 @@ impl Projection for Total {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "meter.total", output = u64)]
+#[query(name = "meter.total")]
 struct ReadTotal;
 
 #[query_handler]
@@ -141,7 +142,7 @@ impl Server {
                 (store.clone(), store)
             }
         };
-        let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
+        let builder = Catga::builder().backend(Backend::new(store, kv)).cache_bytes(cache_bytes);
         builder.start().await.expect("the store can be used")
     }
 
@@ -275,7 +276,8 @@ async fn barrier() {
         catga.send(Turn { meter: "one".to_owned() }).await.expect("the store takes it");
         for waiting in [1_usize, 64, 256] {
             let read = async || {
-                let reads = try_join_all((0..waiting).map(|_| catga.query(ReadTotal)));
+                let reads =
+                    try_join_all((0..waiting).map(|_| catga.query(ReadTotal).into_future()));
                 let totals = reads.await.expect("it can be read");
                 assert!(totals.iter().all(|total| *total == 1));
             };

@@ -18,8 +18,9 @@ use async_nats::{
 };
 use bytes::Bytes;
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, FileStore, NatsOptions, NatsStore,
-    RedisOptions, RedisStore, StreamId, Timestamp,
+    Timestamp,
+    log::{Commit, EventFrame, EventId, StreamId},
+    store::{Append, EventStore, FileStore, NatsOptions, NatsStore, RedisOptions, RedisStore},
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_wanted, p99, rounds};
 use catga_tests::{
@@ -47,7 +48,7 @@ fn frame(stream: &str) -> Bytes {
     let event = EventFrame { id: EventId::nil(), name: "Benched", schema: 1, payload: &[7; 120] };
     let commit = Commit {
         stream,
-        first_version: 1,
+        first_version: 1.into(),
         time: Timestamp::from_micros(1_700_000_000_000_000),
         node: "bench",
         command: None,
@@ -131,7 +132,7 @@ async fn append(store: &Arc<impl EventStore>, tasks: usize, numbers: &Arc<Atomic
         async move {
             let stream = StreamId::new("bench", &n.to_string()).expect("a plain key");
             let frame = frame(stream.as_str());
-            let append = Append { stream: &stream, version: 0, token: 0, events: 1, frame };
+            let append = Append { stream: &stream, version: 0.into(), token: 0, events: 1, frame };
             store.append(append).await.expect("the stream is new");
         }
     })

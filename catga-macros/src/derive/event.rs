@@ -5,22 +5,27 @@ use std::collections::BTreeMap;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{
-    Attribute, Data, DataEnum, DeriveInput, Error, Fields, Ident, LitInt, LitStr, Result, Token,
-    Type, meta::ParseNestedMeta, spanned::Spanned, token,
+    Attribute, Data, DeriveInput, Error, Ident, LitInt, LitStr, Result, Token, Type,
+    meta::ParseNestedMeta, spanned::Spanned, token,
 };
 
+use super::event_enum;
 use crate::{
-    args::{Alphabet, Argument, Errors, doc_comment, name, no_generics, only, read_arguments},
+    args::{
+        Alphabet, Argument, Errors, default_name, doc_comment, name, no_generics, only,
+        read_arguments,
+    },
     expand::{Registration, local, registration},
+    root::{CRATE, Root},
 };
 
 /// What `#[event(..)]` says, as far as it could be read.
-#[derive(Default)]
-struct Given {
-    name: Option<LitStr>,
-    version: Option<(u16, LitInt)>,
+pub(super) struct Given {
+    pub(super) name: LitStr,
+    pub(super) version: u16,
     /// Which type reads each earlier version.
-    upcasts: BTreeMap<u16, (LitInt, Type)>,
+    pub(super) upcasts: BTreeMap<u16, (LitInt, Type)>,
+    root: Root,
 }
 
 /// The impls for `input`, and what is wrong with it.
@@ -28,55 +33,100 @@ pub(crate) fn expand(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     no_generics(&input.generics, "an event", &mut errors);
     let attribute = only(&input.attrs, "event", &mut errors);
-    let impls = match &input.data {
+    let (impls, root) = match &input.data {
         Data::Struct(_) => {
-            let given = read(&input.ident, attribute, &mut errors);
-            implement_struct(input, &given)
+            let given = Given::read(&input.ident, attribute, &mut errors);
+            (implement(input, &given), given.root)
         }
         Data::Enum(data) => {
-            if let Some(attribute) = attribute {
-                let message = "an enum has no name or version of its own: its events do, each on its own struct";
-                errors.at(attribute, message);
-            }
-            let variants = read_variants(&input.ident, data, &mut errors);
-            let is_total = variants.len() == data.variants.len() && !variants.is_empty();
-            let rest = (!is_total).then(|| quote!(_ => ::core::unreachable!(),));
-            implement_enum(&input.ident, &variants, rest.as_ref())
+            let root = attribute.map(|attribute| read_root(attribute, &mut errors));
+            (event_enum::expand(&input.ident, data, &mut errors), root.unwrap_or_default())
         }
         Data::Union(data) => {
             errors.at(data.union_token, "an event is a struct, or an enum of events");
-            TokenStream::new()
+            (TokenStream::new(), Root::default())
         }
     };
-    let impls = input.generics.params.is_empty().then_some(impls);
+    let impls = input.generics.params.is_empty().then(|| root.apply(impls));
     let errors = errors.into_tokens();
     quote!(#errors #impls)
 }
 
-fn read(ident: &Ident, attribute: Option<&Attribute>, errors: &mut Errors) -> Given {
-    const ARGUMENTS: [Argument; 3] = [
-        Argument::required("name", "name = \"OrderPaid\""),
-        Argument::required("version", "version = 1"),
-        Argument::optional("upcast"),
-    ];
-    let mut given = Given::default();
-    let Some(attribute) = attribute else {
-        let message = format!(
-            "an event has a name and a version: write `#[event(name = \"{ident}\", version = 1)]`"
-        );
-        errors.at(ident, message);
-        return given;
-    };
-    read_arguments(attribute, &ARGUMENTS, errors, |argument, meta, errors| {
-        match argument {
-            "name" => given.name = Some(name(meta, Alphabet::Dotted, errors)?),
-            "version" => given.version = Some(version(meta.value()?.parse()?)?),
-            _ => read_upcasts(meta, &mut given.upcasts, errors)?,
+/// The attribute of an enum, whose events have names and versions and not itself.
+fn read_root(attribute: &Attribute, errors: &mut Errors) -> Root {
+    let mut root = Root::default();
+    let arguments = ["name", "version", "upcast"].map(Argument::optional);
+    let [name, version, upcast] = arguments;
+    read_arguments(attribute, &[CRATE, name, version, upcast], errors, |argument, meta, _| {
+        if argument == "crate" {
+            return root.read(meta);
         }
-        Ok(())
+        let message = "an enum has no name or version of its own: its events do, each above its variant or its struct";
+        Err(meta.error(message))
     });
-    check_upcasts(&given, errors);
-    given
+    root
+}
+
+impl Given {
+    /// What `attribute` says of the struct or variant `ident`.
+    pub(super) fn read(ident: &Ident, attribute: Option<&Attribute>, errors: &mut Errors) -> Self {
+        const ARGUMENTS: [Argument; 4] = [
+            Argument::optional("name"),
+            Argument::optional("version"),
+            Argument::optional("upcast"),
+            CRATE,
+        ];
+        let mut given = Self {
+            name: default_name(ident),
+            version: 1,
+            upcasts: BTreeMap::new(),
+            root: Root::default(),
+        };
+        let Some(attribute) = attribute else { return given };
+        let mut at = None;
+        read_arguments(attribute, &ARGUMENTS, errors, |argument, meta, errors| {
+            match argument {
+                "name" => given.name = name(meta, Alphabet::Dotted, errors)?,
+                "version" => {
+                    let (number, literal) = version(meta.value()?.parse()?)?;
+                    (given.version, at) = (number, Some(literal));
+                }
+                "upcast" => read_upcasts(meta, &mut given.upcasts, errors)?,
+                _ => given.root.read(meta)?,
+            }
+            Ok(())
+        });
+        check_upcasts(&given, at.as_ref(), errors);
+        given
+    }
+
+    /// The `EventType`.
+    pub(super) fn event_type(&self) -> TokenStream {
+        let Self { name, version, .. } = self;
+        quote!(::catga::handler::EventType { name: #name, version: #version })
+    }
+
+    /// The arms of a `match` on the stored version, each a `Self`: `today` reads the present one.
+    pub(super) fn versions(&self, today: &TokenStream) -> TokenStream {
+        let version = self.version;
+        let upcasts = self.upcasts.iter().map(|(number, (_, old))| {
+            let old_event = quote!(::catga::__private::decode_payload::<#old>(stored, payload)?);
+            let lifted =
+                quote_spanned!(old.span()=> <Self as ::core::convert::From<#old>>::from(#old_event));
+            quote!(#number => #lifted,)
+        });
+        quote! {
+            #(#upcasts)*
+            #version => #today,
+            _ => {
+                return ::core::result::Result::Err(::catga::handler::DecodeError::UnknownVersion {
+                    name: today.name,
+                    stored: schema,
+                    known: today.version,
+                });
+            }
+        }
+    }
 }
 
 /// `(1 = OrderPaidV1, 2 = OrderPaidV2)`
@@ -112,19 +162,17 @@ fn version(literal: LitInt) -> Result<(u16, LitInt)> {
     }
 }
 
-/// Every version before today's must be readable, and no other one is.
-fn check_upcasts(given: &Given, errors: &mut Errors) {
-    let Some((today, literal)) = &given.version else { return };
-    let missing: Vec<_> = (1..*today)
+/// Every version before today's must be readable, and no other one is. `at` is where today's is given.
+fn check_upcasts(given: &Given, at: Option<&LitInt>, errors: &mut Errors) {
+    let today = given.version;
+    let missing: Vec<_> = (1..today)
         .filter(|version| !given.upcasts.contains_key(version))
         .map(|version| format!("{version} = YourOldType"))
         .collect();
-    if !missing.is_empty() {
+    if let Some(literal) = at.filter(|_| !missing.is_empty()) {
         let missing = missing.join(", ");
-        errors.at(
-            literal,
-            format!("earlier versions stay readable for ever: write `upcast({missing})`"),
-        );
+        let message = format!("earlier versions stay readable for ever: write `upcast({missing})`");
+        errors.at(literal, message);
     }
     for (number, _) in given.upcasts.range(today..).map(|(_, upcast)| upcast) {
         errors
@@ -132,56 +180,22 @@ fn check_upcasts(given: &Given, errors: &mut Errors) {
     }
 }
 
-/// The variants and the event in each.
-fn read_variants<'a>(
-    ident: &Ident,
-    data: &'a DataEnum,
-    errors: &mut Errors,
-) -> Vec<(&'a Ident, &'a Type)> {
-    if data.variants.is_empty() {
-        errors.at(
-            ident,
-            format!("`{ident}` needs a variant for each event: write `Paid(YourEvent)`"),
-        );
-    }
-    let mut variants = Vec::new();
-    for variant in &data.variants {
-        match &variant.fields {
-            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                variants.push((&variant.ident, &fields.unnamed[0].ty));
-            }
-            _ => {
-                let message = format!(
-                    "a variant holds one event, which is a struct: write `{}(YourEvent)`",
-                    variant.ident
-                );
-                errors.at(variant, message);
-            }
-        }
-    }
-    variants
-}
-
-fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
+/// A struct is one event.
+fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
     let ident = &input.ident;
-    let name = given.name.clone().unwrap_or_else(|| LitStr::new("", ident.span()));
-    let today = given.version.as_ref().map_or(0, |(number, _)| *number);
-    let decode = quote!(::catga::__private::decode_payload);
+    let Given { name, .. } = given;
+    let event_type = given.event_type();
     // The type's name is where the compiler says that it lacks serde's derives.
     let encode = quote_spanned! {ident.span()=>
         fn encode(
             &self,
             payload: &mut ::std::vec::Vec<u8>,
-        ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
+        ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
             ::catga::__private::encode_payload(Self::TYPES[0], self, payload)
         }
     };
-    let upcasts = given.upcasts.iter().map(|(number, (_, old))| {
-        let old_event = quote!(#decode::<#old>(stored, payload)?);
-        let lifted =
-            quote_spanned!(old.span()=> <Self as ::core::convert::From<#old>>::from(#old_event));
-        quote!(#number => #lifted,)
-    });
+    let versions =
+        given.versions(&quote!(::catga::__private::decode_payload::<#ident>(stored, payload)?));
     let setup = local("setup");
     let registration = registration(&Registration {
         kind: "Event",
@@ -194,8 +208,11 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] =
-                &[::catga::EventType { name: #name, version: #today }];
+            const TYPES: &'static [::catga::handler::EventType] = &[#event_type];
+
+            fn event_type(&self) -> ::catga::handler::EventType {
+                Self::TYPES[0]
+            }
 
             #encode
 
@@ -203,86 +220,16 @@ fn implement_struct(input: &DeriveInput, given: &Given) -> TokenStream {
                 name: &str,
                 schema: u16,
                 payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
+            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::handler::DecodeError> {
                 let today = Self::TYPES[0];
                 if name != today.name {
                     return ::core::result::Result::Ok(::core::option::Option::None);
                 }
-                let stored = ::catga::EventType { version: schema, ..today };
-                ::core::result::Result::Ok(::core::option::Option::Some(match schema {
-                    #(#upcasts)*
-                    #today => #decode::<#ident>(stored, payload)?,
-                    _ => {
-                        return ::core::result::Result::Err(::catga::DecodeError::UnknownVersion {
-                            name: today.name,
-                            stored: schema,
-                            known: today.version,
-                        });
-                    }
-                }))
+                let stored = ::catga::handler::EventType { version: schema, ..today };
+                ::core::result::Result::Ok(::core::option::Option::Some(match schema { #versions }))
             }
         }
 
         const _: () = { #registration };
-    }
-}
-
-/// `rest` matches the variants that could not be read.
-fn implement_enum(
-    ident: &Ident,
-    variants: &[(&Ident, &Type)],
-    rest: Option<&TokenStream>,
-) -> TokenStream {
-    let (names, events): (Vec<_>, Vec<_>) = variants.iter().copied().unzip();
-    let traits =
-        events.iter().map(|event| quote_spanned!(event.span()=> <#event as ::catga::Event>));
-    let traits: Vec<_> = traits.collect();
-    let is_struct = traits.iter().zip(&events).map(|(event, ty)| {
-        quote_spanned! {ty.span()=>
-            const _: () = ::core::assert!(
-                #event::TYPES.len() == 1,
-                "a variant holds one event, which is a struct with `#[derive(Event)]`",
-            );
-        }
-    });
-    quote! {
-        #[automatically_derived]
-        impl ::catga::Event for #ident {
-            const TYPES: &'static [::catga::EventType] = &[#(#traits::TYPES[0]),*];
-
-            fn encode(
-                &self,
-                payload: &mut ::std::vec::Vec<u8>,
-            ) -> ::core::result::Result<::catga::EventType, ::catga::DecodeError> {
-                match self {
-                    #(Self::#names(event) => #traits::encode(event, payload),)*
-                    #rest
-                }
-            }
-
-            fn decode(
-                name: &str,
-                schema: u16,
-                payload: &[u8],
-            ) -> ::core::result::Result<::core::option::Option<Self>, ::catga::DecodeError> {
-                #(
-                    if let ::core::option::Option::Some(event) = #traits::decode(name, schema, payload)? {
-                        return ::core::result::Result::Ok(::core::option::Option::Some(Self::#names(event)));
-                    }
-                )*
-                ::core::result::Result::Ok(::core::option::Option::None)
-            }
-        }
-
-        #(
-            #[automatically_derived]
-            impl ::core::convert::From<#events> for #ident {
-                fn from(event: #events) -> Self {
-                    Self::#names(event)
-                }
-            }
-        )*
-
-        #(#is_struct)*
     }
 }

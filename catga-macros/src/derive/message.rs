@@ -1,10 +1,16 @@
 //! `#[derive(Command)]` and `#[derive(Query)]`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
-use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Type, spanned::Spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{
+    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Token, Type, ext::IdentExt,
+    punctuated::Punctuated, spanned::Spanned,
+};
 
-use crate::args::{Alphabet, Argument, Errors, name, no_generics, only, read_arguments};
+use crate::{
+    args::{Alphabet, Argument, Errors, default_name, name, no_generics, only, read_arguments},
+    root::{CRATE, Root},
+};
 
 /// Which of the two is derived.
 #[derive(Clone, Copy)]
@@ -17,10 +23,17 @@ pub(crate) enum Kind {
 #[derive(Default)]
 struct Given {
     name: Option<LitStr>,
-    output: Option<Type>,
-    creates: bool,
     /// Where the `validate` is.
     validate: Option<Span>,
+    root: Root,
+}
+
+/// A field marked `#[key]`.
+struct Key<'a> {
+    member: Member,
+    ty: &'a Type,
+    /// The aggregate in `#[key(Customer)]`; `None` for the one that the message is about.
+    aggregate: Option<Type>,
 }
 
 /// The impls for `input`, and what is wrong with it.
@@ -28,25 +41,19 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let noun = kind.noun();
     no_generics(&input.generics, &format!("a {noun}"), &mut errors);
-    let given = match only(&input.attrs, noun, &mut errors) {
-        Some(attribute) => read(kind, attribute, &mut errors),
-        None => {
-            errors.at(
-                &input.ident,
-                format!("a {noun} has a name and an output: write `{}`", kind.example()),
-            );
-            Given::default()
+    let attribute = only(&input.attrs, noun, &mut errors);
+    let given = attribute.map(|attribute| read(kind, attribute, &mut errors)).unwrap_or_default();
+    let keys = match &input.data {
+        Data::Struct(data) => read_keys(&data.fields, &mut errors),
+        _ => {
+            errors.at(&input.ident, format!("a {noun} is a struct: one for each thing to ask"));
+            Vec::new()
         }
     };
-    let Data::Struct(data) = &input.data else {
-        errors.at(&input.ident, format!("a {noun} is a struct: one for each thing to ask"));
-        return errors.into_tokens();
-    };
-    let key = read_key(&data.fields, &mut errors);
-    let impls = given.output.as_ref().filter(|_| input.generics.params.is_empty()).map(|output| {
-        let message = implement(kind, &input.ident, output, &given);
-        let targeted = key.map(|(member, ty)| implement_targeted(&input.ident, &member, ty));
-        quote!(#message #targeted)
+    let impls = input.generics.params.is_empty().then(|| {
+        let message = implement(kind, &input.ident, &given, &keys);
+        let targeted = (!keys.is_empty()).then(|| implement_targeted(&input.ident, &keys));
+        given.root.apply(quote!(#message #targeted))
     });
     let errors = errors.into_tokens();
     quote!(#errors #impls)
@@ -54,26 +61,17 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
 
 impl Kind {
     /// The name of the attribute, and the word in messages.
-    fn noun(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::Query => "query",
         }
     }
 
-    fn example(self) -> &'static str {
-        match self {
-            Self::Command => "#[command(name = \"order.pay\", output = OrderView)]",
-            Self::Query => "#[query(name = \"order.get\", output = OrderView)]",
-        }
-    }
-
     fn arguments(self) -> &'static [Argument] {
-        const NAME: Argument = Argument::required("name", "name = \"order.pay\"");
-        const OUTPUT: Argument = Argument::required("output", "output = OrderView");
-        const COMMAND: [Argument; 4] =
-            [NAME, OUTPUT, Argument::optional("creates"), Argument::optional("validate")];
-        const QUERY: [Argument; 2] = [NAME, OUTPUT];
+        const NAME: Argument = Argument::optional("name");
+        const COMMAND: [Argument; 3] = [NAME, Argument::optional("validate"), CRATE];
+        const QUERY: [Argument; 2] = [NAME, CRATE];
         match self {
             Self::Command => &COMMAND,
             Self::Query => &QUERY,
@@ -86,8 +84,7 @@ fn read(kind: Kind, attribute: &Attribute, errors: &mut Errors) -> Given {
     read_arguments(attribute, kind.arguments(), errors, |argument, meta, errors| {
         match argument {
             "name" => given.name = Some(name(meta, Alphabet::Dotted, errors)?),
-            "output" => given.output = Some(meta.value()?.parse()?),
-            "creates" => given.creates = true,
+            "crate" => given.root.read(meta)?,
             _ => given.validate = Some(meta.path.span()),
         }
         Ok(())
@@ -95,31 +92,60 @@ fn read(kind: Kind, attribute: &Attribute, errors: &mut Errors) -> Given {
     given
 }
 
-/// The field marked `#[key]`.
-fn read_key<'a>(fields: &'a Fields, errors: &mut Errors) -> Option<(Member, &'a Type)> {
-    let mut key = None;
+/// The fields marked `#[key]`.
+fn read_keys<'a>(fields: &'a Fields, errors: &mut Errors) -> Vec<Key<'a>> {
+    let mut keys: Vec<Key<'a>> = Vec::new();
     for (member, field) in fields.members().zip(fields) {
-        let Some(attribute) = only(&field.attrs, "key", errors) else { continue };
-        if attribute.meta.require_path_only().is_err() {
-            errors.at(attribute, "write `#[key]`: it takes no arguments");
-        }
-        match key {
-            None => key = Some((member, &field.ty)),
-            Some(_) => errors.at(attribute, "a message is about one aggregate: mark one field"),
+        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("key")) {
+            let mut add = |aggregate: Option<Type>| {
+                let shown = |aggregate: &Option<Type>| aggregate.to_token_stream().to_string();
+                if keys.iter().any(|key| shown(&key.aggregate) == shown(&aggregate)) {
+                    let message = match &aggregate {
+                        None => {
+                            "a message is about one aggregate: mark one field, and one with \
+                                 another aggregate's key as `#[key(Customer)]`"
+                        }
+                        Some(_) => "there is a key for this aggregate already",
+                    };
+                    errors.at(attribute, message);
+                }
+                keys.push(Key { member: member.clone(), ty: &field.ty, aggregate });
+            };
+            match &attribute.meta {
+                Meta::Path(_) => add(None),
+                Meta::List(list) => {
+                    let parser = Punctuated::<Type, Token![,]>::parse_terminated;
+                    match list.parse_args_with(parser) {
+                        Ok(aggregates) => aggregates.into_iter().for_each(|ty| add(Some(ty))),
+                        Err(error) => errors.add(error),
+                    }
+                }
+                Meta::NameValue(_) => {
+                    errors.at(
+                        attribute,
+                        "write `#[key]`, or `#[key(Customer)]` for the key of another aggregate",
+                    );
+                }
+            }
         }
     }
-    key
+    keys
 }
 
-fn implement(kind: Kind, ident: &Ident, output: &Type, given: &Given) -> TokenStream {
+fn implement(kind: Kind, ident: &Ident, given: &Given, keys: &[Key<'_>]) -> TokenStream {
     let derived = match kind {
         Kind::Command => format_ident!("Command"),
         Kind::Query => format_ident!("Query"),
     };
-    let name = given.name.clone().unwrap_or_else(|| LitStr::new("", ident.span()));
-    let creates = given.creates.then(|| {
+    let name = given.name.clone().unwrap_or_else(|| default_name(ident));
+    let key = keys.iter().find(|key| key.aggregate.is_none());
+    let key = key.and_then(|key| match &key.member {
+        Member::Named(field) => Some(field.unraw().to_string()),
+        Member::Unnamed(_) => None,
+    });
+    let key = key.map(|field| {
         quote!(
-            const CREATES: bool = true;
+            const KEY: ::core::option::Option<&'static str> = ::core::option::Option::Some(#field);
         )
     });
     let validate = given.validate.map(|at| {
@@ -139,23 +165,53 @@ fn implement(kind: Kind, ident: &Ident, output: &Type, given: &Given) -> TokenSt
         #[automatically_derived]
         impl ::catga::#derived for #ident {
             const NAME: &'static str = #name;
-            #creates
-            type Output = #output;
+            #key
             #validate
         }
     }
 }
 
-fn implement_targeted(ident: &Ident, member: &Member, ty: &Type) -> TokenStream {
-    let as_str = quote_spanned!(ty.span()=> <#ty as ::core::convert::AsRef<str>>::as_ref);
+fn implement_targeted(ident: &Ident, keys: &[Key<'_>]) -> TokenStream {
+    let name = |aggregate: &Type| quote_spanned!(aggregate.span()=> <#aggregate as ::catga::Aggregate>::NAME);
+    let listed = keys.iter().map(|key| {
+        let field = match &key.member {
+            Member::Named(field) => field.unraw().to_string(),
+            Member::Unnamed(_) => "key".to_owned(),
+        };
+        let aggregate = match &key.aggregate {
+            Some(aggregate) => {
+                let name = name(aggregate);
+                quote!(::core::option::Option::Some(#name))
+            }
+            None => quote!(::core::option::Option::None),
+        };
+        quote!(::catga::handler::KeyField { field: #field, aggregate: #aggregate })
+    });
+    let stream = |key: &Key<'_>| {
+        let Key { member, ty, .. } = key;
+        let stream_by = quote_spanned!(ty.span()=> ::catga::__private::stream_by::<#ty>);
+        quote!(#stream_by(aggregate, &self.#member))
+    };
+    let others = keys.iter().filter_map(|key| {
+        let (name, stream) = (name(key.aggregate.as_ref()?), stream(key));
+        Some(quote!(if aggregate == #name { return #stream; }))
+    });
+    // Without a key of its own, the message is about none but the aggregates that it names.
+    let own = keys
+        .iter()
+        .find(|key| key.aggregate.is_none())
+        .map_or_else(|| quote!(::catga::__private::no_key()), stream);
     quote! {
         #[automatically_derived]
-        impl ::catga::Targeted for #ident {
+        impl ::catga::handler::Targeted for #ident {
+            const KEYS: &'static [::catga::handler::KeyField] = &[#(#listed),*];
+
             fn stream(
                 &self,
                 aggregate: &str,
-            ) -> ::core::result::Result<::catga::StreamId, ::catga::InvalidStreamId> {
-                ::catga::StreamId::new(aggregate, #as_str(&self.#member))
+            ) -> ::core::result::Result<::catga::log::StreamId, ::catga::log::InvalidStreamId> {
+                #(#others)*
+                #own
             }
         }
     }

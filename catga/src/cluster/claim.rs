@@ -39,6 +39,6 @@ impl Claim {
     }
 
     pub(crate) fn position(&self) -> Position {
-        self.checkpoint.map_or(0, |checkpoint| checkpoint.position)
+        self.checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position)
     }
 }

@@ -217,7 +217,7 @@ mod tests {
     const WORK: Work = Work::Handler { name: "h", partition: 3 };
 
     fn checkpoint(position: u64) -> Checkpoint {
-        Checkpoint { position, event: Uuid::nil() }
+        Checkpoint { position: position.into(), event: Uuid::nil() }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The topic as all runners of a node read it: the transport is asked once for those who are at the same place.
+//! Reads the topic once for all runners of a node that are at the same position.
 
 use std::{
     sync::{
@@ -12,62 +12,65 @@ use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     cluster::Checkpoint,
-    follow::recent::{DecodedCommit, Lookup, PAGE, Page, Recent},
+    follow::recent::{DecodedCommit, Lookup, PAGE, Page, RecentCommits},
     log::Position,
     model::{DecodeError, Error},
     store::{PARTITIONS, Transport},
 };
 
-/// How long a runner is left alone while only other partitions have something.
+/// How long a runner hears nothing while only other partitions get commits.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// At how many places of the topic those who are behind read at the same time.
+/// How many runners that are behind may read at the same time, each at another position.
 const BEHIND: usize = 8;
 
 /// Reads the topic for all runners.
 ///
-/// Where the log is the topic, the tail reads it anyway, and hands on what it has read: [`TailPublisher`]. Otherwise, of all
-/// who are at the end of what was read, the one that holds `ahead` asks the transport for everybody: it waits
-/// there for what comes next, and wakes those whose partition has something. Once there is something for itself, the
-/// next one takes over.
+/// Where the log is the topic, the tail reads it anyway and publishes what it has read: [`TailPublisher`]. Otherwise one
+/// of the runners at the end of what was read holds `ahead` and asks the transport for all of them: it waits for the
+/// next commits and wakes the runners of their partitions. Once it has commits of its own, the next runner takes over.
 ///
-/// Runners that are behind what is kept of that, as those of a new handler are, go through the log side by side: one
-/// reads a page, and the others find it there.
+/// Runners that are behind the commits kept here, such as those of a new handler, go through the log side by side: one
+/// reads a page, and the others find it in `recent`.
 pub(crate) struct Feed {
     transport: Arc<dyn Transport>,
-    recent: Mutex<Recent>,
-    /// Up to where the tail has published what it read, plus one; 0 when it offers nothing.
+    recent: Mutex<RecentCommits>,
+    /// The last position that the tail has published, plus one; 0 when there is no tail publisher.
     published: AtomicU64,
     ahead: tokio::sync::Mutex<()>,
-    /// Held while somebody who is behind reads, by where: others who want the same wait for it.
+    /// Held while a runner that is behind reads, by position: others that want the same page wait for it.
     behind: [tokio::sync::Mutex<()>; BEHIND],
-    /// Told that `recent` has more of a partition.
+    /// Notified when `recent` has more commits of a partition.
     risen: [Notify; PARTITIONS as usize],
+    /// The tasks of the readers.
+    readers: TaskTracker,
 }
 
 impl Feed {
-    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+    /// `readers` tracks the tasks of the readers: a task that is aborted lets go of the store a moment later, and a
+    /// shutdown waits for that.
+    pub(crate) fn new(transport: Arc<dyn Transport>, readers: TaskTracker) -> Self {
         let (recent, published, ahead, behind, risen) = Default::default();
-        Self { transport, recent, published, ahead, behind, risen }
+        Self { transport, recent, published, ahead, behind, risen, readers }
     }
 
-    /// For the tail, which is at `after` and offers what it reads from there on.
+    /// The publisher for the tail, which is at `after` and publishes what it reads from there on.
     pub(crate) fn publisher(self: &Arc<Self>, after: Position) -> TailPublisher {
-        self.published.store(after + 1, Ordering::Release);
+        self.published.store(after.next().get(), Ordering::Release);
         TailPublisher(self.clone())
     }
 
-    /// Whether the tail will offer what follows `after`. Who is ahead of the tail reads for himself.
+    /// Whether the tail will publish what follows `after`. Runners ahead of the tail read directly.
     fn is_published(&self, after: Position) -> bool {
-        self.published.load(Ordering::Acquire) > after
+        self.published.load(Ordering::Acquire) > after.get()
     }
 
-    /// The next commits of `partition` after `after`, as soon as there are any. When others went by meanwhile, a page
-    /// without any comes with the next tick of `idle`, so that the checkpoint moves on.
+    /// The next commits of `partition` after `after`, as soon as there are any. If only other partitions got commits,
+    /// answers an empty page at the next tick of `idle`, so that the checkpoint moves on.
     async fn next(
         &self,
         partition: u16,
@@ -77,12 +80,12 @@ impl Feed {
         let (mut is_due, mut passed) = (false, None::<Checkpoint>);
         loop {
             let from = passed.map_or(after, |passed| passed.position);
-            // From here on nothing is missed.
+            // Subscribed before the lookup, so that no notification is missed.
             let risen = self.risen[usize::from(partition)].notified();
             let sight = self.recent().after(partition, from);
             let found = match sight {
                 Lookup::Page(page) => Some(page),
-                // Those ahead wait for what comes next: nothing of that is any use here.
+                // Runners ahead wait for new commits, which are of no use here.
                 Lookup::Behind => self.catch_up(partition, from).await?,
                 Lookup::End if is_due && passed.is_some() => None,
                 Lookup::End => tokio::select! {
@@ -106,15 +109,15 @@ impl Feed {
         }
     }
 
-    /// Reads on after `after`, far from the end of the topic, for all who are there.
+    /// Reads the page after `after`, far from the end of the topic, for all runners at that position.
     async fn catch_up(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
-        let place = after / PAGE as u64 % BEHIND as u64;
+        let place = after.get() / PAGE as u64 % BEHIND as u64;
         let place = usize::try_from(place).expect("it is below BEHIND");
         let _turn = self.behind[place].lock().await;
         self.read(partition, after).await
     }
 
-    /// Asks the transport, for everybody: what there is, or else, for a while, for what comes.
+    /// Asks the transport for all runners: reads what is there, or else waits a while for new commits.
     async fn lead(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
         let page = self.read(partition, after).await?;
         if page.is_none()
@@ -125,7 +128,7 @@ impl Feed {
         Ok(page)
     }
 
-    /// Reads on after `after`, for everybody, unless who had the turn before just has; `None` when there is nothing.
+    /// Reads the page after `after` for all runners, unless the runner before has just read it; `None` when there is none.
     async fn read(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
         let sight = self.recent().after(partition, after);
         if let Lookup::Page(page) = sight {
@@ -143,20 +146,20 @@ impl Feed {
     fn take_in(&self, after: Position, page: &[Arc<DecodedCommit>]) {
         self.recent().push(after, page);
         let mut has_risen = [false; PARTITIONS as usize];
-        page.iter().for_each(|fed| has_risen[usize::from(fed.partition)] = true);
+        page.iter().for_each(|commit| has_risen[usize::from(commit.partition)] = true);
         let risen = self.risen.iter().zip(has_risen).filter(|(_, has_risen)| *has_risen);
         risen.for_each(|(risen, _)| risen.notify_waiters());
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, RecentCommits> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A runner's place in the topic.
+/// A runner's position in the topic.
 ///
-/// It reads in a task of its own: whatever else the runner has to do meanwhile neither ends a read nor keeps those
-/// waiting who want the same. It is two pages ahead of the runner at most: one is handed over, one waits to be.
+/// It reads in a task of its own, so that whatever else the runner does neither cancels a read nor delays other runners
+/// that want the same page. It is at most two pages ahead of the runner: one in the channel, one waiting to be sent.
 pub(crate) struct Reader {
     pages: mpsc::Receiver<Result<Page, Error>>,
     _task: AbortOnDropHandle<()>,
@@ -166,7 +169,8 @@ impl Reader {
     /// The commits of `partition` after `after`.
     pub(crate) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
         let (sender, pages) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
+        let readers = feed.readers.clone();
+        let task = readers.spawn(async move {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
             idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -179,8 +183,8 @@ impl Reader {
         Self { pages, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// The next commits, as soon as there are any, or where the topic has come to without any. After an error there is
-    /// nothing more.
+    /// The next commits as soon as there are any, or an empty page that says how far the topic has come. After an error
+    /// the reader has ended.
     pub(crate) async fn next(&mut self) -> Result<Page, Error> {
         self.pages
             .recv()
@@ -189,22 +193,22 @@ impl Reader {
     }
 }
 
-/// What the tail offers, for as long as it is there: then the runners read for themselves again.
+/// Hands what the tail reads to the runners. Once it is dropped, they read directly again.
 pub(crate) struct TailPublisher(Arc<Feed>);
 
 impl TailPublisher {
-    /// The tail begins after `after`, with a snapshot. Who is behind reads for himself.
+    /// The tail begins after `after`, with a snapshot. Runners behind that read directly.
     pub(crate) fn begin(&self, after: Position) {
         self.0.recent().push(after, &[]);
-        self.0.published.store(after + 1, Ordering::Release);
+        self.0.published.store(after.next().get(), Ordering::Release);
         self.0.risen.iter().for_each(Notify::notify_waiters);
     }
 
     /// Takes in what the tail has read after `after`.
     pub(crate) fn push(&self, after: Position, page: &[Arc<DecodedCommit>]) {
-        let Some(end) = page.last().map(|fed| fed.last.position) else { return };
+        let Some(end) = page.last().map(|commit| commit.last.position) else { return };
         self.0.take_in(after, page);
-        self.0.published.store(end + 1, Ordering::Release);
+        self.0.published.store(end.next().get(), Ordering::Release);
     }
 }
 
@@ -227,7 +231,7 @@ mod tests {
         testing,
     };
 
-    /// A log that is not read at once, and counts how often it is.
+    /// A log that yields before each read, and counts the reads.
     struct Counted(InMemoryTransport, AtomicU64);
 
     impl Transport for Counted {
@@ -260,45 +264,50 @@ mod tests {
         }
     }
 
-    fn feds(records: &[Record]) -> Vec<Arc<DecodedCommit>> {
+    fn decoded(records: &[Record]) -> Vec<Arc<DecodedCommit>> {
         records.iter().map(|record| Arc::new(DecodedCommit::new(record).unwrap())).collect()
     }
 
     async fn commits(store: &MemoryStore, count: u64) -> Vec<Record> {
         let stream = StreamId::new("test", "a").unwrap();
-        for version in store.head().await.unwrap()..count {
+        for version in store.head().await.unwrap().get()..count {
             let event = EventFrame { id: Uuid::nil(), name: "Tested", schema: 1, payload: &[] };
-            testing::append(store, &testing::commit(&stream, version, [event]), 0).await.unwrap();
+            testing::append(store, &testing::commit(&stream, version.into(), [event]), 0)
+                .await
+                .unwrap();
         }
-        store.read_log(0, 1000).await.unwrap()
+        store.read_log(Position::ZERO, 1000).await.unwrap()
     }
 
     #[tokio::test]
-    async fn what_the_tail_offers_is_not_read_again_and_without_the_tail_it_goes_on() {
+    async fn what_the_tail_publishes_is_not_read_again_and_without_the_tail_reading_goes_on() {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
         let partition = partition_of("test/a");
-        let next = async |after| {
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = timeout(Duration::from_secs(10), feed.next(partition, after, &mut idle));
+            let page =
+                timeout(Duration::from_secs(10), feed.next(partition, after.into(), &mut idle));
             let page = page.await.expect("it does not wait for the tail").unwrap();
-            let positions = page.commits.iter().map(|fed| fed.last.position);
+            let positions = page.commits.iter().map(|commit| commit.last.position.get());
             (positions.collect::<Vec<_>>(), log.1.load(Ordering::SeqCst))
         };
-        let publisher = feed.publisher(0);
-        // Who waits is woken by the offer.
-        let (page, ()) = tokio::join!(next(0), async { publisher.push(0, &feds(&records[0..3])) });
+        let publisher = feed.publisher(Position::ZERO);
+        // Publishing wakes a runner that waits.
+        let (page, ()) = tokio::join!(next(0), async {
+            publisher.push(Position::ZERO, &decoded(&records[0..3]));
+        });
         assert_eq!(page, (vec![1, 2, 3], 0));
-        // Who is ahead of the tail does not wait for it.
+        // A runner ahead of the tail does not wait for it.
         assert_eq!(next(5).await, (vec![6, 7, 8, 9], 1));
-        publisher.push(3, &feds(&records[3..8]));
+        publisher.push(3.into(), &decoded(&records[3..8]));
         assert_eq!(next(3).await, (vec![4, 5, 6, 7, 8], 1));
         assert_eq!(next(8).await, (vec![9], 1));
-        // The tail comes to where others have been, with a page that goes on behind it.
+        // The tail reaches what a runner has read, with a page that ends behind it.
         let more = commits(&store, 12).await.split_off(8);
-        publisher.push(8, &feds(&more));
+        publisher.push(8.into(), &decoded(&more));
         assert_eq!(next(9).await, (vec![10, 11, 12], 1));
         drop(publisher);
         commits(&store, 13).await;
@@ -306,45 +315,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_behind_where_the_tail_begins_reads_for_himself() {
+    async fn runners_behind_where_the_tail_begins_read_directly() {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
-        let next = async |after| {
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
-            page.commits.iter().map(|fed| fed.last.position).collect::<Vec<_>>()
+            let page = feed.next(partition_of("test/a"), after.into(), &mut idle).await.unwrap();
+            page.commits.iter().map(|commit| commit.last.position.get()).collect::<Vec<_>>()
         };
-        let publisher = feed.publisher(0);
-        // Who waits already is told.
-        let (page, ()) = tokio::join!(next(0), async { publisher.begin(6) });
+        let publisher = feed.publisher(Position::ZERO);
+        // A runner that already waits is woken.
+        let (page, ()) = tokio::join!(next(0), async { publisher.begin(6.into()) });
         assert_eq!(page, (1..=9).collect::<Vec<_>>());
         assert_eq!(next(4).await, [5, 6, 7, 8, 9]);
         let read = log.1.load(Ordering::SeqCst);
-        publisher.push(6, &feds(&records[6..]));
+        publisher.push(6.into(), &decoded(&records[6..]));
         assert_eq!(next(6).await, [7, 8, 9]);
         assert_eq!(log.1.load(Ordering::SeqCst), read);
     }
 
     #[tokio::test]
-    async fn those_who_are_far_behind_read_together() {
+    async fn runners_far_behind_read_together() {
         let store = Arc::new(MemoryStore::default());
         let records = commits(&store, 9).await;
         let log = Arc::new(Counted(InMemoryTransport::new(store.clone()), AtomicU64::new(0)));
-        let feed = Arc::new(Feed::new(log.clone()));
-        let publisher = feed.publisher(0);
-        publisher.begin(6);
-        let next = async |after| {
+        let feed = Arc::new(Feed::new(log.clone(), TaskTracker::new()));
+        let publisher = feed.publisher(Position::ZERO);
+        publisher.begin(6.into());
+        let next = async |after: u64| {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
-            let page = feed.next(partition_of("test/a"), after, &mut idle).await.unwrap();
-            page.end.position
+            let page = feed.next(partition_of("test/a"), after.into(), &mut idle).await.unwrap();
+            page.end.position.get()
         };
         assert_eq!(join_all((0..8).map(|_| next(0))).await, [9; 8]);
         assert_eq!(log.1.load(Ordering::SeqCst), 1);
-        // Those a little further on too, and when the tail comes there nothing is read any more.
+        // So do those a little further on, and once the tail gets there nothing is read again.
         assert_eq!(join_all((0..8).map(next)).await, [9; 8]);
-        publisher.push(6, &feds(&records[6..]));
+        publisher.push(6.into(), &decoded(&records[6..]));
         assert_eq!((next(8).await, log.1.load(Ordering::SeqCst)), (9, 1));
     }
 }

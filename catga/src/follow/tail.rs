@@ -1,6 +1,6 @@
-//! The tail: one task a node that reads the log, and feeds every read model in its order.
+//! The tail: one task per node that reads the log and feeds every read model in log order.
 //!
-//! Where the log is the topic, event handlers get what it has read, too.
+//! Where the log is the topic, it also hands what it has read to the event handlers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     log::{Position, Record, StoreError},
     model::{DecodeError, Error, ParsedRecord},
     program::{EventTypes, Program},
-    read::{End, Fold, ModelSnapshots},
+    read::{End, Fold, ModelSnapshots, SharedPages},
     store::{Backoff, EventStore},
 };
 
@@ -53,10 +53,10 @@ impl Tail {
         }
         match self.feed(&stop).await {
             Ok(()) => self.snapshots.finish().await,
-            // What the read models have half taken in is no snapshot.
+            // Read models that stopped half-way must not become a snapshot.
             Err(error) => {
                 let after = self.program.progress.position();
-                tracing::error!(%error, after, "the read models stopped");
+                tracing::error!(%error, after = after.get(), "the read models stopped");
                 self.program.progress.stop(error.to_string());
             }
         }
@@ -71,13 +71,13 @@ impl Tail {
             let step = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 page = self.next_page(after, &mut ahead) => {
-                    page.map_err(Error::from).and_then(|page| Ok(self.apply(after, &page)?))
+                    page.map_err(Error::from).and_then(|page| Ok(self.take_in(after, &page)?))
                 }
             };
             match step {
                 Ok(end) => {
                     self.program.progress.advance(end.position);
-                    // While there is more to read it is better read first.
+                    // While there is more to read, read it before writing a snapshot.
                     let is_at_end = ahead.is_none();
                     self.snapshots.taken_in(end, is_at_end).await;
                     delays = backoff();
@@ -97,8 +97,8 @@ impl Tail {
         Ok(())
     }
 
-    /// The next commits after `after`, as soon as there are any. `ahead` is the read of what follows the last page. It goes
-    /// on while that page is applied: one that is half full or more says that there is more.
+    /// The next commits after `after`, as soon as there are any. `ahead` reads the page behind the last one while that one
+    /// is applied; it is started when the last page was at least half full, which says that there is more.
     async fn next_page(
         &self,
         after: Position,
@@ -112,7 +112,9 @@ impl Tail {
             };
             if let Some(last) = page.last().filter(|_| page.len() >= PAGE / 2) {
                 let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
-                let reading = tokio::spawn(async move { store.read_log(end, PAGE).await });
+                // A shutdown waits until it has let go of the store.
+                let tasks = &self.program.tasks;
+                let reading = tasks.spawn(async move { store.read_log(end, PAGE).await });
                 *ahead = Some(AbortOnDropHandle::new(reading));
             }
             if !page.is_empty() {
@@ -121,6 +123,13 @@ impl Tail {
             self.program.progress.caught_up();
             store.wait(after).await?;
         }
+    }
+
+    /// Applies a page, which begins after `after`, and shares it with the subscriptions. Answers where it ends.
+    fn take_in(&self, after: Position, page: &[Record]) -> Result<End, DecodeError> {
+        let end = self.apply(after, page)?;
+        self.program.extensions.expect::<SharedPages>().push(after, end.position, page);
+        Ok(end)
     }
 
     /// Publishes a page, which begins after `after`, and applies it to every fold. Answers where it ends.
@@ -132,9 +141,10 @@ impl Tail {
         }
         let known = self.program.extensions.expect::<EventTypes>();
         for ParsedRecord { record, commit, .. } in &commits {
-            for (position, frame) in (record.position..).zip(&commit.events) {
+            for (i, frame) in (0..).zip(&commit.events) {
                 if !known.contains(frame.name) {
                     let (name, version) = (frame.name.to_owned(), frame.schema);
+                    let position = record.position + i;
                     return Err(DecodeError::UnknownType { name, version, position });
                 }
             }

@@ -105,7 +105,7 @@ impl<'a> Commit<'a> {
     fn write(&self, frame: &mut FrameWriter<'_>) {
         frame.0.push(FORMAT);
         frame.bytes(self.stream.as_bytes());
-        frame.number(self.first_version);
+        frame.number(self.first_version.get());
         frame.signed(self.time.as_micros());
         frame.bytes(self.node.as_bytes());
         frame.option(self.command.as_ref(), |frame, command| {
@@ -148,11 +148,12 @@ impl<'a> Commit<'a> {
 
     /// The stream of the commit in `frame`, the version before it, and how many events it has. What comes behind that is
     /// not looked at; `None` when the begin is not that of a commit.
+    #[cfg(feature = "file")]
     pub(crate) fn begin(frame: &[u8]) -> Option<(StreamId, Version, usize)> {
         let mut frame = FrameReader(frame.strip_prefix(&[FORMAT])?);
         let (stream, first) = (frame.text()?.parse().ok()?, frame.number()?);
         let events = Self::skip_to_events(&mut frame).filter(|&events| events > 0)?;
-        Some((stream, first.checked_sub(1)?, events))
+        Some((stream, Version::new(first.checked_sub(1)?), events))
     }
 
     /// The stream of the commit in `frame`.
@@ -206,7 +207,7 @@ impl<'a> Commit<'a> {
     fn read(frame: &mut FrameReader<'a>) -> Option<Self> {
         Some(Self {
             stream: frame.text()?,
-            first_version: frame.number()?,
+            first_version: Version::new(frame.number()?),
             time: Timestamp::from_micros(frame.signed()?),
             node: frame.text()?,
             command: frame.option(|frame| {
@@ -307,7 +308,7 @@ mod tests {
     fn commit<'a>(payload: &'a [u8], command: Option<CommandRecord<'a>>) -> Commit<'a> {
         Commit {
             stream: "order/a",
-            first_version: 3,
+            first_version: Version::new(3),
             time: Timestamp::from_micros(1_700_000_000_000_000),
             node: "n1",
             command,
@@ -371,7 +372,7 @@ mod tests {
         let mut none = commit(b"", None);
         none.events = SmallVec::new();
         assert_eq!(Commit::decode(&none.encode()), Err(FrameError::Damaged));
-        let zero = Commit { first_version: 0, ..commit(b"", None) };
+        let zero = Commit { first_version: Version::ZERO, ..commit(b"", None) };
         assert_eq!(Commit::decode(&zero.encode()), Err(FrameError::Damaged));
     }
 

@@ -2,19 +2,23 @@
 
 pub(crate) mod codec;
 mod commit;
+mod coordinate;
 mod error;
 mod event_id;
 mod frame;
 mod origin;
+mod rfc3339;
 mod stream;
 mod time;
 
 pub(crate) use self::event_id::new_event_id;
 pub use self::{
     commit::{CommandRecord, Commit, EventFrame, FrameError, MAX_EVENTS, Record},
+    coordinate::{Position, Version},
     error::StoreError,
     event_id::EventId,
     origin::Origin,
-    stream::{InvalidStreamId, MAX_KEY, Position, StreamId, Version},
+    rfc3339::InvalidTimestamp,
+    stream::{InvalidStreamId, MAX_KEY, StreamId},
     time::{Clock, Timestamp},
 };

@@ -1,27 +1,18 @@
-//! The coordinates of an event: which stream, which version, which position.
+//! The names of streams.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-/// A place in one stream: 1 is its first event, 0 means that the stream does not exist.
-pub type Version = u64;
-
-/// A place in the whole log.
-///
-/// Positions rise strictly, one per event, also within a commit; numbers may be missing. They are
-/// opaque but comparable, and stay under 2^53 so that JSON numbers hold them. 0 is before the
-/// first event.
-pub type Position = u64;
 
 /// The longest key a stream can have, in bytes.
 pub const MAX_KEY: usize = 64;
 
 /// The name of a stream: the aggregate's type and the key of one aggregate, as in `order/7f3a`.
 ///
-/// Both parts are 1 to [`MAX_KEY`] characters of `A-Z a-z 0-9 _ -`. That is narrow on purpose: no
-/// store's separators, wildcards or globs (`.`, `*`, `>`, `/`, `{`, space) can be part of a name, so
-/// a name can never reach another stream's data.
+/// Both parts are 1 to [`MAX_KEY`] characters of `A-Z a-z 0-9 _ -`. A key can also have `.`, `:`, `@` and `+`, as mail
+/// addresses and URNs do, and does not begin with `.`. That is narrow on purpose: no store's separators, wildcards or
+/// globs (`*`, `>`, `/`, `{`, space) can be part of a name, so a name can never reach another stream's data. The one
+/// that is, the `.` of NATS, is written otherwise there.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
     /// `aggregate/key`.
@@ -35,7 +26,7 @@ impl StreamId {
     /// [`InvalidStreamId`] when a part is empty, too long or has a character outside the set.
     pub fn new(aggregate: &str, key: &str) -> Result<Self, InvalidStreamId> {
         check_part(aggregate)?;
-        check_part(key)?;
+        check_key(key)?;
         // On the stack, so that only the name itself is allocated: every command makes one.
         let mut name = [b'/'; 2 * MAX_KEY + 1];
         let length = aggregate.len() + 1 + key.len();
@@ -45,9 +36,14 @@ impl StreamId {
         Ok(Self { name: name.into() })
     }
 
-    /// Whether `text` can be a part of a name: an aggregate's type, or a key.
+    /// Whether `text` can be either part of a name: an aggregate's type, or a key.
     pub fn is_part(text: &str) -> bool {
         check_part(text).is_ok()
+    }
+
+    /// Whether `text` can be a key.
+    pub fn is_key(text: &str) -> bool {
+        check_key(text).is_ok()
     }
 
     /// The type of the aggregate: [`Aggregate::NAME`](crate::model::Aggregate::NAME).
@@ -77,7 +73,7 @@ impl FromStr for StreamId {
         let (aggregate, key) =
             name.split_once('/').ok_or(InvalidStreamId("it has no `/` after the aggregate"))?;
         check_part(aggregate)?;
-        check_part(key)?;
+        check_key(key)?;
         Ok(Self { name: name.into() })
     }
 }
@@ -112,17 +108,35 @@ impl<'de> Deserialize<'de> for StreamId {
 pub struct InvalidStreamId(&'static str);
 
 /// Which bytes a part can have. Every command and every event checks a name.
-const ALLOWED: [bool; 256] = {
-    let bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+const IN_PARTS: [bool; 256] =
+    bytes(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+
+/// Which bytes a key can have.
+const IN_KEYS: [bool; 256] =
+    bytes(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:@+");
+
+const fn bytes(listed: &[u8]) -> [bool; 256] {
     let (mut allowed, mut i) = ([false; 256], 0);
-    while i < bytes.len() {
-        allowed[bytes[i] as usize] = true;
+    while i < listed.len() {
+        allowed[listed[i] as usize] = true;
         i += 1;
     }
     allowed
-};
+}
+
+fn check_key(key: &str) -> Result<(), InvalidStreamId> {
+    check(key, &IN_KEYS, "only A-Z a-z 0-9 _ - . : @ and + are allowed")?;
+    if key.starts_with('.') {
+        return Err(InvalidStreamId("a key begins with a `.`"));
+    }
+    Ok(())
+}
 
 fn check_part(part: &str) -> Result<(), InvalidStreamId> {
+    check(part, &IN_PARTS, "only A-Z a-z 0-9 _ and - are allowed")
+}
+
+fn check(part: &str, allowed: &[bool; 256], reason: &'static str) -> Result<(), InvalidStreamId> {
     if part.is_empty() {
         return Err(InvalidStreamId("a part is empty"));
     }
@@ -130,8 +144,8 @@ fn check_part(part: &str) -> Result<(), InvalidStreamId> {
         return Err(InvalidStreamId("a part is longer than 64 characters"));
     }
     // All of them, without a branch for each.
-    if !part.bytes().fold(true, |all, b| all & ALLOWED[usize::from(b)]) {
-        return Err(InvalidStreamId("only A-Z a-z 0-9 _ and - are allowed"));
+    if !part.bytes().fold(true, |all, b| all & allowed[usize::from(b)]) {
+        return Err(InvalidStreamId(reason));
     }
     Ok(())
 }
@@ -150,12 +164,22 @@ mod tests {
     #[test]
     fn names_that_a_backend_could_read_as_something_else_are_refused() {
         let long = "x".repeat(MAX_KEY + 1);
-        for key in ["", "*", ">", ".", "a.b", "a b", "a/b", "{a}", "a\n", "\0", "ä", "..", &long] {
-            assert!(!StreamId::is_part(key), "{key:?}");
+        for key in ["", "*", ">", ".", ".a", "a b", "a/b", "{a}", "a\n", "\0", "ä", "..", &long] {
+            assert!(!StreamId::is_part(key) && !StreamId::is_key(key), "{key:?}");
             assert!(StreamId::new("order", key).is_err(), "{key:?}");
             assert!(StreamId::new(key, "order").is_err(), "{key:?}");
         }
         assert!("order".parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn a_key_can_be_a_mail_address_or_a_urn() {
+        for key in ["a.b", "jane.doe+news@example.org", "urn:isbn:0451450523", "a..b."] {
+            let stream = StreamId::new("order", key).unwrap();
+            assert_eq!(stream.as_str().parse(), Ok(stream.clone()));
+            assert_eq!(stream.key(), key);
+            assert!(StreamId::new(key, "order").is_err(), "an aggregate's type stays plain");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -9,14 +10,72 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::log::rfc3339::{self, InvalidTimestamp};
 
 /// A moment in UTC, in whole microseconds since 1970-01-01T00:00:00Z.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+///
+/// It is stored as that number. In JSON, and as text, it is RFC 3339: `2026-01-31T12:00:00.25Z`.
+///
+/// ```
+/// use catga::Timestamp;
+///
+/// let noon: Timestamp = "2026-01-31T12:00:00.25Z".parse()?;
+/// assert_eq!(noon.to_string(), "2026-01-31T12:00:00.25Z");
+/// assert!(noon > Timestamp::from_micros(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => rfc3339::with_text(self.0, |text| serializer.serialize_str(text)),
+            false => serializer.serialize_i64(self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        rfc3339::with_text(self.0, |text| f.pad(text))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        rfc3339::parse(text).map(Self)
+    }
+}
+
+#[cfg(feature = "schemars")]
+impl schemars::JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
 
 impl Timestamp {
     /// The moment `micros` microseconds after 1970-01-01T00:00:00Z.
@@ -31,6 +90,15 @@ impl Timestamp {
 }
 
 /// Where a program gets the time from. Passed in, so that a test can hold it still.
+///
+/// ```
+/// use std::time::Duration;
+/// use catga::{Clock, Timestamp};
+///
+/// let clock = Clock::manual(Timestamp::from_micros(0));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(clock.now(), Timestamp::from_micros(1_000_000));
+/// ```
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -38,7 +106,7 @@ pub struct Clock(Source);
 enum Source {
     System,
     /// Microseconds; moved by [`Clock::advance`].
-    Fixed(Arc<AtomicI64>),
+    Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -47,9 +115,20 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands at `now` until [`advance`](Self::advance) moves it.
-    pub fn fixed(now: Timestamp) -> Self {
-        Self(Source::Fixed(Arc::new(AtomicI64::new(now.0))))
+    /// A clock that stands at `start` until [`advance`](Self::advance) moves it, and with it every clone.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use catga::prelude::*;
+    ///
+    /// let clock = Clock::manual(Timestamp::from_micros(1_700_000_000_000_000));
+    /// let builder = Catga::builder().clock(clock.clone());
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(clock.now(), Timestamp::from_micros(1_700_000_060_000_000));
+    /// # drop(builder);
+    /// ```
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
     /// The time now.
@@ -59,13 +138,13 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
             }
-            Source::Fixed(micros) => Timestamp(micros.load(Ordering::Relaxed)),
+            Source::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
         }
     }
 
-    /// Moves a fixed clock on by `step`. The system's clock moves by itself.
+    /// Moves a manual clock on by `step`. The system's clock moves by itself.
     pub fn advance(&self, step: Duration) {
-        if let Source::Fixed(micros) = &self.0 {
+        if let Source::Manual(micros) = &self.0 {
             micros
                 .fetch_add(i64::try_from(step.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
@@ -82,7 +161,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::System => f.write_str("Clock(system)"),
-            Source::Fixed(_) => write!(f, "Clock(fixed at {} µs)", self.now().0),
+            Source::Manual(_) => write!(f, "Clock(manual, at {} µs)", self.now().0),
         }
     }
 }

@@ -2,17 +2,34 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use smallvec::SmallVec;
-
 use crate::{
     log::{StreamId, Version},
-    model::{Event, Snapshots},
+    model::{DecodeError, Event, EventType, Recording, Snapshots},
 };
 
 /// Something with an identity whose state is the fold of its events.
 ///
 /// The default value is the aggregate before its first event. `apply` only takes events in; what may
 /// happen is decided in handlers, or better in methods of the aggregate that answer the event.
+///
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::event]
+/// enum DoorEvent { DoorOpened, DoorClosed }
+///
+/// #[derive(Clone, Default)]
+/// struct Door { is_open: bool }
+///
+/// impl Aggregate for Door {
+///     type Event = DoorEvent;
+///     const NAME: &str = "aggregate-door";
+///
+///     fn apply(&mut self, event: DoorEvent) {
+///         self.is_open = matches!(event, DoorEvent::DoorOpened);
+///     }
+/// }
+/// # assert!(Root::<Door>::given([DoorEvent::DoorOpened]).is_open);
+/// ```
 pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// What can happen to it: an enum with `#[derive(Event)]`.
     type Event: Event;
@@ -25,7 +42,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     const SNAPSHOTS: Option<Snapshots<Self>> = None;
 
     /// Takes in an event that happened. It can't fail: what is in the log is a fact.
-    fn apply(&mut self, event: &Self::Event);
+    fn apply(&mut self, event: Self::Event);
 
     /// About how many bytes of memory the aggregate takes, so that the cache stays in its bounds.
     fn size_hint_bytes(&self) -> usize {
@@ -37,42 +54,68 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 ///
 /// It derefs to the aggregate. A command handler takes `&mut Root<A>`: the events are appended in one commit
 /// after it returns `Ok`, and dropped when it returns `Err`. Any handler can take `&Root<A>`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] enum LampEvent { Lit }
+/// # #[derive(Clone, Default)] struct Lamp { is_lit: bool }
+/// # impl Aggregate for Lamp { type Event = LampEvent; const NAME: &str = "root-lamp"; fn apply(&mut self, _: LampEvent) { self.is_lit = true; } }
+/// fn light(lamp: &mut Root<Lamp>) {
+///     if !lamp.is_lit {
+///         lamp.record(LampEvent::Lit);
+///     }
+/// }
+///
+/// let mut lamp = Root::<Lamp>::given([] as [LampEvent; 0]);
+/// light(&mut lamp);
+/// light(&mut lamp);
+/// assert_eq!((lamp.version().get(), lamp.recorded()?.len()), (1, 1));
+/// # Ok::<(), catga::handler::DecodeError>(())
+/// ```
 pub struct Root<A: Aggregate> {
     stream: StreamId,
     /// Shared with readers; copied only when a command changes it while a reader still looks.
     state: Arc<A>,
     /// The version of the last event in `state`, recorded ones included.
     version: Version,
-    recorded: SmallVec<[A::Event; 1]>,
+    recording: Recording,
 }
 
 impl<A: Aggregate> Root<A> {
     /// The aggregate before its first event.
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Arc::default(), version: 0, recorded: SmallVec::new() }
+        Self {
+            stream,
+            state: Arc::default(),
+            version: Version::ZERO,
+            recording: Recording::default(),
+        }
     }
 
     /// The aggregate as a snapshot has it.
     pub(crate) fn restored(stream: StreamId, version: Version, state: A) -> Self {
-        Self { stream, state: Arc::new(state), version, recorded: SmallVec::new() }
+        Self { stream, state: Arc::new(state), version, recording: Recording::default() }
     }
 
     /// The same aggregate for a reader, at no cost.
     pub(crate) fn share(&self) -> Self {
         let (stream, state) = (self.stream.clone(), self.state.clone());
-        Self { stream, state, version: self.version, recorded: SmallVec::new() }
+        Self { stream, state, version: self.version, recording: Recording::default() }
     }
 
     /// Says that `event` happened: the aggregate takes it in at once, and it is appended when the
     /// handler returns `Ok`.
+    ///
+    /// It is encoded here. If it can't be, the command fails with [`ErrorKind::Decode`](crate::model::ErrorKind::Decode),
+    /// whatever the handler returns as `Ok`.
     pub fn record(&mut self, event: impl Into<A::Event>) {
         let event = event.into();
-        self.apply(&event);
-        self.recorded.push(event);
+        self.recording.push(&event);
+        self.apply(event);
     }
 
     /// Takes in an event that is in the stream already.
-    pub(crate) fn apply(&mut self, event: &A::Event) {
+    pub(crate) fn apply(&mut self, event: A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version += 1;
     }
@@ -84,8 +127,8 @@ impl<A: Aggregate> Root<A> {
     }
 
     /// The events recorded so far, which are no longer this root's to append.
-    pub(crate) fn take_recorded(&mut self) -> SmallVec<[A::Event; 1]> {
-        std::mem::take(&mut self.recorded)
+    pub(crate) fn take_recording(&mut self) -> Recording {
+        std::mem::take(&mut self.recording)
     }
 
     /// The stream of the aggregate.
@@ -108,9 +151,16 @@ impl<A: Aggregate> Root<A> {
         self.version > 0
     }
 
-    /// The events that the handler has recorded so far.
-    pub fn recorded(&self) -> &[A::Event] {
-        &self.recorded
+    /// The events that the handler has recorded so far, as they will be read from the log.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when one can't be stored, or can't be read again.
+    pub fn recorded(&self) -> Result<Vec<A::Event>, DecodeError> {
+        let read = |(ty, payload): (EventType, &[u8])| {
+            let event = A::Event::decode(ty.name, ty.version, payload)?;
+            event.ok_or(DecodeError::Payload(ty))
+        };
+        self.recording.events()?.map(read).collect()
     }
 }
 

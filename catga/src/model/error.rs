@@ -7,6 +7,27 @@ use crate::{
     model::{DecodeError, FieldError},
 };
 
+/// Any error, in a box: what a handler returns that uses `?` on errors of many types.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a handler returns that uses `?` on errors of many types.
+///
+/// ```
+/// fn quantity(text: &str) -> catga::Result<u32> {
+///     let quantity: u32 = text.parse()?;
+///     if quantity == 0 {
+///         return Err("nothing is ordered".into());
+///     }
+///     Ok(quantity)
+/// }
+/// # assert!(quantity("0").is_err());
+/// ```
+///
+/// [`Error::handler`] finds the error of a `?` by its type, as it does when the handler returns that type alone.
+/// [`Error`] itself is an ordinary `std::error::Error`, so that `?` turns it into a `Box<dyn Error>` or an `anyhow::Error`;
+/// for that reason it can't be made from any other error.
+pub type Result<T, E = BoxError> = std::result::Result<T, E>;
+
 /// Why a command or query was not answered.
 ///
 /// What a handler itself returned as error is kept whole: [`Error::handler`] gives it back by type.
@@ -18,7 +39,7 @@ pub struct Error(Box<ErrorKind>);
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The handler refused: its own error.
-    Handler(Box<dyn StdError + Send + Sync>),
+    Handler(BoxError),
     /// The command is not acceptable in itself. HTTP: 422.
     Invalid(Vec<FieldError>),
     /// The aggregate is not at the version that the sender expected. HTTP: 412.
@@ -70,9 +91,8 @@ impl Error {
 
     /// An error of the handler's own, for handlers that return this type. Catga's own error stays
     /// what it is.
-    pub fn refused(error: impl StdError + Send + Sync + 'static) -> Self {
-        let error: Box<dyn StdError + Send + Sync> = Box::new(error);
-        match error.downcast::<Self>() {
+    pub fn refused(error: impl Into<BoxError>) -> Self {
+        match error.into().downcast::<Self>() {
             Ok(error) => *error,
             Err(error) => ErrorKind::Handler(error).into(),
         }

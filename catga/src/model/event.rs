@@ -27,6 +27,33 @@ impl fmt::Display for EventType {
 /// Something that happened: one event type (a struct), or all of an aggregate's (an enum of them).
 ///
 /// Derive it with `#[derive(Event)]`.
+///
+/// ```
+/// use catga::prelude::*;
+///
+/// #[catga::event]
+/// enum OrderEvent {
+///     #[event(name = "EventDocCreated")]
+///     Created { customer: String },
+///     #[event(name = "EventDocShipped", version = 2, upcast(1 = ShippedV1))]
+///     Shipped { tracking: Option<String> },
+/// }
+///
+/// /// The fields of version 1.
+/// #[derive(serde::Deserialize)]
+/// struct ShippedV1 {}
+///
+/// impl From<ShippedV1> for OrderEvent {
+///     fn from(_: ShippedV1) -> Self {
+///         Self::Shipped { tracking: None }
+///     }
+/// }
+///
+/// assert_eq!(OrderEvent::TYPES[1].to_string(), "EventDocShipped v2");
+/// let old = OrderEvent::decode("EventDocShipped", 1, b"")?;
+/// assert_eq!(old, Some(OrderEvent::Shipped { tracking: None }));
+/// # Ok::<(), catga::handler::DecodeError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "not an event",
@@ -35,6 +62,9 @@ impl fmt::Display for EventType {
 pub trait Event: Sized + Send + Sync + 'static {
     /// The types this is made of: one for a struct, one a variant for an enum.
     const TYPES: &'static [EventType];
+
+    /// Which of [`TYPES`](Self::TYPES) it is.
+    fn event_type(&self) -> EventType;
 
     /// Adds the payload to store to the end of `payload`, and answers the type to store with it.
     ///
@@ -115,6 +145,19 @@ pub fn decode_payload<T: DeserializeOwned>(
 /// An event with its place in the log, as projections, event handlers and histories see it.
 ///
 /// It derefs to the event.
+///
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::event]
+/// struct RecordedDocPaid { cents: u64 }
+///
+/// fn line(paid: &Recorded<RecordedDocPaid>) -> String {
+///     format!("order {} paid {} cents at {}", paid.stream.key(), paid.cents, paid.time)
+/// }
+///
+/// let paid = Recorded::new("order/7", 2.into(), RecordedDocPaid { cents: 500 });
+/// assert_eq!(line(&paid), "order 7 paid 500 cents at 1970-01-01T00:00:00.000001Z");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Recorded<E> {
     /// The event.

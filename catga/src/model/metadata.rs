@@ -53,6 +53,22 @@ pub enum Expected {
 }
 
 /// What travels with a command and into the commit it makes. A handler can take `&Metadata`.
+///
+/// ```standalone_crate
+/// # use catga::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #[catga::command]
+/// struct Trace;
+///
+/// #[command_handler]
+/// fn trace(_: Trace, metadata: &Metadata) -> Option<String> {
+///     metadata.correlation.clone()
+/// }
+///
+/// let catga = Catga::builder().start().await?;
+/// assert_eq!(catga.send(Trace).correlation("request 7").await?.as_deref(), Some("request 7"));
+/// # catga.shutdown().await; Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The command's id, if it may be sent more than once.

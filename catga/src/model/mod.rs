@@ -5,14 +5,17 @@ mod error;
 mod event;
 mod message;
 mod metadata;
+mod recording;
 mod snapshots;
 
 pub use self::{
     aggregate::{Aggregate, Root},
-    error::{Error, ErrorKind, Interrupt},
+    error::{BoxError, Error, ErrorKind, Interrupt, Result},
     event::{DecodeError, Event, EventType, Recorded, decode_payload, encode_payload},
-    message::{Command, FieldError, Query, Targeted, Validate},
+    message::{
+        Command, FieldError, KeyField, Query, StreamKey, Targeted, Validate, no_key, stream_by,
+    },
     metadata::{CommandId, Consistency, Expected, MAX_COMMAND_ID, Metadata},
     snapshots::Snapshots,
 };
-pub(crate) use self::{error::InterruptReason, event::ParsedRecord};
+pub(crate) use self::{error::InterruptReason, event::ParsedRecord, recording::Recording};

@@ -8,6 +8,23 @@ use crate::log::codec;
 
 /// When snapshots of an aggregate or a projection are taken, and how they are encoded:
 /// [`Aggregate::SNAPSHOTS`](crate::model::Aggregate::SNAPSHOTS), [`Projection::SNAPSHOTS`](crate::read::Projection::SNAPSHOTS).
+///
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct Stepped { by: u64 }
+/// #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+/// struct Walk { distance: u64 }
+///
+/// impl Aggregate for Walk {
+///     type Event = Stepped;
+///     const NAME: &str = "snapshots-walk";
+///     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
+///
+///     fn apply(&mut self, stepped: Stepped) {
+///         self.distance += stepped.by;
+///     }
+/// }
+/// ```
 pub struct Snapshots<A> {
     pub(crate) every: u64,
     /// Behind what is in the vector.

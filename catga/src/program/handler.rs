@@ -8,12 +8,12 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{
-    model::{Error, Interrupt, Metadata},
-    program::{
-        context::Context,
-        setup::{Resource, Setup},
-    },
+    log::Clock,
+    model::{BoxError, Error, Interrupt, Metadata},
+    program::{context::Context, setup::Setup, state::State},
 };
 
 /// A command or query that has a handler. The macros implement it, once, in the crate of the message.
@@ -25,8 +25,13 @@ use crate::{
     note = "write `#[command_handler] fn name(command: {Self}, ..) -> Result<Output, E>`, or `#[query_handler]` for a query, in the crate that defines `{Self}`"
 )]
 pub trait Handled: Sized {
-    /// What the function answers.
-    type Output;
+    /// What the function answers: its return type, or what is in its `Ok`.
+    type Output: Send + 'static;
+
+    /// Whether the command makes a new stream, as `#[command_handler(creates)]` says. It is then run on the empty
+    /// aggregate without asking the store first; if the stream is there after all, the append conflicts and the
+    /// command is run again on what is stored.
+    const CREATES: bool = false;
 
     /// Extracts the parameters, calls the function once, and commits what it recorded.
     fn handle<'c>(
@@ -38,11 +43,13 @@ pub trait Handled: Sized {
 /// A handler's parameter after the message: `&Self`.
 ///
 /// Implemented by [`Root`](crate::model::Root), [`History`](crate::read::History),
-/// [`ReadModel`](crate::read::ReadModel), [`Metadata`](crate::model::Metadata), and every [`Resource`].
+/// [`ReadModel`](crate::read::ReadModel), [`Metadata`](crate::model::Metadata), [`Clock`](crate::log::Clock),
+/// [`Catga`](crate::runtime::Catga), and [`State`] of anything.
 #[diagnostic::on_unimplemented(
     message = "a handler of `{M}` can't take `&{Self}`",
     label = "nothing can provide this parameter",
-    note = "a handler takes the message by value, then references: `&mut Root<A>`, `&Root<A>`, `&ReadModel<P>`, `&History<A>`, `&Metadata`, or a `&T` of your own with `impl catga::Resource for T {{}}`, given to the builder with `.resource(value)`"
+    note = "write `&State<{Self}>`, and give the builder the value with `.state(..)`",
+    note = "without `State`, a handler takes `&mut Root<A>`, `&Root<A>`, `&ReadModel<P>`, `&History<A>`, `&Metadata`, `&Clock` and `&Catga`"
 )]
 pub trait FromContext<M>: Sized {
     /// What is kept while the handler runs.
@@ -87,31 +94,62 @@ pub trait FromContextMut<M>: Sized {
     fn declare(setup: &mut Setup<'_>);
 }
 
-/// What a handler may return: `Result<O, E>` with any error type `E`, or `()` where `O` is `()`.
+/// What a handler that can fail returns: `Result<O, E>`, where `E` is any error.
+///
+/// A handler that can't fail returns its value.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what this handler must return",
-    label = "expected `Result<{O}, E>`",
-    note = "`E` can be any `std::error::Error + Send + Sync + 'static`"
+    message = "`{Self}` is not what a handler returns",
+    label = "expected `Result<Output, E>`",
+    note = "`E` can be any error; a handler that can't fail returns its value"
 )]
-pub trait IntoOutcome<O> {
+pub trait IntoOutcome {
+    /// What is in the `Ok`.
+    type Output;
+
     /// The outcome, with the error as catga's.
     ///
     /// # Errors
     /// What the function returned.
-    fn into_outcome(self) -> Result<O, Error>;
+    fn into_outcome(self) -> Result<Self::Output, Error>;
 }
 
-impl<O, E: std::error::Error + Send + Sync + 'static> IntoOutcome<O> for Result<O, E> {
+impl<O, E: HandlerError> IntoOutcome for Result<O, E> {
+    type Output = O;
+
     fn into_outcome(self) -> Result<O, Error> {
-        self.map_err(Error::refused)
+        self.map_err(E::into_error)
     }
 }
 
-impl IntoOutcome<()> for () {
-    fn into_outcome(self) -> Result<(), Error> {
-        Ok(())
+/// An error that a handler can return: any `std::error::Error + Send + Sync + 'static`, a [`BoxError`] of one, or what
+/// turns into that, as `anyhow::Error` does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an error that a handler can return",
+    label = "not an error",
+    note = "an error implements `std::error::Error + Send + Sync + 'static`; `catga::Result<T>` takes any of them by `?`"
+)]
+pub trait HandlerError {
+    /// The error as catga's.
+    fn into_error(self) -> Error;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<BoxError>> HandlerError for E {
+    fn into_error(self) -> Error {
+        Error::refused(self)
     }
 }
+
+/// What the handler of a command can answer. It is stored in the commit when the command has an id.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a command's answer",
+    label = "can't be stored with the command",
+    note = "a command that is sent again is answered from the log: derive serde's `Serialize` and `Deserialize` for `{Self}`"
+)]
+pub trait CommandOutput: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CommandOutput for T {}
 
 impl<M: Sync> FromContext<M> for Metadata {
     type Held<'c> = &'c Self;
@@ -123,14 +161,24 @@ impl<M: Sync> FromContext<M> for Metadata {
     fn declare(_: &mut Setup<'_>) {}
 }
 
-impl<M: Sync, T: Resource> FromContext<M> for T {
+impl<M: Sync> FromContext<M> for Clock {
     type Held<'c> = &'c Self;
 
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
-        Ok(cx.program.extensions.expect::<T>())
+        Ok(&cx.program.clock)
+    }
+
+    fn declare(_: &mut Setup<'_>) {}
+}
+
+impl<M: Sync, T: Send + Sync + 'static> FromContext<M> for State<T> {
+    type Held<'c> = &'c Self;
+
+    async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
+        Ok(cx.program.extensions.expect::<Self>())
     }
 
     fn declare(setup: &mut Setup<'_>) {
-        setup.resource::<T>();
+        setup.state::<T>();
     }
 }

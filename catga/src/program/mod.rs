@@ -7,25 +7,28 @@ pub(crate) mod pipeline;
 mod progress;
 mod registration;
 mod setup;
+mod state;
 pub(crate) mod telemetry;
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
-pub use self::{
-    context::Context,
-    handler::{FromContext, FromContextMut, Handled, IntoOutcome},
-    pipeline::{Behavior, Call, Next},
-    registration::{Kind, Registration, catalogue},
-    setup::{Resource, Setup},
-};
 pub(crate) use self::{
+    context::Caller,
     extensions::Extensions,
     pipeline::Pipeline,
     progress::ReadProgress,
-    registration::{doubled_names, place},
+    registration::{doubled_names, empty_crates, place},
     setup::EventTypes,
+};
+pub use self::{
+    context::Context,
+    handler::{CommandOutput, FromContext, FromContextMut, Handled, HandlerError, IntoOutcome},
+    pipeline::{Behavior, Call, Next},
+    registration::{Kind, NamedCrate, Registration, catalogue},
+    setup::Setup,
+    state::State,
 };
 use crate::{
     log::Clock,

@@ -30,7 +30,7 @@ use crate::{
 /// A layer around every handler, added with [`Builder::behavior`](crate::runtime::Builder::behavior).
 ///
 /// ```
-/// # use catga::{BoxFuture, prelude::*};
+/// # use catga::{handler::Kind, pipeline::{Behavior, Call, Next}, store::BoxFuture};
 /// struct ReadOnly;
 ///
 /// impl Behavior for ReadOnly {

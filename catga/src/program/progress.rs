@@ -28,7 +28,7 @@ impl ReadProgress {
     pub(crate) fn new() -> Self {
         Self {
             progress: watch::Sender::new(Progress {
-                position: 0,
+                position: Position::ZERO,
                 stopped: None,
                 is_caught_up: false,
             }),

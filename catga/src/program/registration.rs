@@ -64,6 +64,34 @@ pub struct Registration {
 
 inventory::collect!(Registration);
 
+/// A crate that [`handlers!`](crate::handlers) names.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct NamedCrate {
+    /// As it is in paths.
+    pub name: &'static str,
+    /// The source file that names it.
+    pub file: &'static str,
+    /// The line in it.
+    pub line: u32,
+}
+
+inventory::collect!(NamedCrate);
+
+/// Crates that are named and bring nothing.
+pub(crate) fn empty_crates(items: &[&'static Registration]) -> Vec<String> {
+    let is_empty = |named: &&NamedCrate| {
+        let is_of = |item: &&Registration| item.item.split("::").next() == Some(named.name);
+        !items.iter().any(is_of)
+    };
+    let problem = |NamedCrate { name, file, line }: &NamedCrate| {
+        format!(
+            "`catga::handlers!` names `{name}` ({file}:{line}), which has no handler, projection or event"
+        )
+    };
+    inventory::iter::<NamedCrate>.into_iter().filter(is_empty).map(problem).collect()
+}
+
 /// Every item registered by the crates linked into this program, by kind and name.
 pub fn catalogue() -> Vec<&'static Registration> {
     let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().collect();

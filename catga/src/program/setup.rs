@@ -1,25 +1,20 @@
 //! What each registered item adds to a program, and what it needs there.
 
 use std::{
-    any::{Any, type_name},
-    collections::HashSet,
+    any::{Any, TypeId, type_name},
+    collections::{HashMap, HashSet},
     fmt,
 };
 
 use foldhash::fast::RandomState;
 
-use crate::{log::Clock, model::Event, program::extensions::Extensions};
+use crate::{
+    model::Event,
+    program::{extensions::Extensions, state::State},
+};
 
 /// The names of all event types that are linked into the program.
 pub(crate) type EventTypes = HashSet<&'static str, RandomState>;
-
-/// A value of the program that handlers can take as `&Self`: a clock, a mailer, a client.
-///
-/// Give the value to the builder with [`resource`](crate::runtime::Builder::resource); one that is missing is a start
-/// error that names the handler.
-pub trait Resource: Send + Sync + 'static {}
-
-impl Resource for Clock {}
 
 /// What a registered item adds to the program, and what it needs there. Generated code calls it.
 pub struct Setup<'a> {
@@ -27,9 +22,14 @@ pub struct Setup<'a> {
     item: String,
     /// About how many bytes of aggregates of one type are kept in memory.
     pub(crate) cache_bytes: u64,
+    /// The aggregate that the key of the handler's message is taken for.
+    keyed: Option<&'static str>,
     extensions: &'a mut Extensions,
     problems: &'a mut Vec<String>,
 }
+
+/// The aggregates of a program by their NAME, each with the first item that takes it.
+type Aggregates = HashMap<&'static str, (TypeId, &'static str, String)>;
 
 impl<'a> Setup<'a> {
     pub(crate) fn new(
@@ -38,14 +38,14 @@ impl<'a> Setup<'a> {
         extensions: &'a mut Extensions,
         problems: &'a mut Vec<String>,
     ) -> Self {
-        Self { item, cache_bytes, extensions, problems }
+        Self { item, cache_bytes, keyed: None, extensions, problems }
     }
 
-    /// The item's handler takes `&T`.
-    pub fn resource<T: Resource>(&mut self) {
-        self.require::<T>(|| {
+    /// The item's handler takes `&State<T>`.
+    pub fn state<T: Send + Sync + 'static>(&mut self) {
+        self.require::<State<T>>(|| {
             format!(
-                "`&{0}`, which the builder was not given: `.resource(..)` with a `{0}`",
+                "`&State<{0}>`, which the builder was not given: `.state(..)` with a `{0}`",
                 type_name::<T>()
             )
         });
@@ -55,6 +55,30 @@ impl<'a> Setup<'a> {
     pub fn event<E: Event>(&mut self) {
         let types = self.extensions.get_or_default::<EventTypes>();
         types.extend(E::TYPES.iter().map(|ty| ty.name));
+    }
+
+    /// The item's handler takes an aggregate. Two of one NAME would share their streams.
+    pub(crate) fn aggregate(&mut self, id: TypeId, ty: &'static str, name: &'static str) {
+        let item = self.item.clone();
+        let aggregates = self.extensions.get_or_default::<Aggregates>();
+        let (first, first_ty, first_item) =
+            aggregates.entry(name).or_insert_with(|| (id, ty, item.clone()));
+        if *first != id {
+            self.problems.push(format!(
+                "two aggregates have the NAME `{name}` and would share their streams: `{first_ty}` in {first_item}, and `{ty}` in {item}"
+            ));
+        }
+    }
+
+    /// The item's handler takes an aggregate of type `ty` by the key in `field`, which is of one type of aggregate alone.
+    pub(crate) fn key(&mut self, field: &str, ty: &'static str) {
+        let first = *self.keyed.get_or_insert(ty);
+        if first != ty {
+            let name = ty.rsplit("::").next().unwrap_or(ty);
+            self.missing(&format!(
+                "a `{first}` and a `{ty}` by one key, `{field}`: mark the field with the other one's key `#[key({name})]`, or this one too if they have the same key"
+            ));
+        }
     }
 
     /// The item takes what `what` says: without a `T` in the program it is a problem.

@@ -34,7 +34,7 @@ impl DeadLetterStream {
     pub(crate) fn new(handler: &str, partition: u16) -> Result<Self, Error> {
         let stream = StreamId::new(&format!("catga-parked-{partition}"), handler)
             .map_err(|_| Error::misuse("an event handler's name can't be part of a stream's"))?;
-        Ok(Self { stream, version: 0, token: 0 })
+        Ok(Self { stream, version: Version::ZERO, token: 0 })
     }
 
     /// Appends what the owner of the work does to its dead letters.
@@ -196,6 +196,6 @@ mod tests {
         new.append(&program, &second, &released("a/4")).await.unwrap();
         let (letters, end) = stream().dead_letters(&program).await.unwrap();
         assert!(letters.is_empty());
-        assert_eq!((end, program.store().head().await.unwrap()), (4, 4));
+        assert_eq!((end, program.store().head().await.unwrap()), (4.into(), 4.into()));
     }
 }

@@ -90,9 +90,10 @@ impl Lanes {
         is_parked: impl Fn(&StreamId) -> bool,
     ) -> Result<Option<StreamId>, DecodeError> {
         let types = self.types;
-        let wanted = fed.event_names().zip(fed.record.position..).enumerate();
-        let wanted = wanted.filter(|(_, (name, position))| {
-            *position >= from && types.iter().any(|ty| ty.name.as_bytes() == *name)
+        let wanted = fed.event_names().enumerate();
+        let wanted = wanted.filter(|(index, name)| {
+            fed.record.position + *index as u64 >= from
+                && types.iter().any(|ty| ty.name.as_bytes() == *name)
         });
         let mut wanted = wanted.map(|(index, _)| index).peekable();
         if wanted.peek().is_none() {
@@ -194,22 +195,24 @@ mod tests {
 
     use super::*;
     use crate::{
-        log::{EventFrame, Record},
+        log::{EventFrame, Record, Version},
         testing,
     };
 
     const TYPES: &[EventType] = &[EventType { name: "Wanted", version: 1 }];
 
     /// A commit of `stream` that begins at `position`, with an event for each of `names`.
-    fn fed(stream: &str, position: Position, names: &[&str]) -> Arc<DecodedCommit> {
+    fn fed(stream: &str, position: u64, names: &[&str]) -> Arc<DecodedCommit> {
         let event = |name| EventFrame { id: Uuid::nil(), name, schema: 1, payload: &[] };
         let stream = stream.parse().unwrap();
-        let frame = testing::commit(&stream, 0, names.iter().copied().map(event)).encode();
-        Arc::new(DecodedCommit::new(&Record { position, token: 0, frame }).unwrap())
+        let frame =
+            testing::commit(&stream, Version::ZERO, names.iter().copied().map(event)).encode();
+        let record = Record { position: position.into(), token: 0, frame };
+        Arc::new(DecodedCommit::new(&record).unwrap())
     }
 
     fn push(lanes: &mut Lanes, fed: &Arc<DecodedCommit>) {
-        assert!(lanes.push(fed, 1, |_| false).unwrap().is_none());
+        assert!(lanes.push(fed, Position::FIRST, |_| false).unwrap().is_none());
     }
 
     fn done(lanes: &Lanes) -> Option<Position> {
@@ -224,7 +227,7 @@ mod tests {
         push(&mut lanes, &fed("test/a", 5, &["Wanted"]));
         push(&mut lanes, &fed("test/c", 6, &["Other"]));
         let (a, b) = (lanes.next().unwrap(), lanes.next().unwrap());
-        assert_eq!((a.position(), b.position()), (1, 4));
+        assert_eq!((a.position(), b.position()), (1.into(), 4.into()));
         assert!(lanes.next().is_none());
         lanes.finish(&b);
         assert_eq!(done(&lanes), None);
@@ -235,7 +238,7 @@ mod tests {
             assert_eq!(out.position(), position);
         }
         lanes.finish(&out);
-        assert_eq!((done(&lanes), lanes.len()), (Some(6), 0));
+        assert_eq!((done(&lanes), lanes.len()), (Some(6.into()), 0));
     }
 
     #[test]
@@ -245,9 +248,9 @@ mod tests {
         push(&mut lanes, &fed("test/a", 2, &["Wanted"]));
         let first = lanes.next().unwrap();
         assert_eq!(lanes.park(&first), 2);
-        let left = lanes.push(&fed("test/a", 3, &["Wanted"]), 1, |_| true).unwrap();
+        let left = lanes.push(&fed("test/a", 3, &["Wanted"]), Position::FIRST, |_| true).unwrap();
         assert!(left.is_some() && lanes.next().is_none());
-        assert_eq!(done(&lanes), Some(3));
+        assert_eq!(done(&lanes), Some(3.into()));
     }
 
     #[test]
@@ -261,6 +264,6 @@ mod tests {
         lanes.finish(&a);
         lanes.finish(&b);
         assert!(lanes.next().is_none());
-        assert_eq!((done(&lanes), lanes.waiting.len()), (Some(2), 0));
+        assert_eq!((done(&lanes), lanes.waiting.len()), (Some(2.into()), 0));
     }
 }

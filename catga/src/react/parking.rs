@@ -4,7 +4,7 @@
 use tokio::task::JoinSet;
 
 use crate::{
-    log::{Position, StreamId},
+    log::{Position, StreamId, Version},
     model::{DecodeError, Error},
     program::telemetry,
     react::{
@@ -43,7 +43,7 @@ impl Runner {
             let Some(parked) = progress.parked.get_mut(&letter.stream) else { continue };
             if !parked.is_draining {
                 parked.is_draining = true;
-                running.spawn(drain(task, letter.stream, from, 0, parked.last_left));
+                running.spawn(drain(task, letter.stream, from, Position::ZERO, parked.last_left));
             }
         }
     }
@@ -97,7 +97,8 @@ impl Runner {
         after: Position,
     ) -> Result<(), Error> {
         let last_left = progress.parked[stream].last_left;
-        let ended = drain(self.task(progress), stream.clone(), 1, after, last_left).await;
+        let ended =
+            drain(self.task(progress), stream.clone(), Version::FIRST, after, last_left).await;
         Box::pin(self.take_in(progress, ended)).await
     }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::{Checkpoint, Held, Over},
     follow::{DecodedCommit, Reader},
-    log::StoreError,
+    log::{Position, StoreError},
     model::{DecodeError, Error},
     react::{
         Dispatcher, EventHandler, WorkState,
@@ -145,7 +145,7 @@ impl Runner {
         if let Some(checkpoint) = held.checkpoint {
             self.check_log(checkpoint).await?;
         }
-        let cursor = held.checkpoint.map_or(0, |checkpoint| checkpoint.position);
+        let cursor = held.checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
         let (parked, letters_at) = letters.dead_letters(program).await?;
         let parked = parked.into_iter().map(|letter| {
             let last_left = cursor.max(letter.position);
@@ -299,8 +299,8 @@ impl Runner {
         let is_there = match records.first() {
             Some(record) => {
                 let commit = record.commit().map_err(DecodeError::from)?;
-                let events = (record.position..).zip(&commit.events);
-                events.into_iter().any(|(at, found)| (at, found.id) == (position, event))
+                let mut events = (0..).zip(&commit.events);
+                events.any(|(i, found)| (record.position + i, found.id) == (position, event))
             }
             None => false,
         };

@@ -97,7 +97,7 @@ impl Task {
             let Err(error) = trying.await else { return Some(Ok(())) };
             let handler = self.handler.name();
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
-            tracing::warn!(handler, position = delivery.position(), attempt, %error, "an event handler failed");
+            tracing::warn!(handler, position = delivery.position().get(), attempt, %error, "an event handler failed");
             if attempt >= settings.attempts {
                 return Some(Err(Failure { attempts: attempt, error: error.to_string() }));
             }
@@ -126,9 +126,9 @@ impl Task {
             }
             for record in page {
                 let commit = record.commit().map_err(DecodeError::from)?;
-                next = commit.last_version() + 1;
+                next = commit.last_version().next();
                 let skip = from.saturating_sub(commit.first_version);
-                let start = (record.position + skip).max(after + 1);
+                let start = (record.position + skip).max(after.next());
                 lanes.push(&Arc::new(DecodedCommit::new(&record)?), start, |_| false)?;
                 while let Some(delivery) = lanes.next() {
                     if delivery.position() > to {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{cluster::Work, log::Position};
 
-/// How the work on a work is, for health and metrics.
+/// How one piece of work goes, for health and metrics.
 pub(crate) struct WorkState {
     pub(crate) work: Work,
     /// Whether this node works on it.
@@ -32,7 +32,7 @@ impl WorkState {
     }
 
     pub(crate) fn position(&self) -> Position {
-        self.position.load(Ordering::Relaxed)
+        Position::new(self.position.load(Ordering::Relaxed))
     }
 
     pub(crate) fn stopped(&self) -> Option<String> {
@@ -44,7 +44,7 @@ impl WorkState {
     }
 
     pub(crate) fn set_position(&self, position: Position) {
-        self.position.store(position, Ordering::Relaxed);
+        self.position.store(position.get(), Ordering::Relaxed);
     }
 
     pub(crate) fn set_stopped(&self, reason: String) {

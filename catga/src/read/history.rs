@@ -7,7 +7,7 @@ use crate::{
     model::{Aggregate, DecodeError, Error, Interrupt, Recorded, Root, Targeted},
     program::{Context, FromContext, Setup},
     store::EventStore,
-    write::stream_of,
+    write::{declare_key, stream_of},
 };
 
 /// How many commits are read at once.
@@ -16,6 +16,30 @@ const PAGE: usize = 512;
 /// The stream of the aggregate that a query is about: `history: &History<Order>`.
 ///
 /// Every read goes to the store, in pages: memory stays bounded however long the stream is.
+///
+/// ```standalone_crate
+/// # use catga::{log::Version, prelude::*};
+/// # #[catga::event] #[derive(Copy)] struct Moved { to: u8 }
+/// # #[derive(Clone, Default)] struct Piece { at: u8 }
+/// # impl Aggregate for Piece { type Event = Moved; const NAME: &str = "history-piece"; fn apply(&mut self, moved: Moved) { self.at = moved.to; } }
+/// # #[catga::command] struct Move { #[key] piece: u8, to: u8 }
+/// # #[command_handler] fn advance(command: Move, piece: &mut Root<Piece>) { piece.record(Moved { to: command.to }); }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #[catga::query]
+/// struct Moves { #[key] piece: u8 }
+///
+/// #[query_handler]
+/// async fn moves(_: Moves, history: &History<Piece>) -> Result<Vec<u8>, catga::Error> {
+///     let events = history.events(Version::FIRST, 100).await?;
+///     Ok(events.iter().map(|moved| moved.to).collect())
+/// }
+///
+/// # let catga = Catga::builder().start().await?;
+/// catga.send(Move { piece: 1, to: 4 }).await?;
+/// catga.send(Move { piece: 1, to: 9 }).await?;
+/// assert_eq!(catga.query(Moves { piece: 1 }).await?, [4, 9]);
+/// # catga.shutdown().await; Ok(()) }
+/// ```
 pub struct History<A> {
     store: Arc<dyn EventStore>,
     stream: StreamId,
@@ -33,7 +57,7 @@ impl<A: Aggregate> History<A> {
         limit: usize,
     ) -> Result<Vec<Recorded<A::Event>>, Error> {
         let mut events = Vec::new();
-        let mut next = from.max(1);
+        let mut next = from.max(Version::FIRST);
         while events.len() < limit {
             let page = self.page(next, (limit - events.len()).min(PAGE)).await?;
             let Some(last) = page.last() else { break };
@@ -80,7 +104,7 @@ impl<A: Aggregate> History<A> {
                     if !is_wanted(&event) {
                         return Ok(root);
                     }
-                    root.apply(&event);
+                    root.apply(event.event);
                 }
             }
             if page.len() < PAGE {
@@ -98,11 +122,13 @@ impl<M: Targeted + Sync, A: Aggregate> FromContext<M> for History<A> {
     type Held<'c> = Box<Self>;
 
     async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
-        let stream = stream_of::<A>(message)?;
+        let stream = stream_of::<A, M>(message)?;
         Ok(Box::new(Self { store: cx.program.store.clone(), stream, of: PhantomData }))
     }
 
-    fn declare(_: &mut Setup<'_>) {}
+    fn declare(setup: &mut Setup<'_>) {
+        declare_key::<A, M>(setup);
+    }
 }
 
 impl<A> fmt::Debug for History<A> {

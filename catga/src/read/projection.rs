@@ -55,6 +55,23 @@ pub trait Projection: Default + Send + Sync + 'static {
 }
 
 /// A projection's state, for query handlers: `orders: &ReadModel<Orders>`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct Arrived {}
+/// # #[derive(Default)] struct Guests(u64);
+/// # #[projection]
+/// # impl Projection for Guests { type Event = Arrived; const NAME: &str = "read-model-guests"; fn apply(&mut self, _: &Recorded<Arrived>) { self.0 += 1; } }
+/// #[catga::query]
+/// struct CountGuests;
+///
+/// #[query_handler]
+/// fn count_guests(_: CountGuests, guests: &ReadModel<Guests>) -> u64 {
+///     guests.read().0
+/// }
+///
+/// assert_eq!(count_guests(CountGuests, &ReadModel::of(Guests(3))), 3);
+/// ```
 pub struct ReadModel<P> {
     state: Arc<RwLock<P>>,
 }
@@ -62,6 +79,21 @@ pub struct ReadModel<P> {
 impl<P: Projection> ReadModel<P> {
     pub(crate) fn new() -> Self {
         Self { state: Arc::default() }
+    }
+
+    /// A read model with this state, for the test of a query's handler.
+    ///
+    /// ```
+    /// # use catga::prelude::*; use serde::{Serialize, Deserialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)] #[event(name = "DocStated", version = 1)] struct OrderPaid { cents: u64 }
+    /// # #[derive(Debug, Default)] struct Revenue { cents: u64 }
+    /// # #[projection]
+    /// # impl Projection for Revenue { type Event = OrderPaid; const NAME: &str = "doc-stated"; fn apply(&mut self, paid: &Recorded<OrderPaid>) { self.cents += paid.cents; } }
+    /// let revenue = ReadModel::of(Revenue { cents: 5 });
+    /// assert_eq!(revenue.read().cents, 5);
+    /// ```
+    pub fn of(state: P) -> Self {
+        Self { state: Arc::new(RwLock::new(state)) }
     }
 
     /// The state, locked for reading. The tail can't go on while it is held, so take what the

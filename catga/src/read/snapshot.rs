@@ -136,11 +136,14 @@ impl ModelSnapshots {
             self.every = None;
         }
         if self.every.is_none() {
-            return 0;
+            return Position::ZERO;
         }
         match self.try_restore().await {
             Ok(Some(end)) => {
-                tracing::info!(position = end.position, "the read models begin with a snapshot");
+                tracing::info!(
+                    position = end.position.get(),
+                    "the read models begin with a snapshot"
+                );
                 (self.end, self.last, self.refused) = (Some(end), end.position, 0);
             }
             Ok(None) => {}
@@ -169,7 +172,8 @@ impl ModelSnapshots {
     }
 
     async fn is_in_log(&self, end: End) -> Result<bool, Error> {
-        let records = self.store.read_log(end.position.saturating_sub(1), 1).await?;
+        let before = end.position.get().saturating_sub(1).into();
+        let records = self.store.read_log(before, 1).await?;
         let Some(record) = records.first() else { return Ok(false) };
         let commit = record.commit().map_err(DecodeError::from)?;
         Ok(End { position: commit.last_position(record.position), commit: commit.id() } == end)

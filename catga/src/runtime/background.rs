@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cluster::{Membership, Work},
     follow::Tail,
+    log::Position,
     program::Program,
     react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
     read::Fold,
@@ -29,30 +30,63 @@ pub(crate) struct Runtime {
     pub(crate) stop_tail: CancellationToken,
     pub(crate) handlers: TaskTracker,
     pub(crate) membership: TaskTracker,
+    /// Ends every background task where it is.
+    pub(crate) abandon: CancellationToken,
+    /// What the handles share, for as long as there are any.
+    pub(crate) handles: OnceLock<Weak<Handles>>,
 }
 
 /// The program itself, for handlers that take `&Catga`.
 pub(crate) struct ThisProgram(pub(crate) Weak<Runtime>);
 
+/// What all handles to a program share: with the last of them the background tasks end, and so does what they hold open.
+pub(crate) struct Handles(CancellationToken);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 impl Runtime {
-    pub(crate) fn spawn_tail(&self, folds: Vec<Box<dyn Fold>>) {
-        let Dispatcher { feed, transport, .. } = &*self.dispatcher;
-        let is_topic = transport.is_none() && !self.runners.is_empty();
-        let publisher = is_topic.then(|| feed.publisher(0));
-        let tail = Tail::new(self.program.clone(), folds, publisher);
-        self.program.tasks.spawn(tail.run(self.stop_tail.clone()));
+    /// What the handles to this program share from now on.
+    pub(crate) fn handles(&self) -> Arc<Handles> {
+        let handles = Arc::new(Handles(self.abandon.clone()));
+        self.handles.set(Arc::downgrade(&handles)).expect("a program is started once");
+        handles
     }
 
-    pub(crate) fn spawn_relay(&self) {
+    /// `task` until it ends, or until the program has no handle any more. The program lives as long: a handler that is under way
+    /// can send commands.
+    fn unless_abandoned<T: Future<Output = ()> + Send>(
+        self: &Arc<Self>,
+        task: T,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let runtime = self.clone();
+        async move {
+            runtime.abandon.run_until_cancelled(task).await;
+        }
+    }
+
+    pub(crate) fn spawn_tail(self: &Arc<Self>, folds: Vec<Box<dyn Fold>>) {
+        let Dispatcher { feed, transport, .. } = &*self.dispatcher;
+        let is_topic = transport.is_none() && !self.runners.is_empty();
+        let publisher = is_topic.then(|| feed.publisher(Position::ZERO));
+        let tail = Tail::new(self.program.clone(), folds, publisher);
+        self.program.tasks.spawn(self.unless_abandoned(tail.run(self.stop_tail.clone())));
+    }
+
+    pub(crate) fn spawn_relay(self: &Arc<Self>) {
         let dispatcher = self.dispatcher.clone();
         let Some(transport) = dispatcher.transport.clone() else { return };
         let store = self.program.store.clone();
         let relay = Relay { store, transport, state: self.relay.clone() };
         let shutdown = self.stop_handlers.clone();
-        self.handlers.spawn(async move { relay.run(&dispatcher.leases, shutdown).await });
+        let relaying = async move { relay.run(&dispatcher.leases, shutdown).await };
+        self.handlers.spawn(self.unless_abandoned(relaying));
     }
 
-    pub(crate) fn spawn_runners(&self, handlers: &EventHandlers) {
+    pub(crate) fn spawn_runners(self: &Arc<Self>, handlers: &EventHandlers) {
         for state in &self.runners {
             let Work::Handler { name, partition } = state.work else { continue };
             let handler = handlers.iter().find(|h| h.name() == name);
@@ -63,14 +97,15 @@ impl Runtime {
                 state: state.clone(),
                 shutdown: self.stop_handlers.clone(),
             };
-            self.handlers.spawn(runner.run());
+            self.handlers.spawn(self.unless_abandoned(runner.run()));
         }
     }
 
     pub(crate) fn spawn_membership(self: &Arc<Self>, membership: Option<Membership>) {
         let Some(membership) = membership else { return };
         let (stop, runtime) = (self.stop_member.clone(), self.clone());
-        self.membership.spawn(membership.run(stop, move || runtime.held_work()));
+        let beating = membership.run(stop, move || runtime.held_work());
+        self.membership.spawn(self.unless_abandoned(beating));
     }
 }
 

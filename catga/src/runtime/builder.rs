@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     cluster::ClusterSettings,
     log::Clock,
-    program::{Behavior, Extensions, Resource},
+    program::{Behavior, Extensions, Registration, State},
     react::DeliverySettings,
     runtime::catga::Catga,
-    store::{EventStore, KvStore, MemoryKvStore, MemoryStore, Transport},
+    store::{Backend, Transport},
 };
 
 /// Settings and parts of a program; [`start`](Self::start) puts them to work.
@@ -16,8 +16,7 @@ use crate::{
 /// Every setting has a default: without any, the log is in memory and the time is the system's.
 #[must_use = "nothing runs until `start` is called"]
 pub struct Builder {
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) kv: Arc<dyn KvStore>,
+    pub(crate) backend: Backend,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) behaviors: Vec<Box<dyn Behavior>>,
     pub(crate) clock: Clock,
@@ -26,14 +25,15 @@ pub struct Builder {
     pub(crate) cache_bytes: u64,
     pub(crate) delivery: DeliverySettings,
     pub(crate) cluster: Option<ClusterSettings>,
+    /// What the program is made of; `None` for all that is linked into it.
+    pub(crate) items: Option<Vec<&'static Registration>>,
     pub(crate) extensions: Extensions,
 }
 
 impl Builder {
     fn new() -> Self {
         Self {
-            store: Arc::new(MemoryStore::new()),
-            kv: Arc::new(MemoryKvStore::new()),
+            backend: Backend::memory(),
             transport: None,
             behaviors: Vec::new(),
             clock: Clock::system(),
@@ -42,19 +42,14 @@ impl Builder {
             cache_bytes: 64 << 20,
             delivery: DeliverySettings::default(),
             cluster: None,
+            items: None,
             extensions: Extensions::default(),
         }
     }
 
-    /// The log. Default: a new [`MemoryStore`].
-    pub fn store(mut self, store: Arc<dyn EventStore>) -> Self {
-        self.store = store;
-        self
-    }
-
-    /// Where checkpoints and leases are kept; by the same backend as the log. Default: a new [`MemoryKvStore`].
-    pub fn kv(mut self, kv: Arc<dyn KvStore>) -> Self {
-        self.kv = kv;
+    /// Where the log is kept, and checkpoints and leases beside it. Default: a new [`Backend::memory`].
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
         self
     }
 
@@ -65,9 +60,9 @@ impl Builder {
         self
     }
 
-    /// A value that handlers take as `&T`. A second value of one type replaces the first.
-    pub fn resource<T: Resource>(mut self, value: T) -> Self {
-        self.extensions.insert(value);
+    /// A value that handlers take as `&State<T>`. A second value of one type replaces the first.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(State::new(value));
         self
     }
 
@@ -112,6 +107,12 @@ impl Builder {
     /// all of them.
     pub fn cluster(mut self, settings: ClusterSettings) -> Self {
         self.cluster = Some(settings);
+        self
+    }
+
+    /// What the program is made of, in place of all that is linked into it.
+    pub(crate) fn items(mut self, items: Vec<&'static Registration>) -> Self {
+        self.items = Some(items);
         self
     }
 }

@@ -1,86 +1,55 @@
 //! `Catga`, the handle to a running program.
 
-use std::{fmt, pin::pin, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use tokio::time::timeout;
 
 use crate::{
     log::Position,
-    model::{Command, Consistency, Error, ErrorKind, Interrupt, Metadata, Query},
-    program::{Call, Context, FromContext, Handled, Kind, Setup},
+    model::{Consistency, Error, ErrorKind, Interrupt},
+    program::{Caller, Context, FromContext, Setup},
     react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
-    runtime::background::{Runtime, ThisProgram},
+    runtime::background::{Handles, Runtime, ThisProgram},
     store::EventStore,
-    write::{CommandOutcome, execute},
 };
 
 /// A running program: send it commands and queries. Clones are handles to the same one.
-#[derive(Clone)]
+///
+/// Stop it with [`shutdown`](Self::shutdown). When the last handle is dropped without that, its background tasks end where
+/// they are, as in a crash: what was answered is in the log, and an event that was being handled is handled again
+/// after the next start. Its store is closed as soon as the tasks are gone.
+///
+/// ```standalone_crate
+/// # use catga::prelude::*;
+/// # #[catga::query] struct Half { of: u64 }
+/// # #[query_handler] fn half(query: Half) -> u64 { query.of / 2 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let catga = Catga::builder().start().await?;
+/// assert_eq!(catga.query(Half { of: 4 }).await?, 2);
+/// catga.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct Catga {
+    /// Dropped before the runtime. `None` where a handler of a program that has no handle any more runs to its end.
+    pub(super) _handles: Option<Arc<Handles>>,
     pub(crate) runtime: Arc<Runtime>,
+    /// The run of the handler that was lent this handle.
+    pub(crate) caller: Option<Arc<Caller>>,
+}
+
+impl Clone for Catga {
+    /// Another handle, also of the one that a handler takes: who keeps it keeps the program running.
+    fn clone(&self) -> Self {
+        let handles = self._handles.clone();
+        let handles = handles.or_else(|| self.runtime.handles.get().and_then(Weak::upgrade));
+        Self { _handles: handles, runtime: self.runtime.clone(), caller: self.caller.clone() }
+    }
 }
 
 impl Catga {
-    /// Sends a command to its handler, and gives back the answer once its events are in the log.
-    ///
-    /// # Errors
-    /// [`Error`]: the handler's own, or what kept the command from being done.
-    pub async fn send<C>(&self, command: C) -> Result<<C as Command>::Output, Error>
-    where
-        C: Command + Handled<Output = <C as Command>::Output>,
-    {
-        Ok(self.execute(command, &Metadata::default()).await?.output)
-    }
-
-    /// Sends a command with an id, an expected version or other metadata.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn execute<C>(
-        &self,
-        command: C,
-        metadata: &Metadata,
-    ) -> Result<CommandOutcome<<C as Command>::Output>, Error>
-    where
-        C: Command + Handled<Output = <C as Command>::Output>,
-    {
-        let program = &*self.runtime.program;
-        let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
-        let work = pin!(execute(program, command, metadata));
-        program.pipeline.run(&call, program.timeout, work).await
-    }
-
-    /// Asks a query; the answer shows every command that was answered before.
-    ///
-    /// # Errors
-    /// [`Error`]: the handler's own, or what kept the query from being answered.
-    pub async fn query<Q>(&self, query: Q) -> Result<<Q as Query>::Output, Error>
-    where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
-    {
-        self.query_with(query, Consistency::Latest).await
-    }
-
-    /// Asks a query that must see as much as `consistency` says.
-    ///
-    /// # Errors
-    /// As [`query`](Self::query).
-    pub async fn query_with<Q>(
-        &self,
-        query: Q,
-        consistency: Consistency,
-    ) -> Result<<Q as Query>::Output, Error>
-    where
-        Q: Query + Handled<Output = <Q as Query>::Output>,
-    {
-        let metadata = Metadata::default();
-        let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
-        let program = &*self.runtime.program;
-        let cx = Context { consistency, ..Context::new(program, &metadata) };
-        let work = pin!(async { query.handle(&cx).await.map_err(Interrupt::into_error) });
-        program.pipeline.run(&call, program.timeout, work).await
-    }
-
     /// The log.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.runtime.program.store
@@ -135,14 +104,14 @@ impl Catga {
     }
 }
 
-/// A handler may take `&Catga`, to send commands of its own.
+/// A handler may take `&Catga`, to send commands of its own. It does not keep the program running; a clone of it does.
 impl<M: Sync> FromContext<M> for Catga {
     type Held<'c> = Box<Self>;
 
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<Box<Self>, Interrupt> {
         let this = cx.program.extensions.expect::<ThisProgram>();
-        let runtime = this.0.upgrade().expect("a handler runs inside a live program");
-        Ok(Box::new(Self { runtime }))
+        let runtime = this.0.upgrade().ok_or_else(|| Error::misuse("the program has ended"))?;
+        Ok(Box::new(Self { _handles: None, runtime, caller: Some(cx.itself()) }))
     }
 
     fn declare(_: &mut Setup<'_>) {}

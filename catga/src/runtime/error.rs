@@ -1,14 +1,18 @@
 //! Why a program can't start.
 
+use std::fmt;
+
 use crate::log::StoreError;
 
 /// Why a program can't start.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its `Display`, so that a `main` that returns it prints what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No annotated function was linked into the program.
     #[error(
-        "no handler is linked into this program. A crate whose handlers are never named is left out by the linker: write `use my_handlers as _;` in the binary"
+        "no handler is linked into this program. A crate whose handlers are never named is left out by the linker: write `catga::handlers!(my_handlers);` in the binary"
     )]
     NoHandlers,
     /// Something is missing or doubled.
@@ -27,4 +31,10 @@ pub enum StartError {
         /// Where the other node is reached.
         address: String,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -69,7 +69,7 @@ impl Catga {
             .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
         let progress = runtime.program.progress.now();
         Health {
-            head: head.as_ref().copied().unwrap_or(0),
+            head: head.as_ref().copied().unwrap_or_default(),
             store: head.map(|_| ()).map_err(|error| error.to_string()),
             transport_position: end.as_ref().ok().copied().flatten(),
             transport: match runtime.relay.stopped() {
@@ -121,7 +121,7 @@ impl Health {
     pub fn handler_positions(&self) -> impl Iterator<Item = (&'static str, Position)> {
         self.handlers.chunk_by(|a, b| a.name == b.name).map(|partitions| {
             let behind = partitions.iter().map(|handler| handler.position).min();
-            (partitions[0].name, behind.unwrap_or(0))
+            (partitions[0].name, behind.unwrap_or_default())
         })
     }
 }

@@ -5,12 +5,16 @@ mod builder;
 mod catga;
 mod error;
 mod health;
+mod idle;
+mod request;
 mod shutdown;
 mod start;
+mod subscribe;
 
 pub use self::{
     builder::Builder,
     catga::Catga,
     error::StartError,
     health::{HandlerStatus, Health},
+    request::{CommandRequest, QueryRequest},
 };

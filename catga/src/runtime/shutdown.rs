@@ -6,7 +6,7 @@ impl Catga {
     /// Ends the event handlers, and hands over what this node works on to the others of the cluster. Commands and
     /// queries go on.
     ///
-    /// Event handlers finish what they are at and what lies below it in the log, within [`DeliverySettings::drain`],
+    /// Event handlers finish what they are at and what lies below it in the log, within [`DeliverySettings::drain`](crate::react::DeliverySettings::drain),
     /// and their checkpoints are written, so that nothing is handled again.
     pub async fn hand_over(&self) {
         let runtime = &self.runtime;

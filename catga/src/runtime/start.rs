@@ -1,6 +1,9 @@
 //! Checking a program, and putting it to work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -8,10 +11,11 @@ use crate::{
     cluster::{JoinError, Leases, Membership, Work},
     follow::Feed,
     program::{
-        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, place, telemetry,
+        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, empty_crates,
+        place, telemetry,
     },
     react::{Dispatcher, EventHandlers, WorkState},
-    read::Folds,
+    read::{Folds, SharedPages},
     runtime::{
         background::{Runtime, ThisProgram, work_on},
         builder::Builder,
@@ -29,12 +33,12 @@ impl Builder {
     /// [`StartError`] with everything that is missing or doubled, each with the source line to look
     /// at; or with the store's error when it can't be reached.
     pub async fn start(mut self) -> Result<Catga, StartError> {
-        self.extensions.insert(self.clock.clone());
-        let items = catalogue();
+        let items = self.items.take().unwrap_or_else(catalogue);
         if !items.iter().any(|item| item.kind != Kind::Event && item.kind != Kind::Projection) {
             return Err(StartError::NoHandlers);
         }
         let mut problems = doubled_names(&items);
+        problems.extend(empty_crates(&items));
         for pass in [Pass::Projections, Pass::Others] {
             for item in
                 items.iter().filter(|i| (i.kind == Kind::Projection) == (pass == Pass::Projections))
@@ -54,9 +58,9 @@ impl Builder {
             problems.sort();
             return Err(StartError::Incomplete(problems));
         }
-        self.store.head().await.map_err(StartError::Store)?;
+        self.backend.store().head().await.map_err(StartError::Store)?;
         let membership = self.join().await?;
-        self.extensions.insert(SnapshotStore::new(self.kv.clone()));
+        self.extensions.insert(SnapshotStore::new(self.backend.kv().clone()));
         let handlers = self.extensions.take::<EventHandlers>();
         Ok(start(self, handlers, membership))
     }
@@ -69,7 +73,7 @@ impl Builder {
             .iter()
             .map(|h| h.name().to_owned())
             .collect();
-        let (kv, clock) = (self.kv.clone(), self.clock.clone());
+        let (kv, clock) = (self.backend.kv().clone(), self.clock.clone());
         let joined = Membership::join(kv, settings, clock, &self.node, handlers).await;
         joined.map(Some).map_err(|error| match error {
             JoinError::Store(error) => StartError::Store(error),
@@ -90,20 +94,21 @@ enum Pass {
 fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
     telemetry::describe();
     let leases = match &membership {
-        Some(membership) => Leases::new(builder.kv.clone(), membership.view()),
-        None => Leases::alone(builder.kv.clone()),
+        Some(membership) => Leases::new(builder.backend.kv().clone(), membership.view()),
+        None => Leases::alone(builder.backend.kv().clone()),
     };
     let topic: Arc<dyn Transport> = match &builder.transport {
         Some(transport) => transport.clone(),
-        None => Arc::new(InMemoryTransport::new(builder.store.clone())),
+        None => Arc::new(InMemoryTransport::new(builder.backend.store().clone())),
     };
     let Builder { mut extensions, transport, delivery: settings, .. } = builder;
+    extensions.insert(SharedPages::default());
     let folds = extensions.take::<Folds>().into_values().collect();
     let runtime = Arc::new_cyclic(|this| {
         extensions.insert(ThisProgram(this.clone()));
         let program = Arc::new(Program {
-            store: builder.store,
-            kv: builder.kv,
+            store: builder.backend.store().clone(),
+            kv: builder.backend.kv().clone(),
             clock: builder.clock,
             node: builder.node,
             extensions,
@@ -112,7 +117,8 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             timeout: builder.timeout,
             tasks: TaskTracker::new(),
         });
-        let feed = Arc::new(Feed::new(topic));
+        let handler_tasks = TaskTracker::new();
+        let feed = Arc::new(Feed::new(topic, handler_tasks.clone()));
         Runtime {
             dispatcher: Arc::new(Dispatcher {
                 program: program.clone(),
@@ -127,13 +133,16 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
             stop_tail: CancellationToken::new(),
-            handlers: TaskTracker::new(),
+            handlers: handler_tasks,
             membership: TaskTracker::new(),
+            abandon: CancellationToken::new(),
+            handles: OnceLock::new(),
         }
     });
+    let handles = runtime.handles();
     runtime.spawn_tail(folds);
     runtime.spawn_relay();
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
-    Catga { runtime }
+    Catga { _handles: Some(handles), runtime, caller: None }
 }

@@ -10,13 +10,16 @@ use crate::{
 };
 
 /// How an append ended that was not done.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAppended {
     /// The stream is at another version.
+    #[error("the stream is at another version")]
     Conflict,
     /// The store refused it, and nothing was written.
+    #[error(transparent)]
     Refused(StoreError),
     /// The stream holds something else that can't be read.
+    #[error(transparent)]
     Frame(FrameError),
 }
 

@@ -43,7 +43,7 @@ pub trait EventStore: Send + Sync + 'static {
         stream: &'a StreamId,
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
-        Box::pin(async move { self.read_stream(stream, 1, limit).await.map(Some) })
+        Box::pin(async move { self.read_stream(stream, Version::FIRST, limit).await.map(Some) })
     }
 
     /// The commits that hold a position above `after`, in log order, at most `limit` (1 or more) of

@@ -56,7 +56,7 @@ struct Stream {
 
 impl Stream {
     fn new(hash: u64, id: StreamId) -> Self {
-        Self { hash, id, version: 0, commits: Vec::new() }
+        Self { hash, id, version: Version::ZERO, commits: Vec::new() }
     }
 }
 
@@ -98,7 +98,7 @@ impl<T: Clone> Log<T> {
             return self.len();
         }
         // The last commit that begins at or before the next position holds it: positions have no gaps here.
-        let begins_later = |entry: &Entry<T>| entry.position > after + 1;
+        let begins_later = |entry: &Entry<T>| entry.position > after.next();
         let part = self.parts.partition_point(|part| !begins_later(&part[0])) - 1;
         part * PART + self.parts[part].partition_point(|entry| !begins_later(entry)) - 1
     }
@@ -109,7 +109,7 @@ impl<T: Clone> Index<T> {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
-            log: RwLock::new(Log { head: 0, parts: Vec::new() }),
+            log: RwLock::new(Log { head: Position::ZERO, parts: Vec::new() }),
             head: AtomicU64::new(0),
             risen: Notify::new(),
         }
@@ -129,8 +129,9 @@ impl<T: Clone> Index<T> {
     }
 
     /// The version of `stream`, 0 when there is none.
+    #[cfg(feature = "file")]
     pub(super) fn version(&self, stream: &StreamId) -> Version {
-        self.look(stream, |stream| stream.version).unwrap_or(0)
+        self.look(stream, |stream| stream.version).unwrap_or_default()
     }
 
     /// Adds a commit of `events` events at the end of the log, if `stream` is at `version`: what `value` makes.
@@ -148,7 +149,7 @@ impl<T: Clone> Index<T> {
         let mut known = match shard.entry(hash, |known| known.id == *stream, |known| known.hash) {
             Slot::Occupied(known) => known,
             Slot::Vacant(free) if version == 0 => free.insert(Stream::new(hash, stream.clone())),
-            Slot::Vacant(_) => return Err(0),
+            Slot::Vacant(_) => return Err(Version::ZERO),
         };
         let known = known.get_mut();
         if known.version != version {
@@ -156,13 +157,13 @@ impl<T: Clone> Index<T> {
         }
         let (at, position) = {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-            let (at, position) = (log.len(), log.head + 1);
+            let (at, position) = (log.len(), log.head.next());
             log.push(Entry { position, value: value() });
             log.head += events as u64;
-            self.head.store(log.head, Ordering::Release);
+            self.head.store(log.head.get(), Ordering::Release);
             (at, position)
         };
-        known.commits.push((small(version + 1), small(at)));
+        known.commits.push((small(version.next().get()), small(at)));
         known.version += events as u64;
         drop(shard);
         self.risen.notify_waiters();
@@ -180,7 +181,8 @@ impl<T: Clone> Index<T> {
             if from > stream.version {
                 return Vec::new();
             }
-            let after = stream.commits.partition_point(|(first, _)| u64::from(*first) <= from);
+            let after =
+                stream.commits.partition_point(|(first, _)| u64::from(*first) <= from.get());
             let commits = &stream.commits[after.saturating_sub(1)..];
             commits.iter().take(limit).map(|(_, place)| *place as usize).collect()
         });
@@ -197,7 +199,7 @@ impl<T: Clone> Index<T> {
     }
 
     pub(super) fn head(&self) -> Position {
-        self.head.load(Ordering::Acquire)
+        Position::new(self.head.load(Ordering::Acquire))
     }
 
     pub(super) async fn wait(&self, after: Position) -> Result<(), StoreError> {
@@ -211,6 +213,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// How many streams and commits there are.
+    #[cfg(feature = "file")]
     pub(super) fn counts(&self) -> (usize, usize) {
         let lock =
             |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();

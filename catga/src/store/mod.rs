@@ -3,9 +3,11 @@
 //! [`conformance`](crate::conformance) states the promises for any implementation.
 
 mod append_once;
+mod backend;
 mod backoff;
 mod durability;
 mod event_store;
+#[cfg(feature = "file")]
 mod file;
 mod index;
 mod kv_store;
@@ -18,6 +20,8 @@ mod redis;
 mod shared;
 mod transport;
 
+#[cfg(feature = "file")]
+pub use self::file::{FileError, FileStore, Verified};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
@@ -28,9 +32,9 @@ pub(crate) use self::{
     transport::partition_of,
 };
 pub use self::{
+    backend::Backend,
     durability::{Durability, DurabilityReport, UnknownDurability},
     event_store::{Append, AppendError, Appended, EventStore},
-    file::{FileError, FileStore, Verified},
     kv_store::{Entry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},

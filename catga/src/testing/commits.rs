@@ -8,12 +8,12 @@ use crate::{
 /// A commit of `events` right after version `version` of `stream`, with nothing else that a commit can have.
 ///
 /// ```
-/// use catga::{EventFrame, EventId, EventStore, MemoryStore, StreamId, testing};
+/// use catga::{testing, log::{EventFrame, EventId, StreamId}, store::{EventStore, MemoryStore}};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let (store, stream) = (MemoryStore::new(), StreamId::new("order", "a").unwrap());
 /// let old = EventFrame { id: EventId::nil(), name: "OrderPaid", schema: 1, payload: b"" };
-/// testing::append(&store, &testing::commit(&stream, 0, [old]), 0).await.unwrap();
+/// testing::append(&store, &testing::commit(&stream, 0.into(), [old]), 0).await.unwrap();
 /// assert_eq!(store.head().await.unwrap(), 1);
 /// # }
 /// ```

@@ -5,39 +5,39 @@
 //! # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocCounted", version = 1)] struct Counted { by: u64 }
 //! # #[derive(Debug, Clone, PartialEq, Event)] enum CounterEvent { Counted(Counted) }
 //! # #[derive(Debug, Clone, Default)] struct Counter { total: u64 }
-//! # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "doccounter"; fn apply(&mut self, CounterEvent::Counted(c): &CounterEvent) { self.total += c.by; } }
+//! # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "doccounter"; fn apply(&mut self, CounterEvent::Counted(c): CounterEvent) { self.total += c.by; } }
 //! # fn count(by: u64, counter: &mut Root<Counter>) -> Result<u64, std::fmt::Error> { counter.record(Counted { by }); Ok(counter.total) }
 //! given::<Counter>([Counted { by: 2 }])
 //!     .when(|counter| count(3, counter))
 //!     .then([Counted { by: 3 }])
 //!     .then_answer(5);
 //! ```
+//!
+//! | a handler of | is given | and is |
+//! |---|---|---|
+//! | commands | [`given`] events, or [`Root::given`] | checked by [`Then::then`], [`then_answer`](Then::then_answer) and [`then_error`](Then::then_error) |
+//! | queries | [`Root::given`], [`ReadModel::of`](crate::read::ReadModel::of), [`project`] | a function: look at what it answers |
+//! | events | [`Recorded::new`](crate::model::Recorded::new), and what else it takes | a function: look at what it did |
+//! | events that cause others | a program that is sent commands | done when [`Catga::idle`](crate::runtime::Catga::idle) returns |
+//!
+//! Time is a [`Clock::manual`](crate::log::Clock::manual) that the test moves.
 
 mod commits;
+mod examples;
 mod scripted;
 
 use std::fmt;
 
 pub use self::{
     commits::{append, commit},
+    examples::project,
     scripted::{Fault, ScriptedStore},
 };
-use smallvec::SmallVec;
-
-use crate::{
-    log::StreamId,
-    model::{Aggregate, Event, Root},
-};
+use crate::model::{Aggregate, Event, Root};
 
 /// An aggregate to which `events` happened, for one run of a handler.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = impl Into<A::Event>>) -> Given<A> {
-    let stream =
-        StreamId::new(A::NAME, "given").expect("the aggregate's NAME can be part of a stream's");
-    let mut root = Root::<A>::new(stream);
-    for event in events {
-        root.apply(&event.into());
-    }
-    Given { root }
+    Given { root: Root::given(events) }
 }
 
 /// An aggregate that a handler can be run on.
@@ -48,19 +48,49 @@ pub struct Given<A: Aggregate> {
 
 impl<A: Aggregate> Given<A> {
     /// Runs a handler on the aggregate.
+    ///
+    /// # Panics
+    /// When it records an event that can't be stored, or can't be read again.
     #[must_use = "nothing is checked until `then` or `then_error` is called"]
     pub fn when<O, E>(
         mut self,
         handler: impl FnOnce(&mut Root<A>) -> Result<O, E>,
     ) -> Then<A, O, E> {
         let outcome = handler(&mut self.root);
-        Then { recorded: self.root.take_recorded(), outcome }
+        let recorded = self.root.recorded();
+        Then { recorded: recorded.expect("every recorded event can be stored and read"), outcome }
+    }
+
+    /// Runs an async handler on the aggregate.
+    ///
+    /// ```
+    /// # use catga::{prelude::*, testing::given}; use serde::{Serialize, Deserialize};
+    /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocAwaited", version = 1)] struct Counted { by: u64 }
+    /// # #[derive(Debug, Clone, PartialEq, Event)] enum CounterEvent { Counted(Counted) }
+    /// # #[derive(Debug, Clone, Default)] struct Counter { total: u64 }
+    /// # impl Aggregate for Counter { type Event = CounterEvent; const NAME: &'static str = "docawaited"; fn apply(&mut self, CounterEvent::Counted(c): CounterEvent) { self.total += c.by; } }
+    /// # async fn count(by: u64, counter: &mut Root<Counter>) -> Result<u64, std::fmt::Error> { counter.record(Counted { by }); Ok(counter.total) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// given::<Counter>([Counted { by: 2 }])
+    ///     .when_async(async |counter| count(3, counter).await)
+    ///     .await
+    ///     .then([Counted { by: 3 }])
+    ///     .then_answer(5);
+    /// # }
+    /// ```
+    pub async fn when_async<O, E>(
+        mut self,
+        handler: impl AsyncFnOnce(&mut Root<A>) -> Result<O, E>,
+    ) -> Then<A, O, E> {
+        let outcome = handler(&mut self.root).await;
+        let recorded = self.root.recorded();
+        Then { recorded: recorded.expect("every recorded event can be stored and read"), outcome }
     }
 }
 
 /// What a handler did.
 pub struct Then<A: Aggregate, O, E> {
-    recorded: SmallVec<[A::Event; 1]>,
+    recorded: Vec<A::Event>,
     outcome: Result<O, E>,
 }
 
@@ -75,7 +105,7 @@ where
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = impl Into<A::Event>>) -> Self {
         assert!(self.outcome.is_ok(), "the handler refused: {:?}", self.outcome);
-        let events: SmallVec<[A::Event; 1]> = events.into_iter().map(Into::into).collect();
+        let events: Vec<A::Event> = events.into_iter().map(Into::into).collect();
         assert_eq!(self.recorded, events, "what was recorded, and what was expected");
         self
     }

@@ -4,11 +4,13 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::{
@@ -25,6 +27,17 @@ pub enum Fault {
     LoseRequest,
     /// The commit is written, and the answer is lost.
     LoseAnswer,
+    /// The answer is lost, and the commit comes to the store only while the next append does. Without one it never comes.
+    Late,
+}
+
+/// An append that is still under way.
+struct LateAppend {
+    stream: StreamId,
+    version: Version,
+    token: u64,
+    events: usize,
+    frame: Bytes,
 }
 
 /// A store that hands everything on to another one, counts what is read, and does otherwise when it is told to.
@@ -32,10 +45,13 @@ pub struct ScriptedStore {
     inner: Arc<dyn EventStore>,
     /// How the next appends go.
     faults: Mutex<VecDeque<Option<Fault>>>,
+    late: Mutex<Vec<LateAppend>>,
     /// Up to where the log can be read.
     shown: watch::Sender<Position>,
     of_streams: AtomicUsize,
     of_log: AtomicUsize,
+    /// How many of the next reads of the log fail.
+    failing_reads: AtomicUsize,
     durability: Option<Durability>,
     knows_lengths: bool,
 }
@@ -43,9 +59,18 @@ pub struct ScriptedStore {
 impl ScriptedStore {
     /// A store over `inner` that does nothing else yet.
     pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        let (faults, of_streams, of_log) = Default::default();
-        let shown = watch::Sender::new(Position::MAX);
-        Self { inner, faults, shown, of_streams, of_log, durability: None, knows_lengths: false }
+        let (faults, late, of_streams, of_log, failing_reads) = Default::default();
+        Self {
+            inner,
+            faults,
+            late,
+            shown: watch::Sender::new(Position::MAX),
+            of_streams,
+            of_log,
+            failing_reads,
+            durability: None,
+            knows_lengths: false,
+        }
     }
 
     /// It says that what it acknowledged survives this.
@@ -65,6 +90,16 @@ impl ScriptedStore {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
+    /// The next `count` reads of the log fail, as if the store could not be reached.
+    pub fn fail_reads_of_log(&self, count: usize) {
+        self.failing_reads.store(count, Relaxed);
+    }
+
+    /// How many reads of the log are still to fail.
+    pub fn failing_reads_of_log(&self) -> usize {
+        self.failing_reads.load(Relaxed)
+    }
+
     /// From now on the log can be read in order up to position `end` only, as if it took long to read on, so that read
     /// models are behind. [`Position::MAX`] shows all of it, as at first.
     pub fn show_up_to(&self, end: Position) {
@@ -81,8 +116,19 @@ impl ScriptedStore {
         self.of_log.load(Relaxed)
     }
 
+    fn late(&self) -> MutexGuard<'_, Vec<LateAppend>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn next_fault(&self) -> Option<Fault> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten()
+    }
+}
+
+impl LateAppend {
+    fn again(&self) -> Append<'_> {
+        let Self { ref stream, version, token, events, .. } = *self;
+        Append { stream, version, token, events, frame: self.frame.clone() }
     }
 }
 
@@ -91,13 +137,23 @@ impl EventStore for ScriptedStore {
         let lost = || StoreError::unavailable("the answer was lost, as scripted");
         Box::pin(async move {
             match self.next_fault() {
-                None => self.inner.append(append).await,
+                None => {
+                    let late = std::mem::take(&mut *self.late());
+                    let late = join_all(late.iter().map(|late| self.inner.append(late.again())));
+                    tokio::join!(self.inner.append(append), late).0
+                }
                 Some(Fault::Refuse) => {
                     Err(AppendError::Refused(StoreError::unavailable("refused, as scripted")))
                 }
                 Some(Fault::LoseRequest) => Err(AppendError::Unknown(lost())),
                 Some(Fault::LoseAnswer) => {
                     let _ = self.inner.append(append).await;
+                    Err(AppendError::Unknown(lost()))
+                }
+                Some(Fault::Late) => {
+                    let Append { stream, version, token, events, frame } = append;
+                    let late = LateAppend { stream: stream.clone(), version, token, events, frame };
+                    self.late().push(late);
                     Err(AppendError::Unknown(lost()))
                 }
             }
@@ -123,7 +179,7 @@ impl EventStore for ScriptedStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<Record>>, StoreError>> {
         Box::pin(async move {
-            let beyond = limit as Version + 1;
+            let beyond = Version::new(limit as u64).next();
             if self.knows_lengths && !self.inner.read_stream(stream, beyond, 1).await?.is_empty() {
                 return Ok(None);
             }
@@ -139,6 +195,10 @@ impl EventStore for ScriptedStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         Box::pin(async move {
+            if self.failing_reads.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
+                return Err(StoreError::unavailable("it can't be read, as scripted"));
+            }
             let end = *self.shown.borrow();
             let mut records = self.inner.read_log(after, limit).await?;
             records.retain(|record| record.position <= end);

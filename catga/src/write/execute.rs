@@ -1,6 +1,6 @@
 //! Running a command's handler until its outcome rests on the stream as it is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::{
     log::{Position, Version},
     model::{Command, Error, ErrorKind, Interrupt, InterruptReason, Metadata},
-    program::{Context, Handled, Program, telemetry},
+    program::{Caller, CommandOutput, Context, Handled, Program, telemetry},
     store::Backoff,
 };
 
@@ -33,9 +33,10 @@ pub(crate) async fn execute<C>(
     program: &Program,
     command: C,
     metadata: &Metadata,
-) -> Result<CommandOutcome<<C as Command>::Output>, Error>
+    caller: Option<&Arc<Caller>>,
+) -> Result<CommandOutcome<C::Output>, Error>
 where
-    C: Command + Handled<Output = <C as Command>::Output>,
+    C: Command + Handled<Output: CommandOutput>,
 {
     command.validate().map_err(ErrorKind::Invalid)?;
     let fingerprint = match metadata.command_id {
@@ -44,7 +45,8 @@ where
     };
     let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
     for run in 0..RUNS {
-        let cx = Context { fingerprint, run, ..Context::new(program, metadata) };
+        let caller = caller.cloned();
+        let cx = Context { fingerprint, run, caller, ..Context::new(program, metadata) };
         match command.clone().handle(&cx).await {
             Ok(output) => {
                 let (version, position) = cx.committed.get().copied().unwrap_or_default();

@@ -36,7 +36,7 @@ impl<A: Aggregate> Loaded<A> {
             root: Root::new(stream),
             token: 0,
             commit: EventId::nil(),
-            snapshot: 0,
+            snapshot: Version::ZERO,
             commands: HashMap::new(),
         }
     }
@@ -145,7 +145,7 @@ impl<A: Aggregate> Loaded<A> {
 
     /// Takes in the next commits. Answers whether there may be more.
     async fn take_in_page(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
-        let page = store.read_stream(self.root.stream(), self.root.version() + 1, PAGE).await?;
+        let page = store.read_stream(self.root.stream(), self.root.version().next(), PAGE).await?;
         self.take_in_all(&page)?;
         Ok(page.len() == PAGE)
     }
@@ -156,8 +156,8 @@ impl<A: Aggregate> Loaded<A> {
 
     fn take_in(&mut self, record: &Record) -> Result<(), Error> {
         let commit = record.commit().map_err(DecodeError::from)?;
-        if commit.first_version != self.root.version() + 1 {
-            let (stream, version) = (self.root.stream(), self.root.version() + 1);
+        if commit.first_version != self.root.version().next() {
+            let (stream, version) = (self.root.stream(), self.root.version().next());
             let found = commit.first_version;
             return Err(StoreError::corrupt(format!(
                 "stream {stream} has version {found} where {version} belongs"
@@ -173,7 +173,7 @@ impl<A: Aggregate> Loaded<A> {
                         position: record.position + i,
                     }
                 })?;
-            self.root.apply(&event);
+            self.root.apply(event);
         }
         (self.token, self.commit) = (record.token, commit.id());
         if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {

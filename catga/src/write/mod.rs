@@ -9,6 +9,6 @@ mod snapshot;
 pub use self::execute::CommandOutcome;
 pub(crate) use self::{
     execute::execute,
-    repository::stream_of,
+    repository::{declare_key, stream_of},
     snapshot::{SnapshotStore, build},
 };

@@ -8,7 +8,7 @@
 //! before it is given.
 
 use std::{
-    any::type_name,
+    any::{TypeId, type_name},
     fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -26,9 +26,9 @@ use crate::{
     log::{MAX_EVENTS, StoreError, StreamId},
     model::{
         Aggregate, Command, Consistency, DecodeError, Error, ErrorKind, Expected, FieldError,
-        Interrupt, InterruptReason, Root, Targeted,
+        Interrupt, InterruptReason, KeyField, Recording, Root, Targeted,
     },
-    program::{Context, FromContext, FromContextMut, Setup},
+    program::{Context, FromContext, FromContextMut, Handled, Setup},
     store::{Append, NotAppended, append_once},
     write::{encode::encode, loaded::Loaded},
 };
@@ -154,6 +154,8 @@ pub struct RootGuard<A: Aggregate> {
     is_fresh: bool,
     cached: Cached<A>,
     slot: OwnedSlot<A>,
+    /// Tells the messages that its handler sends that it is locked.
+    _locked: Option<Arc<StreamId>>,
 }
 
 impl<A: Aggregate> Deref for RootGuard<A> {
@@ -179,14 +181,21 @@ impl<A: Aggregate> fmt::Debug for RootGuard<A> {
     }
 }
 
-impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
+impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A> {
     type Held<'c> = RootGuard<A>;
 
     async fn extract_mut<'c>(cx: &'c Context<'c>, message: &M) -> Result<RootGuard<A>, Interrupt> {
-        let stream = stream_of::<A>(message)?;
+        let stream = stream_of::<A, M>(message)?;
+        if cx.caller.as_ref().is_some_and(|caller| caller.has_locked(&stream)) {
+            return Err(Error::misuse(format!(
+                "a command on `{stream}` was sent by a handler that is at work on it, and would wait for itself: record its events there, or send it from an event handler"
+            ))
+            .into());
+        }
         let store = cx.program.store();
         let cached = cx.program.extensions.expect::<Repository<A>>().slot(&stream);
         let mut slot = cached.slot.clone().lock_owned().await;
+        let locked = cx.itself.get().map(|itself| itself.lock(&stream));
         let is_first_run = cx.run == 0;
         let (loaded, is_fresh) = match slot.take() {
             Some(loaded) if is_first_run => (loaded, false),
@@ -197,7 +206,7 @@ impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
             None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
             None => (Loaded::replay(cx.program, stream).await?, true),
         };
-        let mut guard = RootGuard { loaded, is_fresh, cached, slot };
+        let mut guard = RootGuard { loaded, is_fresh, cached, slot, _locked: locked };
         match guard.admit(cx).await {
             Ok(()) => Ok(guard),
             Err(stop) => {
@@ -212,18 +221,18 @@ impl<A: Aggregate, M: Command + Targeted> FromContextMut<M> for Root<A> {
         cx: &'c Context<'c>,
         outcome: Result<O, Error>,
     ) -> Result<O, Interrupt> {
-        let recorded = held.loaded.root.take_recorded();
+        let recording = held.loaded.root.take_recording();
         match outcome {
-            Ok(output) if !recorded.is_empty() => {
-                held.append(cx, &recorded, &output).await?;
+            Ok(output) if !recording.is_empty() => {
+                held.append(cx, recording, &output).await?;
                 Ok(output)
             }
-            outcome => held.give_back(cx, recorded.len() as u64, outcome).await,
+            outcome => held.give_back(cx, recording.len() as u64, outcome).await,
         }
     }
 
     fn declare(setup: &mut Setup<'_>) {
-        declare::<A>(setup);
+        declare::<A, M>(setup);
     }
 }
 
@@ -231,17 +240,18 @@ impl<A: Aggregate, M: Targeted + Sync> FromContext<M> for Root<A> {
     type Held<'c> = Box<Self>;
 
     async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
-        let stream = stream_of::<A>(message)?;
+        let stream = stream_of::<A, M>(message)?;
         Ok(Box::new(cx.program.extensions.expect::<Repository<A>>().read(cx, stream).await?))
     }
 
     fn declare(setup: &mut Setup<'_>) {
-        declare::<A>(setup);
+        declare::<A, M>(setup);
     }
 }
 
 /// Makes the repository that a handler's `Root<A>` comes from.
-fn declare<A: Aggregate>(setup: &mut Setup<'_>) {
+fn declare<A: Aggregate, M: Targeted>(setup: &mut Setup<'_>) {
+    declare_key::<A, M>(setup);
     if StreamId::is_part(A::NAME) {
         let bytes = setup.cache_bytes;
         setup.provide(|| Repository::<A>::new(bytes));
@@ -251,6 +261,18 @@ fn declare<A: Aggregate>(setup: &mut Setup<'_>) {
             type_name::<A>(),
             A::NAME
         ));
+    }
+}
+
+/// Checks that the messages of type `M` say which aggregate of type `A` they are about.
+pub(crate) fn declare_key<A: Aggregate, M: Targeted>(setup: &mut Setup<'_>) {
+    setup.aggregate(TypeId::of::<A>(), type_name::<A>(), A::NAME);
+    let ty = type_name::<A>();
+    match KeyField::of::<M>(A::NAME) {
+        Some(KeyField { aggregate: Some(_), .. }) => {}
+        Some(KeyField { field, aggregate: None }) => setup.key(field, ty),
+        None => setup
+            .missing(&format!("a `{ty}`, whose key no field of its message has: mark it `#[key]`")),
     }
 }
 
@@ -264,10 +286,11 @@ impl From<NotAppended> for Interrupt {
     }
 }
 
-pub(crate) fn stream_of<A: Aggregate>(message: &impl Targeted) -> Result<StreamId, Error> {
-    message
-        .stream(A::NAME)
-        .map_err(|e| ErrorKind::Invalid(vec![FieldError::new("key", e.to_string())]).into())
+pub(crate) fn stream_of<A: Aggregate, M: Targeted>(message: &M) -> Result<StreamId, Error> {
+    message.stream(A::NAME).map_err(|error| {
+        let field = KeyField::of::<M>(A::NAME).map_or("key", |key| key.field);
+        ErrorKind::Invalid(vec![FieldError::new(field, error.to_string())]).into()
+    })
 }
 
 impl<A: Aggregate> RootGuard<A> {
@@ -365,26 +388,26 @@ impl<A: Aggregate> RootGuard<A> {
     async fn append<O: Serialize>(
         mut self,
         cx: &Context<'_>,
-        recorded: &[A::Event],
+        recording: Recording,
         output: &O,
     ) -> Result<(), Interrupt> {
-        if recorded.len() > MAX_EVENTS {
-            let n = recorded.len();
+        let n = recording.len();
+        if n > MAX_EVENTS {
             return Err(Error::misuse(format!(
                 "a command recorded {n} events, and a commit holds at most {MAX_EVENTS}"
             ))
             .into());
         }
-        let version = self.loaded.root.version() - recorded.len() as u64;
+        let version = self.loaded.root.version() - n as u64;
         if version == 0 && matches!(cx.metadata.expected, Expected::Exact(_)) {
-            return Err(ErrorKind::VersionMismatch { actual: 0 }.into_interrupt());
+            return Err(ErrorKind::VersionMismatch { actual: version }.into_interrupt());
         }
-        let (frame, id) = encode(cx, self.loaded.root.stream(), version, recorded, output)?;
+        let (frame, id) = encode(cx, self.loaded.root.stream(), version, recording, output)?;
         let append = Append {
             stream: self.loaded.root.stream(),
             version,
             token: self.loaded.token,
-            events: recorded.len(),
+            events: n,
             frame,
         };
         let appended = append_once(cx.program.store(), append, id).await?;
@@ -392,7 +415,7 @@ impl<A: Aggregate> RootGuard<A> {
         if let Some(id) = &cx.metadata.command_id {
             self.loaded.commands.insert(id.digest(), version + 1);
         }
-        let position = appended.position + recorded.len() as u64 - 1;
+        let position = appended.position + n as u64 - 1;
         let _ = cx.committed.set((self.loaded.root.version(), position));
         self.loaded.keep_snapshot(cx.program);
         self.release(cx);

@@ -13,8 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    BoxFuture, ClusterSettings, Consistency, DeliverySettings, Entry, EventStore, KvStore,
-    MemoryKvStore, MemoryStore, PARTITIONS, StartError, StoreError, prelude::*,
+    Consistency, DeliverySettings, StartError,
+    cluster::ClusterSettings,
+    prelude::*,
+    store::{
+        Backend, BoxFuture, Entry, EventStore, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
+        StoreError,
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -40,11 +45,11 @@ impl Aggregate for Page {
     type Event = PageEvent;
     const NAME: &'static str = "page";
 
-    fn apply(&mut self, _: &PageEvent) {}
+    fn apply(&mut self, _: PageEvent) {}
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "page.note", output = ())]
+#[command(name = "page.note")]
 struct Note {
     #[key]
     page: String,
@@ -89,20 +94,18 @@ struct Hands {
     pace: Arc<Semaphore>,
 }
 
-impl Resource for Hands {}
-
 #[derive(Debug, thiserror::Error)]
 #[error("it is broken")]
 struct Broken;
 
 #[event_handler(name = "pages")]
-async fn see(noted: Recorded<Noted>, hands: &Hands) -> Result<(), Broken> {
+async fn see(noted: Recorded<Noted>, hands: &State<Hands>) -> Result<(), Broken> {
     let _pace = hands.pace.acquire().await.unwrap();
     if hands.world.broken.lock().unwrap().as_ref() == Some(&noted.text) {
         return Err(Broken);
     }
     let page = noted.stream.key().to_owned();
-    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version));
+    hands.world.seen.lock().unwrap().push((hands.node, page, noted.version.get()));
     Ok(())
 }
 
@@ -198,10 +201,9 @@ impl Cluster {
         let cord = Arc::new(Cord { kv: self.kv.clone(), is_cut: AtomicBool::new(false) });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
-            .store(self.store.clone())
-            .kv(cord.clone())
+            .backend(Backend::new(self.store.clone(), cord.clone()))
             .node(node)
-            .resource(Hands { node, world: self.world.clone(), pace: pace.clone() })
+            .state(Hands { node, world: self.world.clone(), pace: pace.clone() })
             .delivery(DeliverySettings {
                 attempts: 2,
                 first_delay: Duration::from_millis(1),

@@ -24,13 +24,13 @@ impl Aggregate for Order {
     type Event = OrderEvent;
     const NAME: &'static str = "order";
 
-    fn apply(&mut self, OrderEvent::Paid(event): &OrderEvent) {
+    fn apply(&mut self, OrderEvent::Paid(event): OrderEvent) {
         self.paid += event.amount;
     }
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.pay", output = u32)]
+#[command(name = "order.pay")]
 pub struct PayOrder {
     #[key]
     pub order_id: String,
@@ -38,15 +38,13 @@ pub struct PayOrder {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "order.get", output = u32)]
+#[query(name = "order.get")]
 pub struct GetOrder {
     #[key]
     pub order_id: String,
 }
 
 pub struct Mailer;
-
-impl Resource for Mailer {}
 
 #[derive(Debug)]
 pub struct MailError;

@@ -1,118 +1,106 @@
 //! What one can have done to an order, and what makes a command unacceptable in itself.
-
-use std::{fmt::Display, sync::Arc};
+#![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
+use catga_axum::{
+    json,
+    validate::{check, range, text},
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    money::Money,
-    order::{Item, Order},
-};
+use super::{Money, order::Item};
 
-/// The most items an order can have.
-pub const MAX_ITEMS: usize = 1000;
-/// The most of one item.
-pub const MAX_QUANTITY: u32 = 1_000_000;
+const MAX_ITEMS: usize = 1000;
+const MAX_QUANTITY: u32 = 1_000_000;
 /// The longest text, in characters.
-pub const MAX_TEXT: usize = 200;
+const MAX_TEXT: usize = 200;
 /// The longest reason of a cancellation, in characters.
-pub const MAX_REASON: usize = 500;
-
-/// An order as one sees it: its id and version with its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderView {
-    /// Which order.
-    pub id: String,
-    /// At which version.
-    pub version: u64,
-    /// What it is like.
-    pub order: Arc<Order>,
-}
-
-impl OrderView {
-    /// The order as it is now, what was just recorded included.
-    pub fn of(root: &Root<Order>) -> Self {
-        Self { id: root.key().to_owned(), version: root.version(), order: root.state() }
-    }
-}
+const MAX_REASON: usize = 500;
 
 /// Makes an order.
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.create", output = Created, creates, validate)]
+#[catga::command(name = "order.create", validate)]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct CreateOrder {
     /// The new order's id.
     #[key]
     pub order_id: String,
-    /// Who orders.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub customer_id: String,
-    /// What.
+    #[serde(deserialize_with = "json::objects")]
+    #[schemars(with = "Vec<OrderLine>", length(min = 1, max = MAX_ITEMS))]
     pub items: Vec<OrderLine>,
 }
 
-/// An item as it is ordered, checked by [`CreateOrder`]'s validation.
-#[derive(Debug, Clone, Serialize)]
+/// An item as it is ordered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct OrderLine {
-    /// Which product.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub product_id: String,
-    /// What it is called.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub name: String,
-    /// How many; `None` when the number is not in the range.
+    // A number of any size is well-formed; `None` is one that validation refuses.
+    #[serde(deserialize_with = "json::whole")]
+    #[schemars(with = "u32", range(min = 1, max = MAX_QUANTITY))]
     pub quantity: Option<u32>,
-    /// The price of one; `None` when it is not an exact amount.
+    /// The price of one, with at most 4 decimals.
+    #[serde(deserialize_with = "Money::from_json")]
+    #[schemars(with = "Money", range(min = 0))]
     pub price: Option<Money>,
 }
 
 /// The answer to [`CreateOrder`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Created {
-    /// The new order's id.
     pub order_id: String,
-    /// The sum over its items.
+    /// The sum over the order's items.
     pub total: Money,
-    /// When it was created.
     pub created_at: Timestamp,
 }
 
 /// Pays an order.
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.pay", output = OrderView, validate)]
+#[catga::command(name = "order.pay", validate)]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct PayOrder {
-    /// Which one.
     #[key]
     pub order_id: String,
-    /// By what.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub payment_method: String,
 }
 
 /// Ships an order.
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.ship", output = OrderView, validate)]
+#[catga::command(name = "order.ship", validate)]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ShipOrder {
-    /// Which one.
     #[key]
     pub order_id: String,
     /// The carrier's number.
+    #[schemars(length(min = 1, max = MAX_TEXT))]
     pub tracking_number: String,
 }
 
 /// Says that an order arrived.
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.deliver", output = OrderView)]
+#[catga::command(name = "order.deliver")]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DeliverOrder {
-    /// Which one.
     #[key]
     pub order_id: String,
 }
 
 /// Calls an order off.
-#[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "order.cancel", output = OrderView, validate)]
+#[catga::command(name = "order.cancel", validate)]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct CancelOrder {
-    /// Which one.
     #[key]
     pub order_id: String,
-    /// Why.
+    #[schemars(length(min = 1, max = MAX_REASON))]
     pub reason: Option<String>,
 }
 
@@ -124,12 +112,8 @@ impl CreateOrder {
         for OrderLine { product_id, name, quantity, price } in &self.items {
             let (quantity, price) = ((*quantity)?, (*price)?);
             total = total.plus(price.times(quantity)?)?;
-            items.push(Item {
-                product_id: product_id.clone(),
-                name: name.clone(),
-                quantity,
-                price,
-            });
+            let (product_id, name) = (product_id.clone(), name.clone());
+            items.push(Item { product_id, name, quantity, price });
         }
         Some((items, total))
     }
@@ -137,21 +121,18 @@ impl CreateOrder {
 
 impl Validate for CreateOrder {
     fn problems(&self) -> Vec<FieldError> {
-        let mut problems = text("customerId", &self.customer_id);
-        if self.items.is_empty() || self.items.len() > MAX_ITEMS {
-            problems.push(FieldError::new("items", format!("1 to {MAX_ITEMS} items are allowed")));
-        }
+        let mut problems = Vec::from_iter(text("customerId", &self.customer_id, MAX_TEXT));
+        let is_allowed = (1..=MAX_ITEMS).contains(&self.items.len());
+        let rule = format_args!("1 to {MAX_ITEMS} items are allowed");
+        problems.extend(check("items", is_allowed, rule));
         for (i, item) in self.items.iter().enumerate().take(MAX_ITEMS) {
-            problems.extend(text(format_args!("items[{i}].productId"), &item.product_id));
-            problems.extend(text(format_args!("items[{i}].name"), &item.name));
-            if !matches!(item.quantity, Some(1..=MAX_QUANTITY)) {
-                let message = format!("1 to {MAX_QUANTITY} are allowed");
-                problems.push(FieldError::new(format!("items[{i}].quantity"), message));
-            }
-            if item.price.is_none_or(Money::is_negative) {
-                let message = "an amount of 0 or more with at most 4 decimals is allowed";
-                problems.push(FieldError::new(format!("items[{i}].price"), message));
-            }
+            problems.extend(text(format_args!("items[{i}].productId"), &item.product_id, MAX_TEXT));
+            problems.extend(text(format_args!("items[{i}].name"), &item.name, MAX_TEXT));
+            let quantity = format_args!("items[{i}].quantity");
+            problems.extend(range(quantity, item.quantity, 1..=MAX_QUANTITY));
+            let is_allowed = item.price.is_some_and(|price| !price.is_negative());
+            let rule = "an amount of 0 or more with at most 4 decimals is allowed";
+            problems.extend(check(format_args!("items[{i}].price"), is_allowed, rule));
         }
         if problems.is_empty() && self.priced().is_none() {
             problems.push(FieldError::new("items", "the total is too large"));
@@ -162,35 +143,19 @@ impl Validate for CreateOrder {
 
 impl Validate for PayOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("paymentMethod", &self.payment_method)
+        Vec::from_iter(text("paymentMethod", &self.payment_method, MAX_TEXT))
     }
 }
 
 impl Validate for ShipOrder {
     fn problems(&self) -> Vec<FieldError> {
-        text("trackingNumber", &self.tracking_number)
+        Vec::from_iter(text("trackingNumber", &self.tracking_number, MAX_TEXT))
     }
 }
 
 impl Validate for CancelOrder {
     fn problems(&self) -> Vec<FieldError> {
         let reason = self.reason.as_deref();
-        reason.map_or_else(Vec::new, |reason| text_up_to(MAX_REASON, "reason", reason))
+        Vec::from_iter(reason.and_then(|reason| text("reason", reason, MAX_REASON)))
     }
-}
-
-fn text(field: impl Display, value: &str) -> Vec<FieldError> {
-    text_up_to(MAX_TEXT, field, value)
-}
-
-fn text_up_to(longest: usize, field: impl Display, value: &str) -> Vec<FieldError> {
-    let is_allowed = !value.trim().is_empty()
-        && value.chars().count() <= longest
-        && !value.chars().any(char::is_control);
-    let message = || {
-        format!(
-            "1 to {longest} characters are allowed, not all blank, none of them control characters"
-        )
-    };
-    if is_allowed { Vec::new() } else { vec![FieldError::new(field.to_string(), message())] }
 }

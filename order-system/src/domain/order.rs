@@ -1,54 +1,46 @@
-//! The order: its state, and the rules.
+//! The order: its state, and why something can't happen to it.
 //!
-//! Each rule is a method that looks at the order and answers what happened, or why it can't. A
-//! handler records the answer; `take_in` is the only place where the state changes.
+//! A handler asks [`Order::step`] and records what happened; `apply` is the only place where the state changes.
+#![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
+use catga_axum::{Problem, Shown, View};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    events::{OrderCancelled, OrderCreated, OrderDelivered, OrderEvent, OrderPaid, OrderShipped},
-    money::Money,
-};
+use super::{Money, events::*};
 
 /// An order, as the fold of its events.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Order {
-    /// Who ordered.
     pub customer_id: String,
-    /// What was ordered.
     pub items: Vec<Item>,
     /// `None` until the order is created.
     pub status: Option<Status>,
     /// The sum over the items.
     pub total: Money,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// How and when it was paid.
-    pub paid: Option<(String, Timestamp)>,
-    /// Under which number and when it was shipped.
-    pub shipped: Option<(String, Timestamp)>,
-    /// When it arrived.
-    pub delivered_at: Option<Timestamp>,
-    /// Why and when it was cancelled.
-    pub cancelled: Option<(Option<String>, Timestamp)>,
+    pub paid: Option<OrderPaid>,
+    pub shipped: Option<OrderShipped>,
+    pub delivered: Option<OrderDelivered>,
+    pub cancelled: Option<OrderCancelled>,
 }
 
 /// One line of an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Item {
-    /// Which product.
     pub product_id: String,
-    /// What it is called.
     pub name: String,
-    /// How many.
     pub quantity: u32,
     /// The price of one.
     pub price: Money,
 }
 
 /// Where an order is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Status {
     /// Created, not paid.
     Pending,
@@ -66,113 +58,54 @@ impl Status {
     /// All of them, in the order of an order's life.
     pub const ALL: [Self; 5] =
         [Self::Pending, Self::Paid, Self::Shipped, Self::Delivered, Self::Cancelled];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Paid => "Paid",
-            Self::Shipped => "Shipped",
-            Self::Delivered => "Delivered",
-            Self::Cancelled => "Cancelled",
-        }
-    }
 }
 
 /// Why something can't happen to an order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Problem)]
 pub enum OrderError {
     /// There is no such order.
     #[error("there is no such order")]
+    #[problem(status = 404, code = "order_not_found")]
     NotFound,
     /// The order never had this version, or did not exist at this time.
     #[error("the order has no such version")]
+    #[problem(status = 404)]
     VersionNotFound,
+    /// It is asked for as of a version and as of a time.
+    #[error("version and at exclude each other")]
+    #[problem(status = 400, code = "bad_request")]
+    TwoMoments,
     /// There is an order with this id already.
     #[error("there is an order with this id already")]
+    #[problem(status = 409, code = "order_exists")]
     Exists,
     /// The order's status forbids the step.
-    #[error("an order that is {} can't be {step}", status.name())]
+    #[error("an order that is {status:?} can't be {step}")]
+    #[problem(status = 409)]
     InvalidTransition {
-        /// The status it has.
+        /// The status it has. RFC 9457 has `status` for the number, so the order's has a longer name.
+        #[problem(extra = "orderStatus")]
         status: Status,
-        /// The step that was asked for.
         step: &'static str,
     },
 }
 
+/// What comes of a command: the order, where nothing else is said.
+pub type OrderResult<T = OrderView> = Result<T, OrderError>;
+
 impl Order {
-    /// A new order.
-    pub fn create(
-        &self,
-        customer_id: String,
-        items: Vec<Item>,
-        total: Money,
-        created_at: Timestamp,
-    ) -> Result<OrderCreated, OrderError> {
-        match self.status {
-            None => Ok(OrderCreated { customer_id, items, total, created_at }),
-            Some(_) => Err(OrderError::Exists),
-        }
-    }
-
-    /// Pays a pending order.
-    pub fn pay(&self, payment_method: String, paid_at: Timestamp) -> Result<OrderPaid, OrderError> {
-        self.step("paid", &[Status::Pending])?;
-        Ok(OrderPaid { payment_method, paid_at })
-    }
-
-    /// Ships a paid order.
-    pub fn ship(
-        &self,
-        tracking_number: String,
-        shipped_at: Timestamp,
-    ) -> Result<OrderShipped, OrderError> {
-        self.step("shipped", &[Status::Paid])?;
-        Ok(OrderShipped { tracking_number, shipped_at })
-    }
-
-    /// Delivers a shipped order.
-    pub fn deliver(&self, delivered_at: Timestamp) -> Result<OrderDelivered, OrderError> {
-        self.step("delivered", &[Status::Shipped])?;
-        Ok(OrderDelivered { delivered_at })
-    }
-
-    /// Cancels an order that was not shipped.
-    pub fn cancel(
-        &self,
-        reason: Option<String>,
-        cancelled_at: Timestamp,
-    ) -> Result<OrderCancelled, OrderError> {
-        self.step("cancelled", &[Status::Pending, Status::Paid])?;
-        Ok(OrderCancelled { reason, cancelled_at })
-    }
-
-    /// The change that `event` makes; the only place where an order changes.
-    pub(crate) fn take_in(&mut self, event: OrderEvent) {
-        let status = Some(event.status());
-        match event {
-            OrderEvent::Created(OrderCreated { customer_id, items, total, created_at }) => {
-                *self = Self { customer_id, items, total, created_at, ..Self::default() };
-            }
-            OrderEvent::Paid(paid) => self.paid = Some((paid.payment_method, paid.paid_at)),
-            OrderEvent::Shipped(shipped) => {
-                self.shipped = Some((shipped.tracking_number, shipped.shipped_at));
-            }
-            OrderEvent::Delivered(delivered) => self.delivered_at = Some(delivered.delivered_at),
-            OrderEvent::Cancelled(cancelled) => {
-                self.cancelled = Some((cancelled.reason, cancelled.cancelled_at));
-            }
-        }
-        self.status = status;
-    }
-
-    fn step(&self, step: &'static str, from: &[Status]) -> Result<(), OrderError> {
+    /// The rule for every `step` of an order: it is taken `from` some statuses only.
+    pub fn step(&self, step: &'static str, from: &[Status]) -> OrderResult<()> {
         match self.status {
             None => Err(OrderError::NotFound),
             Some(status) if from.contains(&status) => Ok(()),
             Some(status) => Err(OrderError::InvalidTransition { status, step }),
         }
+    }
+
+    fn now(&mut self, status: Status) -> &mut Self {
+        self.status = Some(status);
+        self
     }
 }
 
@@ -181,12 +114,70 @@ impl Aggregate for Order {
     const NAME: &'static str = "order";
     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(50));
 
-    fn apply(&mut self, event: &OrderEvent) {
-        self.take_in(event.clone());
+    fn apply(&mut self, event: OrderEvent) {
+        match event {
+            OrderEvent::Created(OrderCreated { customer_id, items, total, created_at }) => {
+                *self = Self { customer_id, items, total, created_at, ..Self::default() };
+                self.status = Some(Status::Pending);
+            }
+            OrderEvent::Paid(paid) => self.now(Status::Paid).paid = Some(paid),
+            OrderEvent::Shipped(shipped) => self.now(Status::Shipped).shipped = Some(shipped),
+            OrderEvent::Delivered(event) => self.now(Status::Delivered).delivered = Some(event),
+            OrderEvent::Cancelled(event) => self.now(Status::Cancelled).cancelled = Some(event),
+        }
     }
 
     fn size_hint_bytes(&self) -> usize {
         let item = |item: &Item| size_of::<Item>() + item.product_id.len() + item.name.len();
         size_of::<Self>() + self.customer_id.len() + self.items.iter().map(item).sum::<usize>()
+    }
+}
+
+/// An order with its id and version.
+pub type OrderView = View<Order>;
+
+/// An order as clients see it; what has not happened is left out.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename = "Order", rename_all = "camelCase")]
+pub struct OrderJson<'a> {
+    id: &'a str,
+    customer_id: &'a str,
+    items: &'a [Item],
+    #[schemars(with = "Status")]
+    status: Option<Status>,
+    total: Money,
+    created_at: Timestamp,
+    #[serde(flatten)]
+    paid: &'a Option<OrderPaid>,
+    #[serde(flatten)]
+    shipped: &'a Option<OrderShipped>,
+    #[serde(flatten)]
+    delivered: &'a Option<OrderDelivered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<&'a str>,
+    version: u64,
+}
+
+impl Shown for Order {
+    type Json<'a> = OrderJson<'a>;
+
+    fn json(View { id, version, state }: &View<Self>) -> OrderJson<'_> {
+        let Self { customer_id, items, paid, shipped, delivered, cancelled, .. } = &**state;
+        OrderJson {
+            id,
+            customer_id,
+            items,
+            status: state.status,
+            total: state.total,
+            created_at: state.created_at,
+            paid,
+            shipped,
+            delivered,
+            cancelled_at: cancelled.as_ref().map(|cancelled| cancelled.cancelled_at),
+            cancel_reason: cancelled.as_ref().and_then(|cancelled| cancelled.reason.as_deref()),
+            version: *version,
+        }
     }
 }

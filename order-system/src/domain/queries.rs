@@ -1,79 +1,60 @@
 //! What one can ask about orders.
+#![allow(missing_docs, reason = "the fields say what they are")]
+
+use std::collections::BTreeMap;
 
 use catga::prelude::*;
+use catga_axum::{Cursor, Limit};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{commands::OrderView, events::OrderEvent, order::Status};
+use super::{Money, order::Status};
 
 /// One order, now or as it was.
-#[derive(Debug, Query)]
-#[query(name = "order.get", output = OrderView)]
+#[catga::query(name = "order.get")]
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct GetOrder {
-    /// Which one.
+    /// The order's id.
     #[key]
     pub order_id: String,
-    /// As of when.
-    pub moment: Moment,
-}
-
-/// A moment in an order's life.
-#[derive(Debug, Clone, Copy)]
-pub enum Moment {
-    /// As it is now.
-    Now,
     /// As it was at a version.
-    Version(u64),
+    pub version: Option<u64>,
     /// As it was at a time.
-    Time(Timestamp),
-}
-
-/// What happened to one order.
-#[derive(Debug, Query)]
-#[query(name = "order.history", output = Vec<Recorded<OrderEvent>>)]
-pub struct GetHistory {
-    /// Which one.
-    #[key]
-    pub order_id: String,
-    /// From which version on.
-    pub from: u64,
-    /// How many events at most.
-    pub limit: usize,
+    pub at: Option<Timestamp>,
 }
 
 /// A page of orders, newest first.
-#[derive(Debug, Query)]
-#[query(name = "order.list", output = OrderPage)]
+#[catga::query(name = "order.list")]
+#[derive(Default, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ListOrders {
     /// Only those with this status.
     pub status: Option<Status>,
     /// Only those of this customer.
     pub customer_id: Option<String>,
     /// Only those made before this one: the place of the last order of the page before.
-    pub before: Option<u32>,
+    pub cursor: Option<Cursor>,
     /// How many at most.
-    pub limit: usize,
-}
-
-/// Some orders, and how many match in all.
-#[derive(Debug)]
-pub struct OrderPage {
-    /// Newest first.
-    pub orders: Vec<OrderView>,
-    /// How many orders match the filters, over all pages.
-    pub total: u64,
-    /// What to give as `before` for the next page; `None` at the end.
-    pub next: Option<u32>,
+    #[serde(default)]
+    pub limit: Limit,
 }
 
 /// How many orders there are, and what they are worth.
-#[derive(Debug, Query)]
-#[query(name = "order.stats", output = Stats)]
+#[catga::query(name = "order.stats")]
+#[derive(JsonSchema)]
 pub struct GetStats;
 
-/// The answer to [`GetStats`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How many orders there are, and what they are worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// How many of each status, as in [`Status::ALL`].
-    pub by_status: [u64; Status::ALL.len()],
-    /// The total of all orders that are not cancelled, in ten-thousandths.
-    pub revenue: i128,
+    pub total_orders: u64,
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub by_status: BTreeMap<Status, u64>,
+    /// Of all orders that are not cancelled.
+    #[serde(serialize_with = "Money::sum_to_json")]
+    #[schemars(with = "f64")]
+    pub total_revenue: i128,
+    pub timestamp: Timestamp,
 }

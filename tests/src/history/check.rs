@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use catga::Position;
+use catga::log::{Position, Version};
 
 use super::{
     Attempt, Count, History, Look, Outcome, Stored, chain,
@@ -65,7 +65,7 @@ impl<'a> Check<'a> {
 
     /// I3, I7, I12.
     fn log_alone(&mut self) {
-        let (mut end, mut versions, mut seen) = (0, HashMap::new(), HashSet::new());
+        let (mut end, mut versions, mut seen) = (Position::ZERO, HashMap::new(), HashSet::new());
         for Stored { sent, first_version, position } in self.log {
             let id = || sent.id.clone();
             if !seen.insert(&sent.id) {
@@ -74,14 +74,14 @@ impl<'a> Check<'a> {
             if *position <= end {
                 self.violations.push(Violation::Disorder { id: id(), position: *position });
             }
-            end = end.max(position + sent.events - 1);
-            let next = versions.entry(&sent.stream).or_insert(1);
+            end = end.max(*position + sent.events - 1);
+            let next = versions.entry(&sent.stream).or_insert(Version::FIRST);
             if first_version != next {
                 let stream = sent.stream.clone();
                 let (expected, found) = (*next, *first_version);
                 self.violations.push(Violation::Gap { stream, expected, found });
             }
-            *next = first_version + sent.events;
+            *next = *first_version + sent.events;
         }
     }
 
@@ -178,7 +178,8 @@ impl<'a> Check<'a> {
 
     /// I6. A stream is there from its first commit on.
     fn counts(&mut self) {
-        let is_first = |a: &&Attempt| a.expected == Some(0) && a.outcome != Outcome::Failed;
+        let is_first =
+            |a: &&Attempt| a.expected == Some(Version::ZERO) && a.outcome != Outcome::Failed;
         let firsts = self.history.attempts.iter().filter(is_first);
         let mut sent: Vec<_> = firsts.clone().map(|attempt| attempt.called).collect();
         let acked = firsts.filter(|attempt| matches!(attempt.outcome, Outcome::Ok { .. }));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use catga::{Position, Version};
+use catga::log::{Position, Version};
 
 /// A promise that the log breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]

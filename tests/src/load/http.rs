@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catga::CommandId;
+use catga::{CommandId, log::Version};
 use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::{Client, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -115,7 +115,13 @@ impl Sender<'_> {
                 () = self.stop.wait() => None,
             };
             let outcome = answer.as_ref().map_or(Outcome::Unknown, Answered::outcome);
-            self.recorder.attempt(self.client, called, sent, Some(version - 1), outcome);
+            self.recorder.attempt(
+                self.client,
+                called,
+                sent,
+                Some(Version::new(version - 1)),
+                outcome,
+            );
             let Some(answer) = answer else { return };
             answered.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             if outcome == Outcome::Failed {
@@ -191,10 +197,13 @@ impl Answered {
         }
         let number = |header: &Option<String>| {
             let text = header.as_deref().unwrap_or_default().trim_matches('"');
-            text.parse().expect("a command's answer says where its events are")
+            text.parse::<u64>().expect("a command's answer says where its events are")
         };
         // Every command of this service makes one event.
-        Outcome::Ok { first_version: number(&self.headers[1]), position: number(&self.headers[2]) }
+        Outcome::Ok {
+            first_version: number(&self.headers[1]).into(),
+            position: number(&self.headers[2]).into(),
+        }
     }
 }
 
@@ -253,7 +262,7 @@ fn stored(order: &str, event: &Value) -> Stored {
     let id = metadata["commandId"].as_str().or(metadata["eventId"].as_str());
     let first_version = number("version");
     let sent = sent(order, id.expect("an event has an id"), subject(first_version, &event["data"]));
-    Stored { sent, first_version, position: number("position") }
+    Stored { sent, first_version: first_version.into(), position: number("position").into() }
 }
 
 /// All pages from `first` on.
@@ -284,4 +293,15 @@ async fn page(http: &Client, at: &str) -> (Value, Option<String>) {
         assert!(Instant::now() < deadline, "{at} can't be read");
         sleep(PAUSE).await;
     }
+}
+
+/// Sends every command again to `url`, and asserts the first answer.
+///
+/// # Panics
+/// When another one is given.
+pub async fn all_again(answered: &[Answered], url: &str) {
+    let client = Client::new();
+    stream::iter(answered)
+        .for_each_concurrent(8, |command| command.assert_same_again(&client, url))
+        .await;
 }

@@ -22,7 +22,7 @@ async fn p3_an_append_is_in_doubt_as_soon_as_its_connection_is_lost() {
         let (store, stream) = (&store, &stream("a"));
         eventually(|| async move {
             match append(store, stream, 0, 0, 1).await {
-                Err(AppendError::Conflict { actual: 1 }) => Ok(()),
+                Err(AppendError::Conflict { actual }) if actual == 1 => Ok(()),
                 outcome => Err(format!("{outcome:?}")),
             }
         })
@@ -54,7 +54,7 @@ async fn who_waits_is_woken_over_an_outage_and_by_other_nodes() {
         let mut server = NatsServer::start(version).await;
         let (store, other) = (Arc::new(connect(&server).await), connect(&server).await);
         let first = append(&other, &stream("a"), 0, 0, 1).await.unwrap();
-        timeout(Duration::from_secs(5), store.wait(0)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(5), store.wait(0.into())).await.unwrap().unwrap();
         let head = store.head().await.unwrap();
         let waiting = tokio::spawn({
             let store = store.clone();
@@ -70,7 +70,8 @@ async fn who_waits_is_woken_over_an_outage_and_by_other_nodes() {
         let other = &other;
         eventually(|| async move {
             match append(other, &stream("a"), 1, first.token, 1).await {
-                Ok(_) | Err(AppendError::Conflict { actual: 2 }) => Ok(()),
+                Ok(_) => Ok(()),
+                Err(AppendError::Conflict { actual }) if actual == 2 => Ok(()),
                 outcome => Err(format!("{outcome:?}")),
             }
         })

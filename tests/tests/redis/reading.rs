@@ -10,9 +10,12 @@ async fn p5_a_large_log_is_read_in_pages_that_fit() {
     for version in 0..100 {
         let frame = frame(&stream, version, 1, 100_000);
         let stream = &stream;
-        store.append(Append { stream, version, token: 0, events: 1, frame }).await.unwrap();
+        store
+            .append(Append { stream, version: version.into(), token: 0, events: 1, frame })
+            .await
+            .unwrap();
     }
-    let page = store.read_log(0, 1000).await.unwrap();
+    let page = store.read_log(0.into(), 1000).await.unwrap();
     assert!(page.len() < 100, "10 MB are more than a page, which had {} commits", page.len());
     let mut whole = page;
     while let Some(last) = whole.last()
@@ -23,11 +26,11 @@ async fn p5_a_large_log_is_read_in_pages_that_fit() {
     }
     assert_eq!(whole.len(), 100);
     // Who replays a stream takes a short page for its end.
-    assert_eq!(store.read_stream(&stream, 1, 1000).await.unwrap(), whole);
+    assert_eq!(store.read_stream(&stream, 1.into(), 1000).await.unwrap(), whole);
     assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
-    assert_eq!(store.read_stream(&stream, 2, 1000).await.unwrap(), whole[1..]);
+    assert_eq!(store.read_stream(&stream, 2.into(), 1000).await.unwrap(), whole[1..]);
     assert!(calls(&server, "evalsha").await >= 5, "10 MB are not read with one call");
-    assert_eq!(store.read_stream(&stream, 50, 30).await.unwrap(), whole[49..79]);
+    assert_eq!(store.read_stream(&stream, 50.into(), 30).await.unwrap(), whole[49..79]);
     assert_eq!(whole[7].frame, frame(&stream, 7, 1, 100_000), "bytes of every value come back");
 }
 
@@ -48,7 +51,7 @@ async fn long_log(server: &RedisServer, store: &RedisStore) {
 
 /// Reads all of the log in pages of `limit`.
 async fn whole_log(store: &RedisStore, limit: usize) -> Vec<Record> {
-    let (mut whole, mut after) = (Vec::new(), 0);
+    let (mut whole, mut after) = (Vec::new(), Position::ZERO);
     loop {
         let page = store.read_log(after, limit).await.unwrap();
         let Some(last) = page.last() else { return whole };
@@ -101,7 +104,7 @@ async fn p5_a_window_that_the_log_ended_inside_of_is_worth_nothing() {
     let whole = whole_log(&store, 100).await;
     // As a server that lost the end of the log, in the moment before anybody has noticed.
     assert_eq!(server.command("SET {catga}:head 5000").await, "+OK");
-    let mut after = 0;
+    let mut after = Position::ZERO;
     let error = loop {
         match store.read_log(after, 512).await {
             Ok(page) => after = page.last().unwrap().end().unwrap(),
@@ -131,12 +134,12 @@ async fn long_streams_of_commits_of_every_size_are_read_from_every_version() {
         commits.extend(vec![i; events]);
         version += events as u64;
     }
-    let whole = store.read_stream(&stream, 1, 1000).await.unwrap();
+    let whole = store.read_stream(&stream, 1.into(), 1000).await.unwrap();
     assert_eq!(whole.len(), 150);
     for (from, &commit) in (1..).zip(&commits).step_by(5) {
         for limit in [1, 2, 20, 70, 1000] {
             let end = (commit + limit).min(150);
-            let found = store.read_stream(&stream, from, limit).await.unwrap();
+            let found = store.read_stream(&stream, from.into(), limit).await.unwrap();
             assert!(found == whole[commit..end], "{limit} commits from version {from}");
         }
     }
@@ -149,7 +152,7 @@ async fn a_stream_is_known_to_be_long_before_it_is_read() {
     for version in 0..64 {
         append(&store, &stream("a"), version, 1).await.unwrap();
     }
-    let whole = store.read_stream(&stream("a"), 1, 100).await.unwrap();
+    let whole = store.read_stream(&stream("a"), 1.into(), 100).await.unwrap();
     assert_eq!(server.command("CONFIG RESETSTAT").await, "+OK");
     assert!(store.read_short(&stream("a"), 64).await.unwrap() == Some(whole));
     assert_eq!(calls(&server, "evalsha").await, 1);
@@ -162,9 +165,12 @@ async fn a_stream_is_known_to_be_long_before_it_is_read() {
     for version in 0..30 {
         let frame = frame(&stream, version, 1, 100_000);
         let stream = &stream;
-        store.append(Append { stream, version, token: 0, events: 1, frame }).await.unwrap();
+        store
+            .append(Append { stream, version: version.into(), token: 0, events: 1, frame })
+            .await
+            .unwrap();
     }
-    let whole = store.read_stream(&stream, 1, 100).await.unwrap();
+    let whole = store.read_stream(&stream, 1.into(), 100).await.unwrap();
     assert_eq!(whole.len(), 30);
     assert!(store.read_short(&stream, 64).await.unwrap() == Some(whole));
 }
@@ -209,7 +215,7 @@ async fn what_older_programs_appended_is_read_and_appended_to() {
         commits.extend(vec![commits.last().unwrap() + 1; events]);
         version += events as u64;
     }
-    let log = store.read_log(0, 100).await.unwrap();
+    let log = store.read_log(0.into(), 100).await.unwrap();
     assert_eq!(log.len(), 18);
     let mut next = 1;
     for record in &log {
@@ -222,7 +228,7 @@ async fn what_older_programs_appended_is_read_and_appended_to() {
         let whole: Vec<_> = log.iter().filter(of_stream).cloned().collect();
         for (from, &commit) in (1..).zip(&commits) {
             for limit in [1, 3, 100] {
-                let found = store.read_stream(stream, from, limit).await.unwrap();
+                let found = store.read_stream(stream, from.into(), limit).await.unwrap();
                 let end = (commit + limit).min(9);
                 assert!(found == whole[commit..end], "{limit} commits from version {from}");
             }
@@ -246,7 +252,7 @@ async fn a_commit_is_stored_once_and_like_this() {
     type Entries = Vec<(String, Vec<(String, Bytes)>)>;
     let log = redis::Cmd::xrange_all("{catga}:log");
     let entries: Entries = log.query_async(&mut connection).await.unwrap();
-    let entry = |id: &str, stream, version, events| {
+    let entry = |id: &str, stream, version: u64, events| {
         let frame = frame(stream, version, events, 10);
         (id.to_owned(), vec![(events.to_string(), frame)])
     };
@@ -261,6 +267,6 @@ async fn a_stream_whose_commit_is_not_in_the_log_is_an_error() {
         append(&store, &stream("a"), version, 1).await.unwrap();
     }
     assert_eq!(server.command("XDEL {catga}:log 0-2").await, ":1");
-    let read = store.read_stream(&stream("a"), 1, 10).await;
+    let read = store.read_stream(&stream("a"), 1.into(), 10).await;
     assert!(!read.unwrap_err().is_unavailable(), "trying again does not help");
 }

@@ -10,7 +10,10 @@ use std::{
     collections::HashMap, hint::black_box, process::Command as Process, sync::Arc, time::Instant,
 };
 
-use catga::{EventStore, MemoryStore, prelude::*};
+use catga::{
+    prelude::*,
+    store::{Backend, EventStore, MemoryKvStore, MemoryStore},
+};
 use catga_bench::{Reach, Rounds, Table, Unit, float, median, rounds};
 use serde::Serialize;
 use tokio::runtime::{self, Runtime};
@@ -24,7 +27,7 @@ const ROUNDS: usize = 7;
 const ORDERS: usize = 20_000;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.note", output = u64)]
+#[command(name = "bench.note")]
 struct Note {
     #[key]
     order: String,
@@ -32,7 +35,7 @@ struct Note {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "bench.get", output = u64)]
+#[query(name = "bench.get")]
 struct Get {
     #[key]
     order: String,
@@ -63,7 +66,7 @@ impl ByHand {
         };
         let mut order = Order::default();
         for (ty, payload) in &*stream {
-            order.apply(&match ty {
+            order.apply(match ty {
                 0 => OrderEvent::Created(postcard::from_bytes(payload).expect("ours")),
                 1 => OrderEvent::Paid(postcard::from_bytes(payload).expect("ours")),
                 2 => OrderEvent::Shipped(postcard::from_bytes(payload).expect("ours")),
@@ -71,13 +74,13 @@ impl ByHand {
             });
         }
         let event = decide(&order);
-        order.apply(&event);
         stream.push(match &event {
             OrderEvent::Created(event) => (0, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Paid(event) => (1, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Shipped(event) => (2, postcard::to_stdvec(event).expect("plain")),
             OrderEvent::Noted(event) => (3, postcard::to_stdvec(event).expect("plain")),
         });
+        order.apply(event);
         order.cents
     }
 
@@ -284,7 +287,8 @@ async fn long_streams(table: &mut Table) -> Result<(), Box<dyn std::error::Error
 
 async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(MemoryStore::new());
-    let writer = Catga::builder().store(store.clone()).start().await?;
+    let backend = || Backend::new(store.clone(), Arc::new(MemoryKvStore::new()));
+    let writer = Catga::builder().backend(backend()).start().await?;
     let (orders, events) = (2_000, 100);
     for number in 0..events {
         for order in 0..orders {
@@ -297,7 +301,7 @@ async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
     let mut both = Rounds::new();
     for _ in 0..rounds(ROUNDS) {
         // A new node has nothing cached.
-        let reader = Catga::builder().store(store.clone()).start().await?;
+        let reader = Catga::builder().backend(backend()).start().await?;
         let head = store.head().await?;
         while reader.health().await.read_model_position < head {
             tokio::task::yield_now().await;
@@ -311,7 +315,7 @@ async fn replay(table: &mut Table) -> Result<(), Box<dyn std::error::Error>> {
         let (start, mut order) = (Instant::now(), Order::default());
         for _ in 0..all {
             let noted = postcard::from_bytes(black_box(&payload))?;
-            black_box(&mut order).apply(&OrderEvent::Noted(noted));
+            black_box(&mut order).apply(OrderEvent::Noted(noted));
         }
         both.push(rate, per_second(start, all));
     }

@@ -59,7 +59,7 @@ impl Aggregate for Order {
     type Event = OrderEvent;
     const NAME: &'static str = "order";
 
-    fn apply(&mut self, event: &OrderEvent) {
+    fn apply(&mut self, event: OrderEvent) {
         match event {
             OrderEvent::Created(created) => {
                 (self.status, self.cents) = (Status::Pending, created.cents);
@@ -73,7 +73,7 @@ impl Aggregate for Order {
 
 /// A command that does nothing: what is left is the pipeline.
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.nothing", output = u64)]
+#[command(name = "bench.nothing")]
 pub(crate) struct Nothing {
     pub(crate) number: u64,
 }
@@ -84,7 +84,7 @@ pub(crate) async fn nothing(nothing: Nothing) -> Result<u64, catga::Error> {
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.create", output = u64, creates)]
+#[command(name = "bench.create")]
 pub(crate) struct Create {
     #[key]
     pub(crate) order: String,
@@ -93,7 +93,7 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.pay", output = u64)]
+#[command(name = "bench.pay")]
 pub(crate) struct Pay {
     #[key]
     pub(crate) order: String,
@@ -101,7 +101,7 @@ pub(crate) struct Pay {
 }
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "bench.ship", output = u64)]
+#[command(name = "bench.ship")]
 pub(crate) struct Ship {
     #[key]
     pub(crate) order: String,
@@ -112,7 +112,7 @@ pub(crate) fn wrong(status: Status) -> catga::Error {
     ErrorKind::Handler(format!("it is {status:?}").into()).into()
 }
 
-#[command_handler]
+#[command_handler(creates)]
 pub(crate) fn create(create: Create, order: &mut Root<Order>) -> Result<u64, catga::Error> {
     if order.status != Status::Nothing {
         return Err(wrong(order.status));

@@ -6,16 +6,20 @@ use std::{
 };
 
 use catga::{
-    Catga, Error, EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore, NatsOptions,
-    NatsStore, RedisOptions, RedisStore,
+    Catga, Error,
+    store::{
+        EventStore, FileStore, KvStore, MemoryKvStore, MemoryStore, NatsOptions, NatsStore,
+        RedisOptions, RedisStore,
+    },
 };
+use catga_axum::Limit;
 use catga_bench::{Reach, Rounds, Table, Unit, float, is_full, rounds};
 use catga_tests::{
     nats::{NatsServer, Version},
     redis::RedisServer,
 };
 use futures_util::{StreamExt, stream};
-use order_system::domain::queries::{GetOrder, GetStats, ListOrders, Moment};
+use order_system::domain::queries::{GetOrder, GetStats, ListOrders};
 use tempfile::TempDir;
 
 use super::{Outcome, create, id, make, order_system};
@@ -96,7 +100,7 @@ impl Shop {
         let catga = order_system(store, kv, CACHE_BYTES).await;
         make(&catga, 0..orders, 1).await;
         let stats = catga.query(GetStats).await.expect("it can be read");
-        assert_eq!(stats.by_status.iter().sum::<u64>(), orders);
+        assert_eq!(stats.total_orders, orders);
         Self { catga, orders, clients, times }
     }
 
@@ -121,7 +125,7 @@ impl Shop {
         let begin = Instant::now();
         for n in 0..count {
             let order = n * step % self.orders;
-            let query = GetOrder { order_id: id(order), moment: Moment::Now };
+            let query = GetOrder { order_id: id(order), version: None, at: None };
             assert_eq!(self.catga.query(query).await?.version, 1);
         }
         Ok(nanoseconds(begin.elapsed(), count))
@@ -130,9 +134,10 @@ impl Shop {
     async fn page(&self) -> Result<f64, Error> {
         let (begin, times) = (Instant::now(), self.times / 25);
         for _ in 0..times {
-            let query = ListOrders { status: None, customer_id: None, before: None, limit: 100 };
+            let query =
+                ListOrders { status: None, customer_id: None, cursor: None, limit: Limit(100) };
             let page = self.catga.query(query).await?;
-            assert_eq!((page.orders.len(), page.total), (100, self.orders));
+            assert_eq!((page.items.len(), page.total), (100, Some(self.orders)));
         }
         Ok(nanoseconds(begin.elapsed(), times))
     }

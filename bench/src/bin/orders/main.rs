@@ -7,13 +7,16 @@ mod start;
 
 use std::{error::Error, ops::Range, sync::Arc};
 
-use catga::{Catga, EventStore, KvStore};
+use catga::{
+    Catga,
+    store::{Backend, EventStore, KvStore},
+};
 use catga_bench::is_wanted;
 use futures_util::{StreamExt, stream};
 use order_system::{
     domain::{
+        Money,
         commands::{CreateOrder, DeliverOrder, OrderLine, PayOrder, ShipOrder},
-        money::Money,
     },
     effects::Mailer,
 };
@@ -32,8 +35,8 @@ async fn order_system<S: EventStore + 'static>(
     kv: Arc<dyn KvStore>,
     cache_bytes: u64,
 ) -> Catga {
-    let builder = Catga::builder().store(store).kv(kv).cache_bytes(cache_bytes);
-    builder.resource(Mailer::default()).start().await.expect("the store can be used")
+    let builder = Catga::builder().backend(Backend::new(store, kv)).cache_bytes(cache_bytes);
+    builder.state(Mailer::default()).start().await.expect("the store can be used")
 }
 
 fn id(order: u64) -> String {

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Append, Commit, EventFrame, EventId, EventStore, MemoryKvStore, MemoryStore, RedisOptions,
-    RedisStore, StreamId, Timestamp, testing,
+    Timestamp,
+    log::{Commit, EventFrame, EventId, StreamId},
+    store::{Append, EventStore, MemoryKvStore, MemoryStore, RedisOptions, RedisStore},
+    testing,
 };
 use catga_bench::{Reach, Rounds, Table, Unit, float, resident};
 use catga_tests::redis::RedisServer;
@@ -39,7 +41,8 @@ pub(super) async fn measure() -> Outcome<()> {
             let stream = StreamId::new("order", &uuid(order)).expect("a plain key");
             for version in 0..LIFE as u64 {
                 let frame = frame(&stream, version);
-                let append = Append { stream: &stream, version, token: 0, events: 1, frame };
+                let append =
+                    Append { stream: &stream, version: version.into(), token: 0, events: 1, frame };
                 store.append(append).await.expect("the stream is at this version");
             }
         })
@@ -62,7 +65,7 @@ pub(super) async fn hold(orders: u64) -> Outcome<()> {
     catga.query(order_system::domain::queries::GetStats).await?;
     sleep(Duration::from_secs(1)).await;
     let after = resident(std::process::id());
-    let (mut frames, mut position) = (0, 0);
+    let (mut frames, mut position) = (0, catga::log::Position::ZERO);
     loop {
         let page = store.read_log(position, 1000).await?;
         let Some(last) = page.last() else { break };
@@ -82,7 +85,7 @@ fn frame(stream: &StreamId, version: u64) -> bytes::Bytes {
     let payload = [7; PAYLOAD];
     let event = EventFrame { id: EventId::nil(), name: "OrderPaid", schema: 1, payload: &payload };
     let time = Timestamp::from_micros(1_700_000_000_000_000);
-    Commit { time, node: "bench", ..testing::commit(stream, version, [event]) }.encode()
+    Commit { time, node: "bench", ..testing::commit(stream, version.into(), [event]) }.encode()
 }
 
 async fn used(server: &RedisServer) -> Outcome<f64> {

@@ -11,7 +11,9 @@ use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, pull::OrderedConfig},
 };
-use catga::{EventStore, FileStore, KvStore, NatsOptions, NatsStore, RedisOptions, RedisStore};
+use catga::store::{
+    EventStore, FileStore, KvStore, NatsOptions, NatsStore, RedisOptions, RedisStore,
+};
 use catga_bench::{
     Reach, Rounds, Table, Unit, float, is_full, load, median, resident, rounds, server,
 };

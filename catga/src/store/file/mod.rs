@@ -17,10 +17,11 @@ mod tests;
 mod writer;
 
 use std::{
+    convert::Infallible,
     fmt,
     fs::{self, File, TryLockError},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -67,8 +68,12 @@ pub struct FileStore {
     writer: Option<JoinHandle<()>>,
     /// The file system that the directory is on, as the system calls it.
     file_system: String,
-    /// Unlocked when dropped, after the writer has ended.
-    _lock: Option<File>,
+    /// Writes of values go on when nobody waits for them any more. Each has a sender, so that the receiver tells when all
+    /// have ended.
+    writes: Option<mpsc::Sender<Infallible>>,
+    all_written: Mutex<mpsc::Receiver<Infallible>>,
+    /// Unlocked when dropped, after the writer and the writes of values have ended.
+    lock: Option<File>,
 }
 
 /// What [`FileStore::verify`] found.
@@ -103,7 +108,7 @@ impl FileStore {
         let lock = lock(directory)?;
         let mut store = Self::open_on(Arc::new(log), Arc::new(kv), SEGMENT_BYTES)?;
         store.file_system = file_system(directory);
-        store._lock = Some(lock);
+        store.lock = Some(lock);
         Ok(store)
     }
 
@@ -145,14 +150,17 @@ impl FileStore {
             .name("catga-log".to_owned())
             .spawn(move || writer.run())
             .map_err(FileError::io("the writer can't be started"))?;
+        let (writes, all_written) = mpsc::channel();
         Ok(Self {
             index,
             reader,
+            writes: Some(writes),
+            all_written: Mutex::new(all_written),
             kv: Arc::new(KvFiles::new(kv)),
             pending,
             writer: Some(writer),
             file_system: "unknown".to_owned(),
-            _lock: None,
+            lock: None,
         })
     }
 
@@ -166,6 +174,23 @@ impl FileStore {
         }
         let answer = self.pending.hand_in(&append).await?;
         answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(pending::gone())))
+    }
+
+    /// Puts a value, or none. It is done to its end, whether somebody waits for it or not.
+    async fn put_now(
+        &self,
+        key: &str,
+        value: Option<Bytes>,
+        expected: u64,
+        ttl: Option<Duration>,
+    ) -> Result<Option<u64>, StoreError> {
+        let (kv, write, key) = (self.kv.clone(), self.writes.clone(), key.to_owned());
+        blocking(move || {
+            let put = kv.put(&key, value, expected, ttl);
+            drop(write);
+            put
+        })
+        .await
     }
 
     async fn read(&self, entries: Vec<index::Entry<Address>>) -> Result<Vec<Record>, StoreError> {
@@ -282,8 +307,7 @@ impl KvStore for FileStore {
         expected: u64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
-        let (kv, key) = (self.kv.clone(), key.to_owned());
-        Box::pin(blocking(move || kv.put(&key, Some(value), expected, ttl)))
+        Box::pin(self.put_now(key, Some(value), expected, ttl))
     }
 
     fn delete<'a>(
@@ -291,12 +315,11 @@ impl KvStore for FileStore {
         key: &'a str,
         expected: u64,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let (kv, key) = (self.kv.clone(), key.to_owned());
         Box::pin(async move {
             if expected == 0 {
                 return Ok(false);
             }
-            Ok(blocking(move || kv.put(&key, None, expected, None)).await?.is_some())
+            Ok(self.put_now(key, None, expected, None).await?.is_some())
         })
     }
 }
@@ -308,6 +331,10 @@ impl Drop for FileStore {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        drop(self.writes.take());
+        let all_written = self.all_written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: this waits until the last sender is gone.
+        let _ = all_written.recv();
     }
 }
 

@@ -101,7 +101,7 @@ impl Pending {
             groups: VecDeque::new(),
             versions: HashMap::default(),
             place,
-            position: index.head() + 1,
+            position: index.head().next(),
             segment_bytes,
             answered: 0,
             wanted: 0,
@@ -214,7 +214,7 @@ impl Pending {
         let behind = std::mem::take(&mut state.groups);
         state.versions.clear();
         state.place = place;
-        state.position = self.index.head() + 1;
+        state.position = self.index.head().next();
         drop(state);
         let refused = || AppendError::Refused(StoreError::unavailable(why));
         let in_doubt = || AppendError::Unknown(StoreError::unavailable(why));

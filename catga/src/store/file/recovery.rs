@@ -184,7 +184,7 @@ impl Found {
             let what = format!("it is segment {} under the name of {number}", header.number);
             return Err(FileError::damaged(name, 0, what));
         }
-        let next = self.index.head() + 1;
+        let next = self.index.head().next();
         if let Some(last) = &self.last {
             if last.header.log != header.log {
                 return Err(FileError::damaged(name, 0, "it is a segment of another log"));
@@ -203,7 +203,7 @@ impl Found {
         }
         let end = self.read_records(name, &header, bytes)?;
         let torn = bytes[end..].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        if torn > 0 && segment::is_damage(&header.log, bytes, end, self.index.head() + 1) {
+        if torn > 0 && segment::is_damage(&header.log, bytes, end, self.index.head().next()) {
             let what = "what was written here and synced is not sound, but later records are";
             return Err(FileError::damaged(name, end, what));
         }
@@ -221,7 +221,7 @@ impl Found {
         let mut offset = HEADER;
         while let Some(record) = Record::decode(&header.log, &bytes[offset..]) {
             let damaged = |what: String| FileError::damaged(name, offset, what);
-            let next = self.index.head() + 1;
+            let next = self.index.head().next();
             if record.position != next {
                 return Err(damaged(format!("position {} follows {}", record.position, next - 1)));
             }
@@ -247,7 +247,7 @@ impl Found {
                 if head < closed.head {
                     let what = format!(
                         "position {} is missing: the log was closed at {}",
-                        head + 1,
+                        head.next(),
                         closed.head
                     );
                     return Err(FileError::damaged(&file_name(last.header.number), last.end, what));
@@ -322,7 +322,7 @@ mod tests {
             EventFrame { id: Uuid::max(), name: "Tested", schema: 300, payload: b"payload" };
         let all = Commit {
             stream: "test/a",
-            first_version: 700,
+            first_version: Version::new(700),
             time: Timestamp::from_micros(-5),
             node: "node",
             command: Some(CommandRecord { id: "id", fingerprint: u64::MAX, reply: b"reply" }),
@@ -334,7 +334,10 @@ mod tests {
         let none = Commit { command: None, correlation: None, causation: None, ..all.clone() };
         for commit in [all, Commit { traceparent: None, ..none }] {
             let frame = commit.encode();
-            assert_eq!(Commit::begin(&frame), Some((commit.stream_id().unwrap(), 699, 200)));
+            assert_eq!(
+                Commit::begin(&frame),
+                Some((commit.stream_id().unwrap(), Version::new(699), 200))
+            );
             assert!(parts(&frame[..10]).is_err() && parts(&[&[2], &frame[1..]].concat()).is_err());
         }
     }

@@ -65,7 +65,7 @@ impl Header {
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[16..32].copy_from_slice(self.log.as_bytes());
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.position.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.position.get().to_le_bytes());
         bytes[48..56].copy_from_slice(&self.size.to_le_bytes());
         let crc = crc32fast::hash(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -86,7 +86,7 @@ impl Header {
         Ok(Self {
             log: Uuid::from_slice(&bytes[16..32]).expect("16 bytes"),
             number: u64_at(bytes, 32),
-            position: u64_at(bytes, 40),
+            position: Position::new(u64_at(bytes, 40)),
             size: u64_at(bytes, 48),
         })
     }
@@ -108,7 +108,7 @@ impl<'a> Record<'a> {
         buffer.extend_from_slice(&small(self.frame.len()).to_le_bytes());
         buffer.extend_from_slice(&[0; 4]);
         buffer.extend_from_slice(&small(self.synced).to_le_bytes());
-        buffer.extend_from_slice(&self.position.to_le_bytes());
+        buffer.extend_from_slice(&self.position.get().to_le_bytes());
         let crc = checksum(log, &buffer[start..], self.frame);
         buffer[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
         buffer.extend_from_slice(self.frame);
@@ -119,7 +119,7 @@ impl<'a> Record<'a> {
         let (header, rest) = bytes.split_at_checked(RECORD)?;
         let frame = rest.get(..u32_at(header, 0) as usize).filter(|frame| !frame.is_empty())?;
         let is_sound = u32_at(header, 4) == checksum(log, header, frame);
-        let (synced, position) = (u32_at(header, 8) as usize, u64_at(header, 12));
+        let (synced, position) = (u32_at(header, 8) as usize, Position::new(u64_at(header, 12)));
         is_sound.then_some(Self { synced, position, frame })
     }
 
@@ -137,7 +137,7 @@ pub(super) fn is_damage(log: &Uuid, segment: &[u8], bad: usize, before: Position
     let positions = before..=before + segment.len() as u64 * crate::log::MAX_EVENTS as u64;
     let may_begin = |at: usize| {
         let synced = u32_at(segment, at + 8) as usize;
-        bad < synced && synced <= at && positions.contains(&u64_at(segment, at + 12))
+        bad < synced && synced <= at && positions.contains(&Position::new(u64_at(segment, at + 12)))
     };
     (bad + 1..segment.len().saturating_sub(RECORD))
         .any(|at| may_begin(at) && Record::decode(log, &segment[at..]).is_some())
@@ -178,7 +178,7 @@ mod tests {
     /// These bytes are in people's directories: if this fails, old logs can't be read.
     #[test]
     fn golden_bytes_of_format_1() {
-        let header = Header { log: LOG, number: 2, position: 7, size: 4096 };
+        let header = Header { log: LOG, number: 2, position: Position::new(7), size: 4096 };
         assert_eq!(
             hex(&header.encode()),
             concat!(
@@ -191,7 +191,7 @@ mod tests {
             )
         );
         let mut record = Vec::new();
-        Record { synced: 56, position: 7, frame: b"ab" }.encode(&LOG, &mut record);
+        Record { synced: 56, position: Position::new(7), frame: b"ab" }.encode(&LOG, &mut record);
         assert_eq!(
             hex(&record),
             concat!("02000000", "3a82350a", "38000000", "0700000000000000", "6162")
@@ -200,10 +200,10 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded_and_a_flipped_bit_is_seen() {
-        let header = Header { log: LOG, number: 2, position: 7, size: 4096 };
+        let header = Header { log: LOG, number: 2, position: Position::new(7), size: 4096 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
-        let record = Record { synced: 56, position: 7, frame: b"frame" };
+        let record = Record { synced: 56, position: Position::new(7), frame: b"frame" };
         let mut encoded = Vec::new();
         record.encode(&LOG, &mut encoded);
         assert_eq!(Record::decode(&LOG, &encoded), Some(record));
@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_later_format_is_named() {
-        let mut bytes = Header { log: LOG, number: 1, position: 1, size: 64 }.encode();
+        let mut bytes =
+            Header { log: LOG, number: 1, position: Position::new(1), size: 64 }.encode();
         bytes[8] = 9;
         assert_eq!(Header::decode(&bytes), Err(BadHeader::Format(9)));
     }

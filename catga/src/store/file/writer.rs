@@ -17,7 +17,7 @@ use super::{
     recovery::{Address, CLOSED, Closed, FileError, Found, Last, file_name, fill},
     segment::{HEADER, Header},
 };
-use crate::store::index::Index;
+use crate::{log::Position, store::index::Index};
 
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -70,7 +70,7 @@ impl Writer {
             header: Header {
                 log: Uuid::new_v4(),
                 number: 1,
-                position: 1,
+                position: Position::FIRST,
                 size: segment_bytes as u64,
             },
             end: HEADER,

@@ -106,6 +106,7 @@ mod tests {
         for (position, length) in (1..).zip(lengths) {
             let frame: Vec<u8> =
                 (position..).map(|n: u64| n.to_le_bytes()[0]).take(length).collect();
+            let position = position.into();
             entries.push(Entry { position, value: frames.add(&frame) });
             expected.push(Record { position, token: 0, frame: frame.into() });
             // The one before, too, however the blocks have changed since.

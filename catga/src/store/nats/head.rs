@@ -40,7 +40,11 @@ impl Head {
     pub(super) fn lose(&self, end: Position) {
         let seen = *self.seen.borrow();
         if !seen.is_lost {
-            tracing::error!(seen = seen.head, end, "NATS lost the end of the log");
+            tracing::error!(
+                seen = seen.head.get(),
+                end = end.get(),
+                "NATS lost the end of the log"
+            );
             self.seen.send_modify(|seen| seen.is_lost = true);
         }
     }

@@ -19,12 +19,12 @@ const POSITION: HeaderName = HeaderName::from_static("Catga-Position");
 
 /// The position of the last event of the message with `sequence`; that of the log's end, if it is the last.
 pub(super) fn last_position(sequence: u64) -> Position {
-    sequence * POSITIONS
+    Position::new(sequence * POSITIONS)
 }
 
 /// The sequence of the first message that holds a position above `after`.
 pub(super) fn sequence_after(after: Position) -> u64 {
-    after / POSITIONS + 1
+    after.get() / POSITIONS + 1
 }
 
 /// Where a commit of a stream is.
@@ -67,10 +67,11 @@ impl Stored {
         let number = |name| headers?.get(name)?.as_str().parse::<u64>().ok();
         let earlier = headers.and_then(|headers| headers.get(EARLIER)).map_or("", |v| v.as_str());
         let stored = || {
-            let place = Place { sequence, first: number(FIRST)? };
+            let place = Place { sequence, first: number(FIRST)?.into() };
             let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
             let events = number(EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
-            let (earlier, position) = (listed.collect::<Option<_>>()?, number(POSITION));
+            let (earlier, position) =
+                (listed.collect::<Option<_>>()?, number(POSITION).map(Position::new));
             Some(Self { place, events, earlier, position, frame })
         };
         stored().ok_or_else(|| {
@@ -89,7 +90,7 @@ impl TryFrom<StreamMessage> for Stored {
 
 fn parse(text: &str) -> Option<Place> {
     let (sequence, first) = text.split_once(':')?;
-    Some(Place { sequence: sequence.parse().ok()?, first: first.parse().ok()? })
+    Some(Place { sequence: sequence.parse().ok()?, first: Version::new(first.parse().ok()?) })
 }
 
 /// The headers of a commit of `events` events from version `first` on, after the commits at `earlier`.

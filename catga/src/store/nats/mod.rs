@@ -23,7 +23,7 @@ mod server;
 mod topic;
 mod transport;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -73,6 +73,11 @@ pub struct NatsStore {
     values: Values,
     /// Keeps `log` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
+}
+
+/// A stream's key as one token of a subject, in which `.` separates tokens. No key has a `=`.
+fn token(key: &str) -> Cow<'_, str> {
+    if key.contains('.') { Cow::Owned(key.replace('.', "=2E")) } else { Cow::Borrowed(key) }
 }
 
 impl NatsStore {
@@ -127,7 +132,7 @@ impl NatsStore {
 
     fn subject(&self, stream: &StreamId) -> String {
         // Every append makes one: this takes one allocation, of the right size.
-        [&self.prefix, stream.aggregate(), stream.key()].join(".")
+        [&self.prefix, stream.aggregate(), &token(stream.key())].join(".")
     }
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
@@ -137,7 +142,7 @@ impl NatsStore {
         let places = match known.filter(|p| (p.version, p.sequence()) == (version, token)) {
             Some(places) => places,
             // A new stream: if there is one already, the server says so.
-            None if (version, token) == (0, 0) => Places::default(),
+            None if version == 0 && token == 0 => Places::default(),
             None => {
                 let places = self.ask_places(stream).await.map_err(AppendError::Refused)?;
                 // Another token at the same version is another commit, in a log that was filled anew.
@@ -147,7 +152,7 @@ impl NatsStore {
                 places
             }
         };
-        let headers = message::headers(version + 1, events, places.to_list());
+        let headers = message::headers(version.next(), events, places.to_list());
         let message = Publication {
             subject: self.subject(stream),
             headers,
@@ -161,7 +166,7 @@ impl NatsStore {
         };
         match published {
             Ok(sequence) => {
-                let place = Place { sequence, first: version + 1 };
+                let place = Place { sequence, first: version.next() };
                 self.places.keep(stream, places.with(place, events as u64));
                 let position = last_position(sequence) + 1 - events as u64;
                 self.log.appended(Record { position, token: sequence, frame });
@@ -255,7 +260,7 @@ impl EventStore for NatsStore {
         from: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(self.read_stream_now(stream, from.max(1), limit))
+        Box::pin(self.read_stream_now(stream, from.max(Version::FIRST), limit))
     }
 
     fn read_log(

@@ -92,7 +92,7 @@ impl Places {
 
     /// Adds older commits: those that the oldest one lists.
     pub(super) fn add_older(&mut self, older: Vec<Place>) -> Result<(), StoreError> {
-        let oldest = self.oldest().map_or(0, |place| place.first);
+        let oldest = self.oldest().map_or(Version::ZERO, |place| place.first);
         let is_older = older.last().is_some_and(|place| place.first < oldest);
         if !is_older {
             return Err(StoreError::corrupt("a commit does not list the ones before it"));
@@ -163,11 +163,12 @@ mod tests {
     use super::*;
 
     /// Commits of one event each.
-    fn places(sequences: &[u64], version: Version) -> Places {
+    fn places(sequences: &[u64], version: u64) -> Places {
         let first = version + 1 - sequences.len() as u64;
         let places = sequences.iter().zip(first..);
-        let commits = places.map(|(&sequence, first)| Place { sequence, first }).collect();
-        Places { commits, version }
+        let commits =
+            places.map(|(&sequence, first)| Place { sequence, first: first.into() }).collect();
+        Places { commits, version: version.into() }
     }
 
     #[test]
@@ -184,12 +185,12 @@ mod tests {
     fn an_append_remembers_what_the_next_ones_list() {
         let mut all = Places::default();
         for sequence in 1..=1000 {
-            all = all.with(Place { sequence, first: sequence }, 1);
+            all = all.with(Place { sequence, first: sequence.into() }, 1);
             let listed: Vec<_> = all.to_list().iter().map(|place| place.sequence).collect();
             let first = sequence.saturating_sub(LISTED as u64) + 1;
             assert_eq!(listed, (first..=sequence).collect::<Vec<_>>());
             assert!(all.commits.len() <= REMEMBERED);
         }
-        assert_eq!((all.version, all.sequence()), (1000, 1000));
+        assert_eq!((all.version, all.sequence()), (1000.into(), 1000));
     }
 }

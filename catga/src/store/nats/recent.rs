@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn record(sequence: u64) -> Record {
-        Record { position: sequence, token: sequence, frame: Bytes::from_static(&[7; 100]) }
+        Record { position: sequence.into(), token: sequence, frame: Bytes::from_static(&[7; 100]) }
     }
 
     fn kept(recent: &Recent, first: u64) -> Vec<u64> {

@@ -17,7 +17,7 @@ use super::{
     log::Log,
     message::{self, Stored, last_position},
     publication::{After, NotPublished, Publication},
-    server,
+    server, token,
     topic::Topic,
 };
 use crate::{
@@ -154,7 +154,7 @@ impl NatsTransport {
     async fn last(&self) -> Result<(Position, u64), StoreError> {
         let (first, last) = self.topic.range().await?;
         if last < first {
-            return Ok((0, last));
+            return Ok((Position::ZERO, last));
         }
         Ok((end_of(&self.record(last).await?)?, last))
     }
@@ -198,7 +198,8 @@ impl NatsTransport {
         let commit = record.commit().map_err(corrupt)?;
         let stream = commit.stream_id().map_err(corrupt)?;
         let (partition, prefix) = (partition_of(commit.stream), &self.prefix);
-        let subject = format!("{prefix}.{partition}.{}.{}", stream.aggregate(), stream.key());
+        let subject =
+            format!("{prefix}.{partition}.{}.{}", stream.aggregate(), token(stream.key()));
         let mut headers = message::headers(commit.first_version, commit.events.len(), &[]);
         message::set_position(&mut headers, record.position);
         let payload = record.frame.clone();

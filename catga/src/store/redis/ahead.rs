@@ -23,7 +23,7 @@ pub(super) const WINDOW: usize = 256;
 const AT_ONCE: usize = 4;
 
 /// The end of the log before the window was read, and its entries.
-type Answer = Result<(Option<Position>, Value), CallError>;
+type Answer = Result<(Option<u64>, Value), CallError>;
 
 /// What somebody who reads the log from page to page will want next.
 pub(super) struct Ahead {
@@ -49,7 +49,7 @@ impl Ahead {
         store.head.check()?;
         self.asked = self.asked.max(after);
         while self.windows.len() < AT_ONCE {
-            let end = self.asked + WINDOW as Position;
+            let end = self.asked + WINDOW as u64;
             if end > store.head.position() {
                 break;
             }
@@ -59,7 +59,7 @@ impl Ahead {
         }
         let Some((end, window)) = self.windows.pop_front() else { return Ok(None) };
         let (head, entries) = window.await.map_err(StoreError::unavailable)??;
-        if head < Some(end) {
+        if head.map(Position::new) < Some(end) {
             return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
         }
         Ok(Some(array(entries)?))

@@ -69,7 +69,7 @@ impl Head {
         let is_news =
             self.seen.send_if_modified(|seen| !std::mem::replace(&mut seen.is_lost, true));
         if is_news {
-            tracing::error!(seen = self.position(), "Redis lost the end of the log");
+            tracing::error!(seen = self.position().get(), "Redis lost the end of the log");
         }
     }
 }
@@ -82,7 +82,7 @@ fn lost() -> StoreError {
 
 fn checksum(commit: &Record) -> u32 {
     let mut checksum = crc32fast::Hasher::new();
-    checksum.update(&commit.position.to_be_bytes());
+    checksum.update(&commit.position.get().to_be_bytes());
     checksum.update(&commit.frame);
     checksum.finalize()
 }

@@ -153,7 +153,7 @@ impl RedisStore {
         self.head.check().map_err(AppendError::Refused)?;
         let mut call = self.scripts.append.prepare_invoke();
         call.key(self.keys.stream(append.stream)).key(&self.keys.log).key(&self.keys.head);
-        call.arg(append.version).arg(append.events).arg(&append.frame[..]);
+        call.arg(append.version.get()).arg(append.events).arg(&append.frame[..]);
         let answer = self.call(&call).await.map_err(|error| {
             let is_refusal = error.is_refusal();
             let error = StoreError::from(error);
@@ -163,11 +163,12 @@ impl RedisStore {
             return Err(AppendError::Unknown(unreadable()));
         };
         if is_stored == 0 {
-            return Err(AppendError::Conflict { actual: number });
+            return Err(AppendError::Conflict { actual: number.into() });
         }
-        let end = number + append.events as u64 - 1;
-        self.head.rise_to(end, &Record { position: number, token: 0, frame: append.frame });
-        Ok(Appended { position: number, token: 0 })
+        let position = Position::new(number);
+        let end = position + append.events as u64 - 1;
+        self.head.rise_to(end, &Record { position, token: 0, frame: append.frame });
+        Ok(Appended { position, token: 0 })
     }
 
     async fn head_now(&self) -> Result<Position, StoreError> {
@@ -233,7 +234,7 @@ impl fmt::Debug for RedisStore {
 
 async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
     let command = redis::Cmd::get(&keys.head);
-    let head: Option<Position> =
+    let head: Option<u64> =
         link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
-    Ok(head.unwrap_or(0))
+    Ok(head.unwrap_or(0).into())
 }

@@ -42,7 +42,7 @@ impl RedisStore {
         from: Version,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        let reading = self.reading(stream, from.saturating_sub(1), limit);
+        let reading = self.reading(stream, from.get().saturating_sub(1), limit);
         self.read_rest(reading, FIRST_PAGE).await
     }
 
@@ -53,7 +53,7 @@ impl RedisStore {
     ) -> Result<Option<Vec<Record>>, StoreError> {
         let mut reading = self.reading(stream, 0, limit);
         let page = limit.min(LARGEST_SEARCH);
-        if !self.read_page(&mut reading, page, limit as Version).await? {
+        if !self.read_page(&mut reading, page, limit as u64).await? {
             return Ok(None);
         }
         self.read_rest(reading, page).await.map(Some)
@@ -72,7 +72,7 @@ impl RedisStore {
     ) -> Result<Vec<Record>, StoreError> {
         while !reading.is_at_end && reading.records.len() < reading.limit {
             let before = reading.records.len();
-            self.read_page(&mut reading, page, Version::MAX).await?;
+            self.read_page(&mut reading, page, u64::MAX).await?;
             let bytes = reading.records[before..].iter().map(|record| record.frame.len()).sum();
             page = next_page(page, bytes).min(LARGEST_SEARCH);
         }
@@ -85,7 +85,7 @@ impl RedisStore {
         &self,
         reading: &mut Reading,
         page: usize,
-        longest: Version,
+        longest: u64,
     ) -> Result<bool, StoreError> {
         let Reading { key, index, is_at_end, limit, records } = reading;
         let mut call = self.scripts.read.prepare_invoke();

@@ -43,17 +43,17 @@ pub(super) fn log_entry(entry: Value) -> Result<(Position, Record), StoreError> 
 pub(super) fn commit(id: &[u8], field: &[u8], value: Value) -> Result<Record, StoreError> {
     if field == WITH_POSITION {
         let (position, frame) = split_number(value)?;
-        return Ok(Record { position, token: 0, frame });
+        return Ok(Record { position: position.into(), token: 0, frame });
     }
     let (Some(events), Value::BulkString(frame)) = (number(field), value) else {
         return Err(unreadable());
     };
-    let position = (end(id)? + 1).checked_sub(events).ok_or_else(unreadable)?;
-    Ok(Record { position, token: 0, frame: frame.into() })
+    let position = end(id)?.next().get().checked_sub(events).ok_or_else(unreadable)?;
+    Ok(Record { position: position.into(), token: 0, frame: frame.into() })
 }
 
 fn end(id: &[u8]) -> Result<Position, StoreError> {
-    id.strip_prefix(b"0-").and_then(number).ok_or_else(unreadable)
+    id.strip_prefix(b"0-").and_then(number).map(Position::new).ok_or_else(unreadable)
 }
 
 fn number(text: &[u8]) -> Option<u64> {

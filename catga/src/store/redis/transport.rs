@@ -76,7 +76,7 @@ impl RedisTransport {
         let end = format!("{{{}}}:topic", options.prefix);
         let partitions = (0..PARTITIONS).map(|partition| format!("{end}:{partition}")).collect();
         let keys = Arc::new(Keys { end, partitions });
-        let (sender, end) = watch::channel(0);
+        let (sender, end) = watch::channel(Position::ZERO);
         let follower = tokio::spawn(follow(link.clone(), keys.clone(), sender));
         Ok(Self {
             address: options.address(),
@@ -128,19 +128,19 @@ impl RedisTransport {
 
     async fn end_now(&self) -> Result<Position, StoreError> {
         let command = redis::Cmd::get(&self.keys.end);
-        let end: Option<Position> =
+        let end: Option<u64> =
             self.link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
-        Ok(end.unwrap_or(0))
+        Ok(end.unwrap_or(0).into())
     }
 
     async fn publish_now(&self, after: Position, records: &[Record]) -> Result<bool, StoreError> {
         let mut call = self.publish.prepare_invoke();
-        call.key(&self.keys.end).key(&self.keys.partitions).arg(after);
+        call.key(&self.keys.end).key(&self.keys.partitions).arg(after.get());
         for record in records {
             let commit = record.commit().map_err(StoreError::corrupt)?;
             let last = commit.last_position(record.position);
-            let entry = [&record.position.to_be_bytes()[..], &record.frame[..]].concat();
-            call.arg(partition_of(commit.stream)).arg(last).arg(entry);
+            let entry = [&record.position.get().to_be_bytes()[..], &record.frame[..]].concat();
+            call.arg(partition_of(commit.stream)).arg(last.get()).arg(entry);
         }
         let answer: i64 =
             self.link.call(|mut c| async move { call.invoke_async(&mut c).await }).await?;
@@ -180,8 +180,8 @@ async fn follow_connected(
 ) -> RedisResult<Infallible> {
     let mut connection = link.connect(BLOCK + RESPONSE_TIMEOUT).await?;
     loop {
-        let now: Option<Position> = redis::Cmd::get(&keys.end).query_async(&mut connection).await?;
-        let now = now.unwrap_or(0);
+        let now: Option<u64> = redis::Cmd::get(&keys.end).query_async(&mut connection).await?;
+        let now = now.unwrap_or(0).into();
         end.send_if_modified(|end| std::mem::replace(end, now) != now);
         *backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
         let _: Value = keys.read(now, 1, Some(BLOCK)).query_async(&mut connection).await?;

@@ -4,7 +4,7 @@
 use catga::prelude::*;
 
 #[derive(serde::Serialize, Command)]
-#[command(name = "order.pay", output = u32)]
+#[command(name = "order.pay")]
 struct PayOrder;
 
 fn main() {}

@@ -5,17 +5,6 @@ use catga::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize, Event)]
-struct Nothing;
-
-#[derive(Serialize, Deserialize, Event)]
-#[event(version = 1)]
-struct NoName;
-
-#[derive(Serialize, Deserialize, Event)]
-#[event(name = "NoVersion")]
-struct NoVersion;
-
-#[derive(Serialize, Deserialize, Event)]
 #[event(name = "Order Paid!", version = 0)]
 struct BadValues;
 
@@ -29,7 +18,6 @@ struct Unknown;
 struct Twice;
 
 #[derive(Serialize, Deserialize, Event)]
-#[event(name = "Generic", version = 1)]
 struct Generic<T>(T);
 
 #[derive(Event)]

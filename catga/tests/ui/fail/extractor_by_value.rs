@@ -12,9 +12,10 @@ fn pay_order(
     command: PayOrder,
     order: Root<Order>,
     clock: Clock,
-    mailer: &impl Resource,
+    mailer: &impl Send,
     other: &dyn Send,
-    third: &'static Mailer,
+    third: &'static State<Mailer>,
+    fourth: &std::sync::Arc<Mailer>,
 ) -> Result<u32, MailError> {
     Ok(0)
 }

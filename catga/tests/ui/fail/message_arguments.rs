@@ -2,39 +2,29 @@
 #![allow(unused)]
 
 use catga::prelude::*;
-use serde::Serialize;
-
-#[derive(Clone, Serialize, Command)]
-struct Nothing;
-
-#[derive(Clone, Serialize, Command)]
-#[command]
-struct Bare;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Command)]
 #[command(output = u32)]
-struct NoName;
+struct Output;
 
 #[derive(Clone, Serialize, Command)]
-#[command(name = "no-output")]
-struct NoOutput;
-
-#[derive(Clone, Serialize, Command)]
-#[command(name = "pay order", output = u32, create, creates, creates)]
+#[command(name = "pay order", creates, validates, validate, validate)]
 struct Wrong;
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32, validate)]
+#[query(name = "order.get", validate)]
 struct Flag;
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
 struct Generic<T>(T);
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
 enum NotAStruct {
     A,
 }
+
+#[catga::command(name = 7)]
+struct Number;
 
 fn main() {}

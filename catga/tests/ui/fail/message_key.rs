@@ -1,10 +1,13 @@
-//! Keys that are not one field with text.
+//! Keys that are marked twice, or with something else than an aggregate.
 #![allow(unused)]
 
+#[path = "../order.rs"]
+mod order;
+
 use catga::prelude::*;
+use order::*;
 
 #[derive(Query)]
-#[query(name = "a", output = u32)]
 struct TwoKeys {
     #[key]
     a: String,
@@ -13,7 +16,12 @@ struct TwoKeys {
 }
 
 #[derive(Query)]
-#[query(name = "b", output = u32)]
-struct Arguments(#[key(order)] String);
+struct TwoOfOne(#[key(Order)] String, #[key(Order)] String);
+
+#[derive(Query)]
+struct Named(#[key = "order"] String);
+
+#[derive(Query)]
+struct NotAnAggregate(#[key(Mailer)] String);
 
 fn main() {}

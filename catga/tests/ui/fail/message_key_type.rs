@@ -1,13 +1,15 @@
-//! A key that is no text.
+//! A key that can't be shown.
 #![allow(unused)]
 
 use catga::prelude::*;
+use serde::{Deserialize, Serialize};
+
+struct Number(u64);
 
 #[derive(Query)]
-#[query(name = "order.get", output = u32)]
 struct GetOrder {
     #[key]
-    number: u64,
+    number: Number,
 }
 
 fn main() {}

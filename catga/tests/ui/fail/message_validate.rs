@@ -5,7 +5,7 @@ use catga::prelude::*;
 use serde::Serialize;
 
 #[derive(Clone, Serialize, Command)]
-#[command(name = "order.pay", output = u32, validate)]
+#[command(name = "order.pay", validate)]
 struct PayOrder;
 
 fn main() {}

@@ -8,7 +8,7 @@ use catga::prelude::*;
 use order::*;
 
 #[derive(Debug, Clone, serde::Serialize, Command)]
-#[command(name = "order.pay-any", output = u32)]
+#[command(name = "order.pay-any")]
 struct PayAny;
 
 #[command_handler]

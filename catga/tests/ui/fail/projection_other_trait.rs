@@ -8,8 +8,6 @@ use catga::prelude::*;
 use order::*;
 
 #[projection]
-impl Resource for Orders {}
-
 #[derive(Default)]
 struct Orders;
 

@@ -1,4 +1,4 @@
-//! A query or an event handler takes something as `&mut`.
+//! Aggregates where none can be changed, or is none.
 #![allow(unused)]
 
 #[path = "../order.rs"]
@@ -14,5 +14,11 @@ fn get_order(query: GetOrder, order: &mut Root<Order>) -> Result<u32, MailError>
 
 #[event_handler(name = "receipts")]
 fn send_receipt(paid: OrderPaid, order: &mut Root<Order>) {}
+
+#[event_handler(name = "looks")]
+fn look(paid: OrderPaid, order: &Root<Order>) {}
+
+#[event_handler(name = "history")]
+fn remember(paid: OrderPaid, history: &History<Order>) {}
 
 fn main() {}

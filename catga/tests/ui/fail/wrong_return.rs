@@ -1,4 +1,4 @@
-//! What is returned is not the message's output.
+//! Answers that can't be told from errors, can't be stored, or that nobody gets.
 #![allow(unused)]
 
 #[path = "../order.rs"]
@@ -7,19 +7,29 @@ mod order;
 use catga::prelude::*;
 use order::*;
 
+type Outcome = Result<u32, MailError>;
+
 #[command_handler]
-fn pay_order(command: PayOrder) -> Result<String, MailError> {
-    Ok(String::new())
+fn pay_order(command: PayOrder) -> Outcome {
+    Ok(1)
 }
 
-#[query_handler]
-fn get_order(query: GetOrder) -> u32 {
-    0
+#[derive(Debug, Clone, serde::Serialize, Command)]
+struct Unstored;
+
+#[command_handler]
+fn unstored(_: Unstored) -> Result<Mailer, MailError> {
+    Ok(Mailer)
 }
 
 #[event_handler(name = "receipts")]
 async fn send_receipt(paid: OrderPaid) -> Result<bool, MailError> {
     Ok(true)
+}
+
+#[event_handler(name = "answers")]
+async fn answer(paid: OrderPaid) -> bool {
+    true
 }
 
 fn main() {}

@@ -6,11 +6,10 @@ use catga::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(name = "unit", output = ())]
 struct Unit;
 
 #[derive(Debug, Clone, Serialize, Command)]
-#[command(creates, validate, output = std::collections::BTreeMap<String, u32>, name = "a.B_9-c",)]
+#[command(validate, name = "a.B_9-c")]
 pub(crate) struct Tuple(u32, #[key] &'static str);
 
 impl Validate for Tuple {
@@ -20,7 +19,7 @@ impl Validate for Tuple {
 }
 
 #[derive(Debug, Query)]
-#[query(name = "named", output = Option<u32>)]
+#[query(name = "named")]
 struct Named {
     #[key]
     r#type: Box<str>,

@@ -16,7 +16,7 @@ async fn pay_order(
     PayOrder { amount, .. }: PayOrder,
     _metadata: &Metadata,
     order: &mut Root<Order>,
-    _: &Mailer,
+    _: &State<Mailer>,
 ) -> Result<u32> {
     order.record(OrderPaid { amount });
     Ok(order.paid)
@@ -28,7 +28,7 @@ fn get_order(_: GetOrder, order: &Root<Order>, _history: &History<Order>) -> Res
 }
 
 #[derive(Debug, Clone, serde::Serialize, Command)]
-#[command(name = "tick", output = ())]
+#[command(name = "tick")]
 pub(crate) struct Tick;
 
 /// Nothing is returned where the output is `()`. Functions may be called as the macro's own variables.
@@ -36,8 +36,33 @@ pub(crate) struct Tick;
 fn message(_: Tick) {}
 
 #[event_handler(name = "receipts")]
-async fn cx(paid: Recorded<OrderPaid>, mailer: &Mailer) -> Result<()> {
+async fn cx(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<()> {
     let _ = (paid.amount, mailer);
+    Ok(())
+}
+
+#[catga::query]
+pub(crate) struct Later(u32);
+
+/// A handler that can't fail returns its value.
+#[query_handler]
+async fn later(Later(by): Later, _: &Clock, _: &State<std::sync::Arc<dyn Fn() + Send + Sync>>) -> Option<u32> {
+    by.checked_add(1)
+}
+
+#[catga::query]
+pub(crate) struct Any(String);
+
+/// `?` takes errors of many types.
+#[query_handler]
+fn any(Any(text): Any) -> catga::Result<u32> {
+    catga::ensure!(!text.is_empty(), MailError);
+    Ok(text.parse()?)
+}
+
+#[event_handler(name = "boxed")]
+fn boxed(_: OrderPaid) -> Result<(), catga::BoxError> {
+    std::fs::read("/")?;
     Ok(())
 }
 
@@ -56,7 +81,7 @@ fn absent(_: DoesNotExist) {}
 macro_rules! handle {
     ($name:ident, $message:ty, $param:ty) => {
         #[derive(Debug, Query)]
-        #[query(name = "by.macro", output = u32)]
+        #[query(name = "by.macro")]
         struct ByMacro;
 
         #[query_handler]
@@ -66,10 +91,10 @@ macro_rules! handle {
         }
     };
 }
-handle!(setup, ByMacro, &Mailer);
+handle!(setup, ByMacro, &State<Mailer>);
 
 fn main() {
     // A handler stays a function that can be called as it is written.
-    assert_eq!(setup(ByMacro, &Mailer).ok(), Some(1));
+    assert_eq!(setup(ByMacro, &State::new(Mailer)).ok(), Some(1));
     message(Tick);
 }

@@ -55,7 +55,7 @@ async fn a_flipped_byte_of_a_log_left_by_a_crash_is_never_read_as_data() {
             copy.damage(name, |bytes| bytes[at] ^= 1 << (at % 8));
             match recovery::read(&copy) {
                 Ok(found) => {
-                    let kept = found.index.of_log(0, usize::MAX).len();
+                    let kept = found.index.of_log(0.into(), usize::MAX).len();
                     assert!(
                         kept >= all.len() - 4,
                         "byte {at} of {name}: more than the last write is gone"
@@ -83,7 +83,7 @@ async fn a_record_inside_a_commit_is_not_taken_for_one() {
     let store = open(&disk).unwrap();
     let mut inner = Vec::new();
     let inside = frame(&stream(9), 0, 1, b"inside");
-    Stored { synced: 100, position: 3, frame: &inside }.encode(&Uuid::nil(), &mut inner);
+    Stored { synced: 100, position: 3.into(), frame: &inside }.encode(&Uuid::nil(), &mut inner);
     append(&store, &frame(&stream(0), 0, 1, b"first")).await.unwrap();
     let second = frame(&stream(0), 1, 1, &inner);
     append(&store, &second).await.unwrap();

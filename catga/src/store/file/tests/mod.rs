@@ -25,9 +25,9 @@ fn stream(key: usize) -> StreamId {
     StreamId::new("test", &key.to_string()).unwrap()
 }
 
-fn frame(stream: &StreamId, version: Version, events: usize, payload: &[u8]) -> Bytes {
+fn frame(stream: &StreamId, version: u64, events: usize, payload: &[u8]) -> Bytes {
     let event = |_| EventFrame { id: Uuid::new_v4(), name: "Tested", schema: 1, payload };
-    testing::commit(stream, version, (0..events).map(event)).encode()
+    testing::commit(stream, version.into(), (0..events).map(event)).encode()
 }
 
 async fn append(store: &FileStore, frame: &Bytes) -> Result<Appended, AppendError> {
@@ -35,7 +35,7 @@ async fn append(store: &FileStore, frame: &Bytes) -> Result<Appended, AppendErro
 }
 
 async fn frames(store: &FileStore) -> Vec<Bytes> {
-    let records = store.read_log(0, usize::MAX).await.unwrap();
+    let records = store.read_log(Position::ZERO, usize::MAX).await.unwrap();
     records.into_iter().map(|record| record.frame).collect()
 }
 
@@ -98,7 +98,7 @@ async fn must_recover(disk: &SimDisk, run: &Run, what: &str) {
         assert!(run.sent.contains(frame), "{what}: there is a commit that nobody sent");
     }
     let version = store.index.version(&stream(0));
-    let more = frame(&stream(0), version, 2, b"more");
+    let more = frame(&stream(0), version.get(), 2, b"more");
     append(&store, &more).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     drop(store);
     let again = open(disk).unwrap_or_else(|error| panic!("{what}, opened again: {error}"));
@@ -265,7 +265,7 @@ async fn a_full_disk_refuses_appends_and_goes_on_when_there_is_room() {
     assert!(run.acknowledged.len() < run.sent.len(), "the disk ran full");
     assert_eq!(frames(&store).await.len(), run.acknowledged.len(), "reads go on");
     let version = store.index.version(&stream(0));
-    let next = frame(&stream(0), version, 1, &[b'x'; 500]);
+    let next = frame(&stream(0), version.get(), 1, &[b'x'; 500]);
     let refused = append(&store, &next).await;
     assert!(
         matches!(refused, Err(AppendError::Refused(ref e)) if e.is_unavailable()),
@@ -285,11 +285,11 @@ async fn what_was_written_long_ago_is_read_from_the_disk_and_checked() {
     let (disk, all) = closed_log().await;
     let store = open(&disk).unwrap();
     assert_eq!(frames(&store).await, all, "a store that was opened has nothing at hand");
-    let one = store.read_stream(&stream(2), 3, 2).await.unwrap();
+    let one = store.read_stream(&stream(2), 3.into(), 2).await.unwrap();
     assert_eq!(one.len(), 2);
     assert_eq!(one[0].commit().unwrap().first_version, 3);
     disk.damage("00000001.log", |bytes| bytes[200] ^= 1);
-    let error = store.read_log(0, usize::MAX).await.unwrap_err();
+    let error = store.read_log(Position::ZERO, usize::MAX).await.unwrap_err();
     assert!(!error.is_unavailable() && !error.to_string().contains(".log"), "{error}");
 }
 
@@ -299,7 +299,7 @@ async fn what_the_system_has_in_memory_is_read_at_once_and_checked() {
     let (disk, _) = closed_log().await;
     let store = open(&disk).unwrap();
     let stream = stream(2);
-    let read = || store.read_stream(&stream, 3, 2);
+    let read = || store.read_stream(&stream, 3.into(), 2);
     let first = read().await.unwrap();
     disk.cache();
     assert_eq!(read().now_or_never().expect("it is at hand").unwrap(), first);

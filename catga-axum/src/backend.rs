@@ -1,0 +1,250 @@
+//! The store behind the service, from the flags.
+
+use std::{fmt, path::Path, sync::Arc};
+
+#[cfg(feature = "nats")]
+use catga::store::{NatsOptions, NatsStore, NatsTransport};
+#[cfg(feature = "redis")]
+use catga::store::{RedisOptions, RedisStore, RedisTransport};
+use catga::{
+    handler::Kind,
+    migrate::{Copied, CopyError, CopyProgress, CopyStep},
+    store::{Backend as Stores, DurabilityReport, FileError, FileStore, Transport},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[cfg(any(feature = "redis", feature = "nats"))]
+use crate::cli::ServerAddress;
+use crate::cli::{self, Backends, Location, Persistence};
+
+/// Why a backend can't be used; the text is for the person who started the program.
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// An open store.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    /// The log, and the values beside it.
+    pub(crate) stores: Stores,
+    /// The topic that the log is brought to; `None` when event handlers read the log itself.
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    /// What an acknowledged command survived when it was opened.
+    pub(crate) durability: DurabilityReport,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+/// Opens the store that the flags name, and asks it how durable it is.
+///
+/// # Errors
+/// When it can't be opened, or is less durable than `--require-durability` asks.
+pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
+    let stores = open_stores(flags).await?;
+    let durability = stores.store().durability().await?;
+    if durability.level < flags.require_durability {
+        return Err(format!(
+            "an acknowledged command would survive less than --require-durability asks\n{}",
+            describe(flags, &durability)
+        )
+        .into());
+    }
+    let transport = open_transport(flags).await?;
+    Ok(Backend { stores, transport, durability })
+}
+
+/// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
+async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, Failure> {
+    match (flags.transport, flags.persistence) {
+        (cli::Transport::Inmemory, _) => Ok(None),
+        #[cfg(feature = "redis")]
+        (cli::Transport::Redis, Persistence::Redis) => Ok(None),
+        #[cfg(feature = "nats")]
+        (cli::Transport::Nats, Persistence::Nats) => Ok(None),
+        #[cfg(feature = "redis")]
+        (cli::Transport::Redis, persistence) => {
+            let options = redis_options(flags, &flags.redis, &flags.redis_prefix);
+            let failure = |error| format!("--transport redis: {}: {error}", options.address());
+            let transport = RedisTransport::connect(options.clone()).await.map_err(failure)?;
+            if persistence == Persistence::Inmemory {
+                transport.clear().await.map_err(failure)?;
+            }
+            Ok(Some(Arc::new(transport)))
+        }
+        #[cfg(feature = "nats")]
+        (cli::Transport::Nats, persistence) => {
+            let options = nats_options(flags, &flags.nats, &flags.nats_prefix);
+            let failure = |error| format!("--transport nats: {}: {error}", options.address());
+            let transport = NatsTransport::connect(options.clone()).await.map_err(failure)?;
+            if persistence == Persistence::Inmemory {
+                transport.clear().await.map_err(failure)?;
+            }
+            Ok(Some(Arc::new(transport)))
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+fn redis_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> RedisOptions {
+    RedisOptions {
+        server: server.expose().to_owned(),
+        prefix: prefix.to_owned(),
+        ca: flags.redis_ca.clone(),
+    }
+}
+
+#[cfg(feature = "nats")]
+fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsOptions {
+    NatsOptions {
+        server: server.expose().to_owned(),
+        prefix: prefix.to_owned(),
+        replicas: flags.nats_replicas,
+        credentials: flags.nats_credentials.clone(),
+        ca: flags.nats_ca.clone(),
+        monitor: flags.nats_monitor.clone(),
+    }
+}
+
+async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
+    let (flag, location) = match flags.persistence {
+        Persistence::Inmemory => {
+            return Ok(Stores::memory());
+        }
+        Persistence::File => ("--data-dir", Location::File(flags.data_dir.clone())),
+        #[cfg(feature = "redis")]
+        Persistence::Redis => {
+            ("--redis", Location::Redis(flags.redis.clone(), flags.redis_prefix.clone()))
+        }
+        #[cfg(feature = "nats")]
+        Persistence::Nats => {
+            ("--nats", Location::Nats(flags.nats.clone(), flags.nats_prefix.clone()))
+        }
+    };
+    open_at(flags, &location).await.map_err(|error| format!("{flag}: {error}").into())
+}
+
+#[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(unused_variables))]
+async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failure> {
+    match location {
+        Location::File(directory) => {
+            FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
+        }
+        #[cfg(feature = "redis")]
+        Location::Redis(server, prefix) => {
+            let options = redis_options(flags, server, prefix);
+            let address = options.address();
+            let store = RedisStore::connect(options).await;
+            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+        }
+        #[cfg(feature = "nats")]
+        Location::Nats(server, prefix) => {
+            let options = nats_options(flags, server, prefix);
+            let address = options.address();
+            let store = NatsStore::connect(options).await;
+            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+        }
+    }
+}
+
+fn file(directory: &Path, error: &FileError) -> Failure {
+    format!("{}: {error}", directory.display()).into()
+}
+
+/// What an acknowledged command survives, with the settings that say so, a line each.
+pub(crate) fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
+    let name = flags.persistence.name();
+    let mut lines =
+        format!("persistence {name}: an answered command survives: {}", durability.level);
+    for (setting, value) in &durability.settings {
+        lines += &format!("\n  {setting} = {value}");
+    }
+    if let Some(advice) = &durability.advice {
+        lines += &format!("\n  {advice}");
+    }
+    lines
+}
+
+/// `check`: what the store is, or why it can't be used.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn check(flags: &Backends) -> Result<String, Failure> {
+    let backend = open(flags).await?;
+    let head = backend.stores.store().head().await?;
+    Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
+}
+
+/// `copy`: what was copied. The progress is shown on stderr, when that is a terminal.
+///
+/// # Errors
+/// When a store can't be opened, read or written, or when the target holds something else.
+pub(crate) async fn copy(
+    flags: &Backends,
+    from: &Location,
+    to: &Location,
+) -> Result<String, Failure> {
+    if let Location::File(directory) = from {
+        // Opening a directory makes a log where there is none.
+        let verified = FileStore::verify(directory);
+        verified.map_err(|error| format!("--from: {}", file(directory, &error)))?;
+    }
+    let from = open_at(flags, from).await.map_err(|error| format!("--from: {error}"))?;
+    let to = open_at(flags, to).await.map_err(|error| format!("--to: {error}"))?;
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec} {eta}")
+            .expect("the template is sound"),
+    );
+    let progress = |progress: CopyProgress| {
+        bar.set_message(match progress.step {
+            CopyStep::Resume => "resume",
+            CopyStep::Copy => "copy",
+            CopyStep::Verify => "verify",
+        });
+        bar.set_length(progress.end.get());
+        bar.set_position(progress.position.get());
+    };
+    let handlers: Vec<_> = catga::handler::catalogue()
+        .into_iter()
+        .filter(|item| item.kind == Kind::EventHandler)
+        .map(|item| item.name)
+        .collect();
+    let copied = catga::migrate::copy(&from, &to, &handlers, progress).await;
+    bar.finish_and_clear();
+    let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
+        CopyError::Source(_) | CopyError::Target(_) => {
+            format!("{error}\nwhat was copied stays; the same command goes on from there")
+        }
+        error => error.to_string(),
+    })?;
+    Ok(format!(
+        "{written} commits were copied and {found} were there already; all {} were compared\n\
+         {checkpoints} event handlers go on where they were\n",
+        written + found
+    ))
+}
+
+/// `verify`: what the log below `--data-dir` holds.
+///
+/// # Errors
+/// When something there is not as it was written, or can't be read.
+pub(crate) fn verify(flags: &Backends) -> Result<String, Failure> {
+    let found = FileStore::verify(&flags.data_dir)
+        .map_err(|error| format!("--data-dir: {}", file(&flags.data_dir, &error)))?;
+    let end = match found.torn_bytes {
+        0 if found.is_closed => "it was closed".to_owned(),
+        0 => "it was not closed, and ends with a whole commit".to_owned(),
+        bytes => format!(
+            "it was not closed; {bytes} bytes of a write that was never acknowledged follow, and the next start cuts them off"
+        ),
+    };
+    Ok(format!(
+        "{}: sound\n  {} segments, {} commits of {} streams, last position {}\n  {end}\n",
+        flags.data_dir.display(),
+        found.segments,
+        found.commits,
+        found.streams,
+        found.head,
+    ))
+}

@@ -1,0 +1,134 @@
+//! `GET /events`: the log as it grows, as server-sent events
+//! ([WHATWG HTML, 9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)).
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::HeaderMap,
+    response::{
+        Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use catga::{
+    Aggregate, Error, Recorded,
+    log::{Position, Record},
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+
+use crate::{
+    event_json::{EventJson, key_member},
+    message::number,
+    problem::Problem,
+    request::Params,
+    service::Shared,
+};
+
+/// How many commits are read at once. A slow client is read for only when it has taken what it has.
+const PAGE: usize = 256;
+
+pub(crate) async fn events(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    params.only(&["from"])?;
+    let from = params.parse("from", "a log position", number)?;
+    // A browser that reconnects repeats the URL and adds the header: the header knows better.
+    let last = match headers.get("last-event-id") {
+        None => None,
+        Some(id) => Some(id.to_str().ok().and_then(number).ok_or_else(|| {
+            Problem::bad_request("the header Last-Event-ID takes a log position, a whole number")
+        })?),
+    };
+    let feed = Feed {
+        shared,
+        after: last.or(from).unwrap_or(0).into(),
+        ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
+    };
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+    Ok(Sse::new(stream::unfold(feed, Feed::next)).keep_alive(keep_alive))
+}
+
+struct Feed {
+    shared: Arc<Shared>,
+    /// Everything up to here was sent, or is ready.
+    after: Position,
+    ready: VecDeque<Event>,
+}
+
+impl Feed {
+    /// The next event; the stream ends at shutdown, and when the log can't be read. The client then resumes.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some((Ok(event), self));
+            }
+            let draining = self.shared.draining.clone();
+            tokio::select! {
+                () = draining.cancelled() => return None,
+                outcome = self.read_on() => if let Err(error) = outcome {
+                    tracing::warn!(%error, "a feed ended");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), Error> {
+        let page = self.shared.catga.store().read_log(self.after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(self.shared.catga.store().wait(self.after).await?);
+        }
+        let mut last = self.after;
+        for record in &page {
+            let commit = record.commit().map_err(catga::handler::DecodeError::from)?;
+            last = commit.last_position(record.position);
+            let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
+            let mut sources = self.shared.domain.feeds.iter();
+            if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
+                (source.read)(source, record, self.after, &mut self.ready)?;
+            }
+        }
+        self.after = last;
+        Ok(())
+    }
+}
+
+/// An aggregate whose events are in the feed.
+#[derive(Debug)]
+pub(crate) struct Source {
+    aggregate: &'static str,
+    /// The name of the member that holds its key.
+    member: String,
+    read: Read,
+}
+
+/// Adds the events in a record that come after a position.
+type Read = fn(&Source, &Record, Position, &mut VecDeque<Event>) -> Result<(), Error>;
+
+impl Source {
+    pub(crate) fn of<A: Aggregate<Event: Serialize>>() -> Self {
+        Self { aggregate: A::NAME, member: key_member(A::NAME), read: read::<A> }
+    }
+}
+
+fn read<A: Aggregate<Event: Serialize>>(
+    source: &Source,
+    record: &Record,
+    after: Position,
+    ready: &mut VecDeque<Event>,
+) -> Result<(), Error> {
+    let events = Recorded::<A::Event>::read(record)?;
+    let new = events.iter().filter(|event| event.position > after);
+    ready.extend(new.map(|event| sse(event, &source.member)));
+    Ok(())
+}
+
+fn sse<E: catga::Event + Serialize>(recorded: &Recorded<E>, member: &str) -> Event {
+    let json = EventJson::new(recorded, member);
+    let event = Event::default().id(recorded.position.to_string()).event(json.type_name());
+    event.data(serde_json::to_string(&json).expect("an event is a struct with named fields"))
+}

@@ -1,0 +1,149 @@
+//! Lists in pages: `?limit=`, `?cursor=`, `Link: <…>; rel="next"` and `X-Total-Count`.
+
+use std::fmt;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use catga::read_model::Cursor;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{
+    message::number,
+    respond::{ascii, json_response, percent},
+};
+
+/// How many rows a page holds at most: a field of a query, `#[serde(default)] limit: Limit`. 1 to 1000; 100 when the
+/// request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit(pub usize);
+
+impl Limit {
+    const MOST: usize = 1000;
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let limit = number(text).and_then(|limit| usize::try_from(limit).ok())?;
+        (1..=Self::MOST).contains(&limit).then_some(Self(limit))
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("1 to 1000 are allowed"))
+    }
+}
+
+/// As a number, which is what the OpenAPI document shows as the default.
+impl Serialize for Limit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Limit {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": Self::MOST, "default": 100 })
+    }
+}
+
+/// A page of a list, as [`QueryRoute::page`](crate::QueryRoute::page) takes it. It is answered as a JSON array of
+/// the items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on the page.
+    pub items: Vec<T>,
+    /// How many items match in all, for `X-Total-Count`.
+    pub total: Option<u64>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+impl<T: Clone> Page<T> {
+    /// A page of `rows`, which stand in the order they were made, newest first.
+    pub fn newest_first(rows: &[T], cursor: Option<Cursor>, Limit(limit): Limit) -> Self {
+        let before = cursor.map_or(rows.len(), |cursor| rows.len().min(cursor.place() as usize));
+        let first = before.saturating_sub(limit);
+        Self {
+            items: rows[first..before].iter().rev().cloned().collect(),
+            total: Some(rows.len() as u64),
+            next: u32::try_from(first).ok().filter(|first| *first > 0).map(Cursor::new),
+        }
+    }
+}
+
+impl<T: Serialize> Page<T> {
+    /// The answer to a request for `path` with `params`.
+    pub(crate) fn respond(&self, path: &str, params: &[(String, String)]) -> Response {
+        let mut response = json_response(StatusCode::OK, &self.items);
+        let headers = response.headers_mut();
+        if let Some(total) = self.total {
+            headers.insert(HeaderName::from_static("x-total-count"), HeaderValue::from(total));
+        }
+        if let Some(next) = self.next {
+            headers.insert(header::LINK, link(path, "cursor", next, params));
+        }
+        response
+    }
+}
+
+/// The link to the next page: `path` with `params`, but from `next` on.
+pub(crate) fn link(
+    path: &str,
+    name: &str,
+    next: impl fmt::Display,
+    params: &[(String, String)],
+) -> HeaderValue {
+    let given = params.iter().filter(|(given, _)| given != name);
+    let others: String =
+        given.map(|(name, text)| format!("&{}={}", percent(name), percent(text))).collect();
+    ascii(format_args!("<{path}?{name}={next}{others}>; rel=\"next\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_stay_right_while_rows_are_added() {
+        let mut rows: Vec<u32> = (0..7).collect();
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = Page::newest_first(&rows, cursor, Limit(3));
+            assert_eq!(page.total, Some(rows.len() as u64));
+            seen.extend(page.items);
+            rows.push(99);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_link_keeps_every_other_parameter() {
+        let params = [("cursor", "1"), ("limit", "5"), ("consistency", "eventual"), ("q", "a b")];
+        let params = params.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let link = link("/orders", "cursor", Cursor::new(7), &params);
+        let expected =
+            "</orders?cursor=100000007&limit=5&consistency=eventual&q=a%20b>; rel=\"next\"";
+        assert_eq!(link, expected);
+    }
+}

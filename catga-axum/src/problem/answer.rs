@@ -1,0 +1,203 @@
+//! Errors as `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use catga::{ErrorKind, FieldError};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::ProblemDetails;
+use crate::{respond::json_response, service::Shared};
+
+/// An error answer. Its text never holds an address, a path or anything else of the inside.
+///
+/// Handlers of a service's own routes can return it as the error of a `Result`.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    extra: Map<String, Value>,
+}
+
+impl Problem {
+    /// An answer with a status, a stable code and a text for people.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, code, detail: detail.into(), extra: Map::new() }
+    }
+
+    /// 400 `bad_request`.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// 404 `not_found`.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    /// What `error` answers.
+    pub fn of(error: &impl ProblemDetails) -> Self {
+        let status = StatusCode::from_u16(error.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let extra = error.extra().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let detail = error.to_string().into();
+        Self { status, code: error.code(), detail, extra: extra.collect() }
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this path does not take this method; the header Allow says which";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
+    }
+
+    pub(crate) fn overloaded() -> Self {
+        let detail = "too many requests are being worked on; nothing was done about this one";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
+    /// The answer when a handler panicked, too: as any bug, it says nothing about the inside.
+    pub(crate) fn internal() -> Self {
+        let detail = "the request could not be handled; the log of the service says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The same with a further member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.extra.insert(name.to_owned(), value);
+        self
+    }
+}
+
+/// What a [`catga::Error`] answers that is no error of the domain.
+impl From<catga::Error> for Problem {
+    fn from(error: catga::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Invalid(fields) => {
+                let field = |FieldError { field, message }: &FieldError| json!({ "field": field, "message": message });
+                let errors = fields.iter().map(field).collect();
+                let detail = "some fields can't be accepted";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", detail)
+                    .with("errors", errors)
+            }
+            ErrorKind::VersionMismatch { actual } => {
+                let detail = format!("it is at version {actual}");
+                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail)
+                    .with("version", json!(actual))
+            }
+            ErrorKind::CommandIdReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "the Idempotency-Key was used for another request before",
+            ),
+            _ if error.is_retryable() => {
+                tracing::warn!(%error, "the store is unavailable");
+                Self::unavailable(
+                    "the event store did not answer in time; send it again with the same Idempotency-Key",
+                )
+            }
+            _ => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// How an error of the domain is found in a [`catga::Error`].
+pub(crate) type Lookup = fn(&catga::Error) -> Option<Problem>;
+
+/// The lookup of errors of type `E`.
+pub(crate) fn lookup<E: ProblemDetails>(error: &catga::Error) -> Option<Problem> {
+    error.handler::<E>().map(Problem::of)
+}
+
+/// An error answer's JSON.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            extra: &self.extra,
+        };
+        let mut response = json_response(self.status, &body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Why a request was not answered as it hoped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The path names something that can't be there.
+    NoSuchKey,
+    /// Something is wrong with the request.
+    Problem(Problem),
+    /// The program says so.
+    Error(catga::Error),
+}
+
+impl Failure {
+    /// The answer of a route that the kit has for every service.
+    pub(crate) fn of_kit(self) -> Problem {
+        match self {
+            Self::NoSuchKey => Problem::not_found(),
+            Self::Problem(problem) => problem,
+            Self::Error(error) => error.into(),
+        }
+    }
+
+    /// The answer of a route of the domain.
+    pub(crate) fn into_problem(self, shared: &Shared) -> Problem {
+        match self {
+            Self::NoSuchKey => shared.domain.no_such_key.clone(),
+            Self::Problem(problem) => problem,
+            Self::Error(error) => {
+                let known = shared.domain.errors.iter().find_map(|lookup| lookup(&error));
+                known.unwrap_or_else(|| error.into())
+            }
+        }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<catga::Error> for Failure {
+    fn from(error: catga::Error) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,319 @@
+//! Running the service, from flags to exit code.
+
+use std::{
+    convert::Infallible,
+    io::{IsTerminal, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use catga::{Catga, Clock, DeliverySettings, StartError, cluster::ClusterSettings};
+use clap::{Args, FromArgMatches};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+use crate::{
+    App,
+    backend::{self, Failure},
+    cli::{Cli, Command, LogFormat, Persistence, Serve},
+    server,
+    service::{Node, Shared},
+};
+
+/// The upper bounds of the buckets of every histogram; all of them measure seconds.
+const SECONDS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// How often histograms are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Runs a service: reads the command line and does what it says, which is to serve unless it says otherwise.
+///
+/// The exit code is 0 when it went well, 1 when it did not, which stderr explains, 2 for wrong usage, and 130 when a
+/// second Ctrl-C ended it at once.
+pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
+    let program = program();
+    let matches = app.clap(program).get_matches();
+    let Cli { command, serve: flags, own } =
+        Cli::<A>::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match command {
+        Some(Command::Handlers) => print(&app.catalogue()),
+        Some(Command::Openapi) => print(&app.openapi()),
+        Some(Command::Healthcheck) => healthcheck(&flags),
+        command => run(program, &flags, async {
+            match command {
+                Some(Command::Check) => print(&backend::check(&flags.backends).await?),
+                Some(Command::Verify) => print(&backend::verify(&flags.backends)?),
+                Some(Command::Copy { from, to }) => {
+                    print(&backend::copy(&flags.backends, &from, &to).await?)
+                }
+                _ => {
+                    serve(app, &flags, &own, program).await?;
+                    ExitCode::SUCCESS
+                }
+            };
+            Ok(())
+        }),
+    }
+}
+
+/// What the program is called, by who started it.
+fn program() -> &'static str {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.unwrap_or("catga").to_owned().leak()
+}
+
+/// Runs `task` to its end. The exit code is 0 when it went well; otherwise stderr says what did not.
+fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let outcome = start_logging(flags).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(task)
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{program}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until a signal.
+async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> Result<(), Failure> {
+    let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    let wanted = SocketAddr::new(flags.host, flags.port);
+    let listener = TcpListener::bind(wanted)
+        .await
+        .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
+    let address = listener.local_addr()?;
+    let node_id = flags.node_id.clone().unwrap_or_else(random_node_id);
+    check_cluster(flags)?;
+    let backend = backend::open(&flags.backends).await?;
+    let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
+    let mut builder = Catga::builder()
+        .backend(backend.stores)
+        .node(&node_id)
+        .delivery(DeliverySettings { drain: flags.drain_timeout, ..DeliverySettings::default() });
+    if let Some(transport) = backend.transport {
+        builder = builder.transport(transport);
+    }
+    if flags.cluster {
+        builder = builder.cluster(ClusterSettings {
+            address: advertised.clone(),
+            version: app.domain.version.to_owned(),
+            lease: flags.lease,
+        });
+    }
+    let (domain, builder, routes) = app.build(builder, own);
+    let catga = builder.start().await.map_err(|error| match error {
+        StartError::NameTaken { .. } => format!("--node-id: {error}").into(),
+        error => Failure::from(error),
+    })?;
+    let shared = Arc::new(Shared {
+        catga: catga.clone(),
+        node: Node {
+            id: node_id,
+            address: advertised,
+            transport: flags.backends.transport.name(),
+            persistence: flags.backends.persistence.name(),
+            started_at: Clock::system().now(),
+        },
+        metrics: metrics.clone(),
+        draining: CancellationToken::new(),
+        domain,
+    });
+    let stop = shared.draining.clone();
+    // Whoever reads that it listens may send a signal at once.
+    spawn_signals(stop.clone())?;
+    let store = backend::describe(&flags.backends, &backend.durability);
+    banner(&shared, address, program, &store);
+    let handing_over = async {
+        stop.cancelled().await;
+        // The others can have the work at once. A node alone goes on with it for as long as orders come in.
+        if flags.cluster {
+            catga.hand_over().await;
+        }
+    };
+    let service = routes.serve(shared);
+    let serving = server::serve(listener, service, stop.clone(), flags.drain_timeout);
+    let serving = async { tokio::join!(serving, handing_over) };
+    tokio::select! {
+        _ = serving => {}
+        never = upkeep(&metrics, UPKEEP) => match never {},
+    }
+    catga.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Sums up what histograms were told, again and again: until then each of their values is kept, whether somebody asks
+/// for the metrics or not.
+async fn upkeep(metrics: &PrometheusHandle, every: Duration) -> Infallible {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
+/// # Errors
+/// When there is to be a cluster, and the store is this process's own.
+fn check_cluster(flags: &Serve) -> Result<(), Failure> {
+    let persistence = flags.backends.persistence;
+    match persistence {
+        Persistence::Inmemory | Persistence::File if flags.cluster => Err(format!(
+            "--cluster needs a store that all nodes share: --persistence redis or nats, not {}",
+            persistence.name()
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn start_logging(flags: &Serve) -> Result<(), Failure> {
+    let filter = EnvFilter::builder()
+        .parse(&flags.log)
+        .map_err(|error| format!("--log is {:?}: {error}", flags.log))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+fn random_node_id() -> String {
+    let random = Uuid::new_v4().simple().to_string();
+    format!("node-{}", &random[..6])
+}
+
+/// Says where the service is. Nobody has to read it: a closed stdout stops nothing.
+fn banner(shared: &Shared, address: SocketAddr, program: &str, store: &str) {
+    let Node { id, transport, .. } = &shared.node;
+    let version = shared.domain.version;
+    let text = format!(
+        "listening on http://{address}\n\
+         {program} {version} as {id}\n\
+         transport {transport}, {store}\n\
+         try http://{address}/docs\n"
+    );
+    print(&text);
+}
+
+/// The first SIGTERM or Ctrl-C begins the shutdown; a second one ends the process at once.
+fn spawn_signals(stop: CancellationToken) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                tracing::info!("stopping; once more stops at once");
+                stop.cancel();
+            }
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Prints `text` to stdout. A reader that has gone away is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Asks a running server whether it is ready.
+fn healthcheck(flags: &Serve) -> ExitCode {
+    let address = SocketAddr::new(flags.host, flags.port);
+    match ask(address) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
+        Ok(answer) => {
+            eprintln!("{address} is not ready: {}", answer.lines().next().unwrap_or("no answer"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{address} can't be asked (--host, --port): {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let limit = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream
+        .write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the environment of a test that runs alone in its process.
+    const ALONE: &str = "CATGA_TEST_ALONE";
+
+    /// The memory that this process has, in KiB.
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// What is measured is the memory of the process, which other tests would change: this one runs again, alone in
+    /// a process of its own.
+    #[test]
+    fn histograms_that_nobody_asks_for_do_not_grow() {
+        if std::env::var_os(ALONE).is_some() {
+            return record_four_million_values();
+        }
+        let name = "serve::tests::histograms_that_nobody_asks_for_do_not_grow";
+        let test = std::env::current_exe().unwrap();
+        let alone = Command::new(test).args(["--exact", name]).env(ALONE, "").output().unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[tokio::main(flavor = "current_thread")]
+    async fn record_four_million_values() {
+        let recorder = PrometheusBuilder::new().set_buckets(&SECONDS).unwrap().build_recorder();
+        let histogram = metrics::with_local_recorder(&recorder, || metrics::histogram!("test"));
+        let (handle, before) = (recorder.handle(), resident());
+        let requests = async {
+            for _ in 0..40 {
+                (0..100_000).for_each(|_| histogram.record(0.1));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = requests => {}
+            never = upkeep(&handle, Duration::from_millis(1)) => match never {},
+        }
+        let more = resident().saturating_sub(before);
+        assert!(more < 16 << 10, "4,000,000 values took {more} KiB");
+    }
+}

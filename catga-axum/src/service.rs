@@ -1,0 +1,191 @@
+//! All requests: what each goes through, whichever route takes it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use catga::{Catga, Timestamp};
+use futures_util::FutureExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+
+use crate::{
+    app::Domain,
+    dead_letters, feed,
+    problem::Problem,
+    routes::{self, Route},
+    system,
+};
+
+/// What request handlers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The running program.
+    pub(crate) catga: Catga,
+    /// What this node is.
+    pub(crate) node: Node,
+    /// The metrics, ready to be rendered.
+    pub(crate) metrics: PrometheusHandle,
+    /// Cancelled first thing in a shutdown: not ready any more, and streams end.
+    pub(crate) draining: CancellationToken,
+    /// What the service is about.
+    pub(crate) domain: Domain,
+}
+
+/// What a node says about itself.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its id.
+    pub(crate) id: String,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// The value of `--transport`.
+    pub(crate) transport: &'static str,
+    /// The value of `--persistence`.
+    pub(crate) persistence: &'static str,
+    /// When it started.
+    pub(crate) started_at: Timestamp,
+}
+
+/// The routes that every service has.
+pub(crate) fn own_routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/", get(system::info))
+        .route("/health", get(system::health))
+        .route("/health/live", get(system::live))
+        .route("/health/ready", get(system::ready))
+        .route("/metrics", get(system::metrics))
+        .route("/openapi.json", get(system::openapi))
+        .route("/docs", get(system::docs))
+        .route("/cluster", get(system::cluster))
+        .route("/events", get(feed::events))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/{id}", delete(dead_letters::remove))
+        .route("/dead-letters/{id}/retry", post(dead_letters::retry))
+}
+
+/// How many requests about the domain are worked on at once. More than this mostly wait longer: half as many come close to
+/// what a store can do.
+const IN_FLIGHT: usize = 512;
+
+/// The routes, with what all requests go through. It is around the router and not a layer of it: a layer costs every
+/// request several allocations and copies.
+#[derive(Debug)]
+pub(crate) struct Service {
+    router: Router,
+    routes: Vec<Route>,
+    places: Places,
+}
+
+impl Service {
+    /// Serves `router`, of which the routes at `paths` are bounded and told apart in the metrics.
+    pub(crate) fn new(router: Router, paths: &[&'static str]) -> Self {
+        let router = router
+            .fallback(|| async { Problem::not_found() })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() });
+        Self { router, routes: routes::table(paths), places: Places::new(IN_FLIGHT) }
+    }
+
+    /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
+    /// types.
+    ///
+    /// The router has the request before the answer is waited for: a request is some hundred bytes, and each future that
+    /// keeps it copies it once more.
+    pub(crate) fn answer(&self, request: Request) -> impl Future<Output = Response> + use<'_> {
+        let start = Instant::now();
+        let route = routes::find(&self.routes, request.uri().path());
+        let method = request.method().clone();
+        let place = route.is_bounded.then(|| self.places.take());
+        let is_too_much = matches!(place, Some(None));
+        let call = (!is_too_much).then(|| self.router.clone().call(request));
+        async move {
+            let mut response = match call {
+                None => Problem::overloaded().into_response(),
+                Some(call) => match AssertUnwindSafe(call).catch_unwind().await {
+                    Ok(answer) => answer.unwrap_or_else(|never| match never {}),
+                    Err(_) => Problem::internal().into_response(),
+                },
+            };
+            // It is kept until there is an answer.
+            drop(place);
+            route.record(&method, response.status(), start.elapsed());
+            let no_sniff = HeaderValue::from_static("nosniff");
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
+            response
+        }
+    }
+}
+
+/// Places for requests. Nobody waits for one, so they are only counted: a semaphore locks its queue for each that is
+/// given back.
+#[derive(Debug)]
+struct Places {
+    free: AtomicUsize,
+}
+
+/// A place that is taken.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(free: usize) -> Self {
+        Self { free: free.into() }
+    }
+
+    fn take(&self) -> Option<Place<'_>> {
+        let less = |free: usize| free.checked_sub(1);
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok().map(|_| Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::StatusCode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_keeps_no_place() {
+        let panics = || async {
+            if true {
+                panic!("a bug")
+            }
+        };
+        let router = Router::new().route("/stats", get(panics));
+        let routes = routes::table(&["/stats"]);
+        let service = Service { router, routes, places: Places::new(1) };
+        for _ in 0..2 {
+            let request = Request::get("/stats").body(Body::empty()).unwrap();
+            let answer = service.answer(request).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        }
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let places = Places::new(2);
+        let (first, second) = (places.take(), places.take());
+        assert!(first.is_some() && second.is_some() && places.take().is_none());
+        drop(first);
+        assert!(places.take().is_some() && places.take().is_some());
+    }
+}

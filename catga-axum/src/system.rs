@@ -1,0 +1,189 @@
+//! What the node says about itself.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use catga::{Clock, Health, Timestamp, cluster::Member};
+use serde_json::{Map, Value, json};
+
+use crate::{problem::Problem, request::Params, respond::json_response, service::Shared};
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+pub(crate) async fn info(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Ok(Redirect::to("/docs").into_response());
+    }
+    let node = &shared.node;
+    Ok(json_response(
+        StatusCode::OK,
+        &json!({
+            "service": shared.domain.name,
+            "version": shared.domain.version,
+            "node": node.id,
+            "mode": if shared.catga.members().is_some() { "Cluster" } else { "Standalone" },
+            "transport": node.transport,
+            "persistence": node.persistence,
+            "status": "running",
+            "timestamp": now(),
+        }),
+    ))
+}
+
+pub(crate) async fn health(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let health = shared.catga.health().await;
+    Ok(health_response(&health, is_healthy(&health)))
+}
+
+pub(crate) async fn live(params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() })))
+}
+
+pub(crate) async fn ready(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    if shared.draining.is_cancelled() {
+        let body =
+            json!({ "status": "unhealthy", "timestamp": now(), "checks": { "draining": true } });
+        return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
+    }
+    let health = shared.catga.health().await;
+    Ok(health_response(&health, is_healthy(&health) && health.is_caught_up))
+}
+
+fn is_healthy(health: &Health) -> bool {
+    health.store.is_ok()
+        && health.transport.is_ok()
+        && health.read_models.is_ok()
+        && health.is_member != Some(false)
+        && health.handlers.iter().all(|handler| handler.stopped.is_none())
+}
+
+fn health_response(health: &Health, is_ok: bool) -> Response {
+    let check =
+        |outcome: &Result<(), String>| if outcome.is_ok() { "healthy" } else { "unhealthy" };
+    let handlers: Map<String, Value> = health
+        .handler_positions()
+        .map(|(name, position)| {
+            let is_stopped = health.handlers.iter().any(|h| h.name == name && h.stopped.is_some());
+            let status = if is_stopped { "unhealthy" } else { "healthy" };
+            let lag = health.head.saturating_sub(position);
+            (name.to_owned(), json!({ "status": status, "lag": lag }))
+        })
+        .collect();
+    let lag = health.head.saturating_sub(health.read_model_position);
+    let mut store = json!({ "status": check(&health.store) });
+    if let Some(durability) = &health.durability {
+        store["durability"] = durability.level.to_string().into();
+        store["settings"] = durability
+            .settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+            .collect::<Map<String, Value>>()
+            .into();
+    }
+    let mut checks = json!({
+        "store": store,
+        "readModels": { "status": check(&health.read_models), "lag": lag },
+        "handlers": handlers,
+    });
+    if health.transport.is_err() || health.transport_position.is_some() {
+        let lag = health.transport_position.map(|position| health.head.saturating_sub(position));
+        checks["transport"] = json!({ "status": check(&health.transport), "lag": lag });
+    }
+    if let Some(is_member) = health.is_member {
+        checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });
+    }
+    let body = json!({
+        "status": if is_ok { "healthy" } else { "unhealthy" },
+        "timestamp": now(),
+        "checks": checks,
+    });
+    let status = if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, &body)
+}
+
+pub(crate) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    shared.catga.observe().await;
+    shared.metrics.run_upkeep();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.render()).into_response())
+}
+
+pub(crate) async fn openapi(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let kind = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, kind)], shared.domain.openapi.clone()).into_response())
+}
+
+/// A page to try the API, with nothing from another host.
+pub(crate) async fn docs(params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    let policy = HeaderValue::from_static(policy);
+    let page = Html(include_str!("docs.html"));
+    Ok(([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response())
+}
+
+pub(crate) async fn cluster(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let health = shared.catga.health().await;
+    let handlers: Vec<_> = health
+        .handler_positions()
+        .map(|(name, position)| {
+            json!({ "handler": name, "lag": health.head.saturating_sub(position) })
+        })
+        .collect();
+    let nodes: Vec<_> = match shared.catga.members() {
+        Some(members) => members.iter().map(member_json).collect(),
+        None => vec![json!({
+            "node": shared.node.id,
+            "address": shared.node.address,
+            "version": shared.domain.version,
+            "startedAt": shared.node.started_at,
+            "lastSeen": now(),
+            "leases": shared.catga.leases(),
+        })],
+    };
+    Ok(json_response(StatusCode::OK, &json!({ "nodes": nodes, "handlers": handlers })))
+}
+
+fn member_json(member: &Member) -> Value {
+    json!({
+        "node": member.node,
+        "address": member.address,
+        "version": member.version,
+        "startedAt": member.started_at,
+        "lastSeen": member.last_seen,
+        "leases": member.leases,
+    })
+}

@@ -1,0 +1,53 @@
+//! Checks of fields, for [`Validate`](catga::Validate).
+
+use std::{fmt::Display, ops::RangeInclusive};
+
+use catga::FieldError;
+
+/// What is wrong with a text that people write: it is to have 1 to `longest` characters, not all blank, and none of
+/// them a control character.
+pub fn text(field: impl Display, value: &str, longest: usize) -> Option<FieldError> {
+    let is_allowed = !value.trim().is_empty()
+        && value.chars().count() <= longest
+        && !value.chars().any(char::is_control);
+    let rule = "characters are allowed, not all blank, none of them control characters";
+    check(field, is_allowed, format_args!("1 to {longest} {rule}"))
+}
+
+/// What is wrong with a number that is not in the range `allowed`, or was none to begin with.
+pub fn range<T: PartialOrd + Display>(
+    field: impl Display,
+    value: Option<T>,
+    allowed: RangeInclusive<T>,
+) -> Option<FieldError> {
+    let is_allowed = value.is_some_and(|value| allowed.contains(&value));
+    check(field, is_allowed, format_args!("{} to {} are allowed", allowed.start(), allowed.end()))
+}
+
+/// What is wrong with a field that is not allowed: `rule` says what is.
+pub fn check(field: impl Display, is_allowed: bool, rule: impl Display) -> Option<FieldError> {
+    (!is_allowed).then(|| FieldError::new(field.to_string(), rule.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_characters_that_show() {
+        let is_allowed = |value: &str| text("name", value, 3).is_none();
+        assert!(is_allowed("abc") && is_allowed("äöü") && is_allowed(" a "));
+        for value in ["", "   ", "abcd", "a\nb", "\0"] {
+            assert!(!is_allowed(value), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_its_ends() {
+        let is_allowed = |value| range("quantity", value, 1..=3).is_none();
+        assert!(is_allowed(Some(1)) && is_allowed(Some(3)));
+        assert!(!is_allowed(Some(0)) && !is_allowed(Some(4)));
+        let error = FieldError::new("items[2].quantity", "1 to 3 are allowed");
+        assert_eq!(range(format_args!("items[{}].quantity", 2), None, 1..=3), Some(error));
+    }
+}

@@ -1,0 +1,59 @@
+//! What strangers can send, and how little of it is kept.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use reqwest::StatusCode;
+
+use crate::Service;
+
+/// How long a refusal may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn bodies_of_a_mebibyte_are_refused_and_not_kept(service: &Service) {
+    let server = service.start(&[]).await;
+    let before = server.peak_memory();
+    let body = "x".repeat((1 << 20) + 1);
+    let send = |_| {
+        let (url, body) = (format!("{}{}", server.url, service.collection), body.clone());
+        async move {
+            // On a connection of its own: who waits for one of a pool whose connections all end is not always woken.
+            let request = reqwest::Client::new().post(url).timeout(PATIENCE);
+            let request = request.header("content-type", "application/json");
+            // The server may close the connection before all of it was sent.
+            match request.body(body).send().await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    let text = answer.text().await.unwrap_or_default();
+                    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+                }
+                Err(error) => {
+                    assert!(!error.is_timeout(), "no answer, and the connection is not closed");
+                    assert!(error.is_request() || error.is_body(), "{error:?}");
+                }
+            }
+        }
+    };
+    stream::iter(0..400).for_each_concurrent(32, send).await;
+    let more = server.peak_memory() - before;
+    assert!(more < 50, "400 MiB of bodies took {more} MiB");
+    service.made(&server).await;
+}
+
+pub(crate) async fn the_metrics_do_not_grow_with_what_strangers_send(service: &Service) {
+    let server = service.start(&[]).await;
+    let http = reqwest::Client::new();
+    for n in 0..5 {
+        let method = reqwest::Method::from_bytes(format!("MADE-UP-{n}").as_bytes()).unwrap();
+        let path = format!("{}/nowhere-{n}", server.url);
+        assert_eq!(http.request(method, path).send().await.unwrap().status(), 404);
+    }
+    let metrics = http.get(format!("{}/metrics", server.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let count = |line: &&str| line.starts_with("http_request_seconds_count");
+    let lines: Vec<_> = metrics.lines().filter(count).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["method=\"other\"", "route=\"none\"", "status=\"404\"", " 5"] {
+        assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
+    }
+}

@@ -1,0 +1,201 @@
+//! The program as an operator sees it: flags, exit codes, shutdown, hostile connections.
+
+use std::{process::Stdio, time::Duration};
+
+use catga_tests::{Server, eventually, program};
+use futures_util::{StreamExt, future::join_all};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+
+use crate::Service;
+
+async fn run(service: &Service, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program(service.program))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+async fn terminate(server: &mut Server) -> Option<i32> {
+    let pid = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let exit = timeout(Duration::from_secs(15), server.child.wait()).await;
+    exit.expect("it stops in time").unwrap().code()
+}
+
+pub(crate) async fn wrong_flags_are_named_and_exit_with_2(service: &Service) {
+    for (args, named) in [
+        (["--port", "70000"], "--port"),
+        (["--persistence", "floppy"], "inmemory"),
+        (["--node-id", "a b"], "--node-id"),
+        (["--colour", "red"], "--colour"),
+        (["--drain-timeout", "soon"], "--drain-timeout"),
+    ] {
+        let (code, text) = run(service, &args).await;
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(text.contains(named), "{args:?}: {text}");
+    }
+}
+
+pub(crate) async fn a_taken_port_is_a_clear_failure(service: &Service) {
+    let server = service.start(&[]).await;
+    let port = server.url.rsplit(':').next().unwrap();
+    let (code, text) = run(service, &["--port", port]).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("--port") && text.contains(port), "{text}");
+}
+
+pub(crate) async fn the_program_tells_what_is_in_it(service: &Service) {
+    let (code, table) = run(service, &["handlers"]).await;
+    assert_eq!(code, Some(0));
+    for name in service.catalogue {
+        assert!(table.contains(name), "{name}: {table}");
+    }
+    let (code, help) = run(service, &["--help"]).await;
+    assert_eq!(code, Some(0));
+    for flag in ["--host", "--port", "--transport", "--persistence", "--node-id", "CATGA_PORT"] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+pub(crate) async fn sigterm_ends_feeds_and_exits_with_0(service: &Service) {
+    let mut server = service.start(&[]).await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    assert_eq!(run(service, &["healthcheck", "--port", &port]).await.0, Some(0));
+    let mut feed = server.get("/events").send().await.unwrap().bytes_stream();
+    feed.next().await.unwrap().unwrap();
+    let (code, ()) = tokio::join!(terminate(&mut server), async {
+        while let Some(Ok(_)) = feed.next().await {}
+    });
+    assert_eq!(code, Some(0));
+    assert_eq!(run(service, &["healthcheck", "--port", &port]).await.0, Some(1));
+}
+
+/// The whole answer to a GET request on a connection of its own, which the client leaves open.
+async fn server_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // A server that keeps the connection open has not begun to stop; the part read so far tells.
+    let _ = timeout(Duration::from_millis(500), stream.read_to_string(&mut answer)).await;
+    answer
+}
+
+pub(crate) async fn a_probe_sees_an_idle_server_stop(service: &Service) {
+    let mut server = service.start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let (code, ()) = tokio::join!(terminate(&mut server), async {
+        eventually(|| async {
+            let answer = server_get(&address, "/health/ready").await;
+            if answer.starts_with("HTTP/1.1 503 ") { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    });
+    assert_eq!(code, Some(0));
+}
+
+/// A request that the server is at work on, and waits for the body of.
+async fn hang(address: &str, path: &str, body: &str) -> TcpStream {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server asks for the body once it is at work on the request.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+pub(crate) async fn a_second_signal_stops_at_once_with_130(service: &Service) {
+    let mut server = service.start(&["--drain-timeout", "60"]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let _hanging = hang(&address, service.collection, &service.new_body()).await;
+    let pid = server.child.id().unwrap().to_string();
+    let signal = async || Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
+    assert!(signal().await.success());
+    eventually(|| async {
+        let answer = server_get(&address, "/health/ready").await;
+        if answer.starts_with("HTTP/1.1 503 ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert!(signal().await.success());
+    let exit = timeout(Duration::from_secs(5), server.child.wait()).await;
+    assert_eq!(exit.expect("it does not wait for the request").unwrap().code(), Some(130));
+}
+
+pub(crate) async fn a_body_that_does_not_come_is_refused_after_15_seconds(service: &Service) {
+    let server = service.start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = hang(address, service.collection, &service.new_body()).await;
+    let mut answer = String::new();
+    let read = timeout(Duration::from_secs(25), stream.read_to_string(&mut answer)).await;
+    read.expect("the server gives up").unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive in time"),
+        "{answer}"
+    );
+    assert_eq!(server.json(service.collection).await, json!([]));
+}
+
+pub(crate) async fn a_request_in_flight_is_finished_before_the_exit(service: &Service) {
+    let mut server = service.start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let body = service.new_body();
+    let mut stream = hang(&address, service.collection, &body).await;
+
+    let (code, answer) = tokio::join!(terminate(&mut server), async {
+        // The shutdown has begun when the node is not ready any more. Others are served all the same.
+        eventually(|| async {
+            let answer = server_get(&address, "/health/ready").await;
+            let is_closed = answer.contains("\r\nconnection: close\r\n");
+            // A connection from just before the signal is closed without being told so.
+            if answer.starts_with("HTTP/1.1 503 ") && is_closed { Ok(()) } else { Err(answer) }
+        })
+        .await;
+        let list = server_get(&address, service.collection).await;
+        assert!(list.starts_with("HTTP/1.1 200 "), "{list}");
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("\r\nlocation: "), "{answer}");
+    assert_eq!(code, Some(0));
+}
+
+pub(crate) async fn a_client_that_sends_half_a_request_is_cut_off(service: &Service) {
+    let server = service.start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let cut = |half: &'static str| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "{half:?} still holds its connection after 20 s");
+    };
+    join_all(["GET / HTT", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""].map(cut)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(64 << 10));
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    eventually(|| async {
+        let status = server.get("/health/live").send().await.map(|answer| answer.status());
+        if status.as_ref().is_ok_and(|s| *s == 200) { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}

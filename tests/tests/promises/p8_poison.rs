@@ -1,0 +1,113 @@
+//! P8 poison is contained: retries, dead letters, and other orders that go on, on one node and on three.
+
+use catga_tests::{Server, backend::Backend, cluster::Cluster, eventually, order};
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+async fn letters(server: &Server, n: usize) -> Vec<Value> {
+    eventually(|| async {
+        let letters = server.json("/dead-letters").await;
+        let list = letters.as_array().unwrap().clone();
+        if list.len() == n { Ok(list) } else { Err(letters.to_string()) }
+    })
+    .await
+}
+
+async fn pay(server: &Server, method: &str) -> String {
+    let id = server.create("c").await;
+    let body = json!({ "paymentMethod": method });
+    let answer = server.post(&format!("/orders/{id}/pay"), &body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_receipt_that_fails_is_parked_and_holds_nobody_else_up() {
+    let server = Server::start(&["--fail-receipts-for", "stale-card"]).await;
+    assert_eq!(server.json("/dead-letters").await, json!([]));
+    let bad = pay(&server, "stale-card").await;
+    for _ in 0..20 {
+        pay(&server, "card").await;
+    }
+    let letter = letters(&server, 1).await.remove(0);
+    assert_eq!(letter["handler"], "receipts");
+    assert_eq!(
+        (&letter["orderId"], &letter["type"], &letter["attempts"]),
+        (&json!(bad), &json!("OrderPaid"), &json!(5))
+    );
+    assert!(letter["lastError"].as_str().unwrap().contains("refused"));
+    eventually(|| async {
+        let health = server.json("/health").await;
+        let lag = health["checks"]["handlers"]["receipts"]["lag"].clone();
+        if lag == 0 { Ok(()) } else { Err(health.to_string()) }
+    })
+    .await;
+
+    // Nothing has changed for the mail server, so a retry ends up parked again, with more attempts.
+    let id = letter["id"].as_str().unwrap();
+    let retried =
+        server.post(&format!("/dead-letters/{id}/retry"), &Value::Null).send().await.unwrap();
+    assert_eq!(retried.status(), 202);
+    eventually(|| async {
+        let letter = server.json("/dead-letters").await[0].clone();
+        if letter["attempts"] == 10 && letter["status"] == "Parked" {
+            Ok(())
+        } else {
+            Err(letter.to_string())
+        }
+    })
+    .await;
+
+    let dropped = server.delete(&format!("/dead-letters/{id}")).send().await.unwrap();
+    assert_eq!(dropped.status(), 204);
+    letters(&server, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_poisoned_order_parks_alone_wherever_its_handler_runs() {
+    let backend = Backend::redis().await;
+    let mut cluster = Cluster::start(&backend, 3, &["--fail-receipts-for", "stale"]).await;
+    cluster.settled().await;
+    let (urls, http) = (cluster.urls(), Client::new());
+    let pay = async |method: &str, n: usize| {
+        let (one, two) = (&urls[n % 3], &urls[(n + 1) % 3]);
+        let answer = http.post(format!("{one}/orders")).json(&order("c")).send().await.unwrap();
+        let created: Value = answer.json().await.unwrap();
+        let id = created["orderId"].as_str().unwrap().to_owned();
+        let pay = http.post(format!("{two}/orders/{id}/pay"));
+        let answer = pay.json(&json!({ "paymentMethod": method })).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        id
+    };
+    let bad = pay("stale", 0).await;
+    for batch in 0..50 {
+        join_all((0..20).map(|n| pay("card", batch + n))).await;
+    }
+    cluster.all_handled().await;
+    let letters = async |node: usize| {
+        let answer = http.get(format!("{}/dead-letters", urls[node])).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    for node in 0..3 {
+        let letters = letters(node).await;
+        assert_eq!(letters.as_array().unwrap().len(), 1, "{letters}");
+        assert_eq!(letters[0]["orderId"], bad);
+    }
+    // A step of the parked order waits, on a handler that wants it too.
+    let id = letters(0).await[0]["id"].as_str().unwrap().to_owned();
+    // The nodes are replaced by ones whose mail server works; then it is tried again.
+    for node in &mut cluster.nodes {
+        node.terminate().await;
+        node.replace_flag("stale", "nothing");
+        node.start().await;
+    }
+    cluster.settled().await;
+    let retry = http.post(format!("{}/dead-letters/{id}/retry", urls[1])).send().await.unwrap();
+    assert_eq!(retry.status(), StatusCode::ACCEPTED);
+    eventually(async || {
+        let letters = letters(2).await;
+        if letters == json!([]) { Ok(()) } else { Err(letters.to_string()) }
+    })
+    .await;
+}
