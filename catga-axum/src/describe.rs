@@ -63,7 +63,7 @@ pub(crate) fn command<C: Command + Handled<Output: JsonSchema> + JsonSchema>(
     }
     if has_body {
         let schema: SchemaOf = schema_of::<C>;
-        operation.request = Some(Body { schema, required: false, except: names.as_slice() });
+        operation.request = Some(Body { schema, except: names.as_slice() });
         operation.problems.extend([TOO_LARGE, NO_JSON]);
     }
     operation.problems.extend([BAD_REQUEST, MISMATCH, INVALID, REUSED, UNAVAILABLE, OVERLOADED]);
@@ -200,7 +200,7 @@ fn dead_letters() -> [Operation; 3] {
     let mut remove = get("/dead-letters/{id}", "dropDeadLetter", summary, LETTER);
     remove.method = Method::DELETE;
     remove.responses = vec![answer(204, "It is being left out", None, vec![])];
-    remove.request = Some(Body { schema: schema_of::<Reason>, required: false, except: &[] });
+    remove.request = Some(Body { schema: schema_of::<Reason>, except: &[] });
     remove.problems.extend([NOT_FOUND, TOO_LARGE, NO_JSON]);
     let mut all = [list, retry, remove];
     for operation in &mut all {
@@ -332,7 +332,7 @@ enum Mode {
 struct Health {
     status: HealthStatus,
     timestamp: Timestamp,
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Map::is_empty")]
     checks: Map<String, Value>,
 }
 

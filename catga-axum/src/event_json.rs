@@ -125,10 +125,10 @@ pub(crate) struct RecordedEvent {
 #[allow(dead_code, reason = "it is the shape of MetadataJson")]
 struct EventMetadata {
     /// The `Idempotency-Key` of the command that made it.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     command_id: Option<String>,
     /// The `X-Correlation-Id` of the request.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
     /// The event's own id.
     event_id: uuid::Uuid,

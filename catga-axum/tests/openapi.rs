@@ -205,7 +205,7 @@ fn operation(method: Method, path: &str, id: &str) -> Operation {
 }
 
 fn command<T: JsonSchema>() -> Option<Body> {
-    Some(Body { schema: schema_of::<T>, required: true, except: &[] })
+    Some(Body { schema: schema_of::<T>, except: &[] })
 }
 
 fn library() -> Vec<Operation> {

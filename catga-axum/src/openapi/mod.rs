@@ -82,13 +82,11 @@ pub struct Operation {
     pub problems: Vec<ProblemKind>,
 }
 
-/// A JSON body of a request.
+/// A JSON body of a request. It must be there if it has a member that must.
 #[derive(Debug, Clone, Copy)]
 pub struct Body {
     /// The schema of its type.
     pub schema: SchemaOf,
-    /// Whether it must be there.
-    pub required: bool,
     /// Members of the type that no body has, beside those that the path has.
     pub except: &'static [&'static str],
 }

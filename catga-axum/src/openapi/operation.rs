@@ -44,7 +44,7 @@ impl Described {
         if !parameters.is_empty() {
             object.insert("parameters".into(), parameters.into());
         }
-        if let Some(body) = request.and_then(Request::into_body) {
+        if let Some(body) = request.and_then(|request| request.into_body(schemas)) {
             object.insert("requestBody".into(), body);
         }
         object.insert("responses".into(), responses(operation, schemas, problems).into());
@@ -60,7 +60,6 @@ impl Described {
 
 /// What a request carries in its body, and what of it is in the path.
 struct Request {
-    required: bool,
     /// The schema with all members.
     whole: Value,
     /// The schema of the body; `None` if the path has all members.
@@ -78,12 +77,14 @@ impl Request {
                 true => without(&whole, &elsewhere),
                 false => Some(schema),
             };
-        Self { required: body.required, whole, body: body_schema }
+        Self { whole, body: body_schema }
     }
 
-    fn into_body(self) -> Option<Value> {
-        let content = json!({ "application/json": { "schema": self.body? } });
-        Some(json!({ "required": self.required, "content": content }))
+    fn into_body(self, schemas: &Schemas) -> Option<Value> {
+        let schema = self.body?;
+        let is_required = schemas::required(schemas.resolved(&schema)).next().is_some();
+        let content = json!({ "application/json": { "schema": schema } });
+        Some(json!({ "required": is_required, "content": content }))
     }
 }
 
