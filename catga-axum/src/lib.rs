@@ -63,6 +63,7 @@ mod endpoint;
 mod event_json;
 mod feed;
 mod history;
+mod log_lines;
 mod members;
 mod message;
 mod money;

@@ -25,6 +25,7 @@ use crate::{
     App,
     backend::{self, Failure},
     cli::{Cli, Command, LogFormat, Persistence, Serve},
+    log_lines::{LogLines, log_panics},
     server,
     service::{Node, Shared},
 };
@@ -75,17 +76,20 @@ fn program() -> &'static str {
 
 /// Runs `task` to its end. The exit code is 0 when it went well; otherwise stderr says what did not.
 fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    let outcome = start_logging(flags).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(task)
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let lines = match start_logging(flags) {
+        Ok(lines) => lines,
         Err(failure) => {
-            eprintln!("{program}: {failure}");
-            ExitCode::FAILURE
+            complain(&format!("{program}: {failure}"));
+            return ExitCode::FAILURE;
         }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(task));
+    if let Err(failure) = &outcome {
+        lines.push(format!("{program}: {failure}\n").as_bytes());
     }
+    lines.finish();
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Serves until a signal.
@@ -180,19 +184,27 @@ fn check_cluster(flags: &Serve) -> Result<(), Failure> {
     }
 }
 
-fn start_logging(flags: &Serve) -> Result<(), Failure> {
+fn start_logging(flags: &Serve) -> Result<LogLines, Failure> {
     let filter = EnvFilter::builder()
         .parse(&flags.log)
         .map_err(|error| format!("--log is {:?}: {error}", flags.log))?;
-    let lines = tracing_subscriber::fmt()
+    let lines = LogLines::to_stderr()?;
+    let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .log_internal_errors(false)
+        .with_writer(lines.clone());
     match flags.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => logging.init(),
+        LogFormat::Json => logging.json().init(),
     }
-    Ok(())
+    log_panics();
+    Ok(lines)
+}
+
+/// Writes a line to stderr. Nobody has to read it.
+fn complain(line: &str) {
+    writeln!(std::io::stderr(), "{line}").ok();
 }
 
 fn random_node_id() -> String {
@@ -247,11 +259,12 @@ fn healthcheck(flags: &Serve) -> ExitCode {
     match ask(address) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
         Ok(answer) => {
-            eprintln!("{address} is not ready: {}", answer.lines().next().unwrap_or("no answer"));
+            let line = answer.lines().next().unwrap_or("no answer");
+            complain(&format!("{address} is not ready: {line}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("{address} can't be asked (--host, --port): {error}");
+            complain(&format!("{address} can't be asked (--host, --port): {error}"));
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,9 @@ use axum::{
 use catga::{Clock, Health, Timestamp, cluster::Member};
 use serde_json::{Map, Value, json};
 
-use crate::{problem::Problem, request::Params, respond::json_response, service::Shared};
+use crate::{
+    log_lines, problem::Problem, request::Params, respond::json_response, service::Shared,
+};
 
 fn now() -> Timestamp {
     Clock::system().now()
@@ -128,6 +130,7 @@ pub(crate) async fn metrics(
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     shared.catga.observe().await;
+    log_lines::observe();
     shared.metrics.run_upkeep();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.render()).into_response())

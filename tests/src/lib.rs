@@ -82,11 +82,11 @@ impl Server {
         Self::spawn(command.args(["--log", "warn"]).args(flags).stderr(Stdio::null())).await
     }
 
-    /// Starts a server with `flags` that writes its log to a file.
+    /// Starts a server with `flags` that writes its log to `log`, as a file.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_logged(flags: &[&str], log: std::fs::File) -> Self {
+    pub async fn start_logged(flags: &[&str], log: impl Into<Stdio>) -> Self {
         Self::spawn(Command::new(binary()).args(flags).stderr(log)).await
     }
 
