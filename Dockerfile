@@ -7,13 +7,14 @@ WORKDIR /build
 # First the dependencies alone, in a layer that stays until one of them changes: every crate of ours is empty.
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
+COPY bench/instructions/Cargo.toml bench/instructions/
 COPY catga/Cargo.toml catga/
 COPY catga-axum/Cargo.toml catga-axum/
 COPY catga-macros/Cargo.toml catga-macros/
 COPY order-system/Cargo.toml order-system/
 COPY tests/Cargo.toml tests/
-RUN mkdir bench/src catga/src catga-axum/src catga-macros/src order-system/src tests/src \
-    && touch bench/src/lib.rs catga/src/lib.rs catga-axum/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
+RUN mkdir bench/src bench/instructions/src catga/src catga-axum/src catga-macros/src order-system/src tests/src \
+    && touch bench/src/lib.rs bench/instructions/src/lib.rs catga/src/lib.rs catga-axum/src/lib.rs catga-macros/src/lib.rs order-system/src/lib.rs tests/src/lib.rs \
     && echo 'fn main() {}' > order-system/src/main.rs \
     && cargo build --locked --release --package order-system \
     && rm -r catga/src catga-axum/src catga-macros/src order-system/src

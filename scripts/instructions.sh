@@ -4,12 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 figures=scripts/instructions.txt
-cargo build --locked --release --package catga-bench --bin commands --jobs "${CARGO_BUILD_JOBS:-2}"
-program=${CARGO_TARGET_DIR:-target}/release/commands
+cargo build --locked --release --package catga-instructions --jobs "${CARGO_BUILD_JOBS:-2}"
+program=${CARGO_TARGET_DIR:-target}/release/catga-instructions
 
 # count WHAT N: the instructions of a whole run
 count() {
-  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" only "$1" "$2" 2>&1 | awk '/Collected/ { print $NF }'
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" 2>&1 | awk '/Collected/ { print $NF }'
 }
 
 # each WHAT COMMANDS: a command's, without start and stop

@@ -7,7 +7,11 @@
 mod order;
 
 use std::{
-    collections::HashMap, hint::black_box, process::Command as Process, sync::Arc, time::Instant,
+    collections::HashMap,
+    hint::black_box,
+    process::Command as Process,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use catga::{
@@ -110,6 +114,11 @@ fn per(start: Instant, n: usize) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / float(n)
 }
 
+/// Commands a second of a [`cycle`] of all orders.
+fn rate(time: Duration) -> f64 {
+    float(3 * ORDERS) / time.as_secs_f64()
+}
+
 fn per_second(start: Instant, n: usize) -> f64 {
     float(n) / start.elapsed().as_secs_f64()
 }
@@ -117,15 +126,6 @@ fn per_second(start: Instant, n: usize) -> f64 {
 fn main() {
     let one_thread =
         runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => {}
-        ["only", what, n] => {
-            let n = n.parse().expect("a number");
-            return one_thread.block_on(only(what, n)).expect("no errors");
-        }
-        _ => panic!("usage: commands [only send|cycle N]"),
-    }
     let mut two_threads = runtime::Builder::new_multi_thread();
     let two_threads = two_threads.worker_threads(2).enable_all().build().expect("a runtime");
     let about = "level `memory`, tracing off, the default pipeline";
@@ -136,22 +136,6 @@ fn main() {
     one_thread.block_on(long_streams(&mut table)).expect("no errors");
     one_thread.block_on(replay(&mut table)).expect("no errors");
     races(&mut table, &two_threads);
-}
-
-/// So many and nothing else, for `scripts/instructions.sh` to count.
-async fn only(what: &str, n: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let catga = Catga::builder().start().await?;
-    match what {
-        "send" => {
-            for number in 0..n as u64 {
-                assert_eq!(catga.send(Nothing { number }).await?, number);
-            }
-        }
-        "cycle" => drop(cycle(&catga, "only", n).await?),
-        _ => panic!("send or cycle, not {what}"),
-    }
-    catga.shutdown().await;
-    Ok(())
 }
 
 /// Counted in another process: an allocator that counts takes time, and does not let two threads allocate at once.
@@ -205,7 +189,7 @@ async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>
     let mut both = Rounds::new();
     for round in 0..rounds(ROUNDS) {
         let catga = Catga::builder().start().await?;
-        let rate = cycle(&catga, &round.to_string(), ORDERS).await?;
+        let rate = rate(cycle(&catga, &round.to_string(), ORDERS).await?);
         catga.shutdown().await;
         let start = Instant::now();
         let _kept = by_hand(&round.to_string());
@@ -222,7 +206,7 @@ fn both_threads(table: &mut Table, one: &Runtime, two: &Runtime) {
     for round in 0..rounds(ROUNDS) {
         let single = one.block_on(async {
             let catga = Catga::builder().start().await.expect("it starts");
-            let rate = cycle(&catga, &round.to_string(), ORDERS).await.expect("no errors");
+            let rate = rate(cycle(&catga, &round.to_string(), ORDERS).await.expect("no errors"));
             catga.shutdown().await;
             rate
         });
