@@ -23,14 +23,19 @@ pub(crate) struct EventJson<'a, E> {
 }
 
 /// Where an event came from.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventMetadata")]
 struct MetadataJson<'a> {
+    /// The `Idempotency-Key` of the command that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     command_id: Option<&'a str>,
+    /// The `X-Correlation-Id` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
+    /// The event's own id.
     event_id: EventId,
+    /// The node that decided it.
     node: &'a str,
 }
 
@@ -116,24 +121,7 @@ pub(crate) struct RecordedEvent {
     /// More about it, by its type, with the key of what it happened to.
     data: serde_json::Map<String, serde_json::Value>,
     /// Where it came from.
-    metadata: EventMetadata,
-}
-
-/// Where an event came from.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is the shape of MetadataJson")]
-struct EventMetadata {
-    /// The `Idempotency-Key` of the command that made it.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    command_id: Option<String>,
-    /// The `X-Correlation-Id` of the request.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-    /// The event's own id.
-    event_id: uuid::Uuid,
-    /// The node that decided it.
-    node: String,
+    metadata: MetadataJson<'static>,
 }
 
 #[cfg(test)]
