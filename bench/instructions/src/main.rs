@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 assert_eq!(catga.send(Nothing { number }).await?, number);
             }
         }
-        "cycle" => drop(cycle(&catga, "only", n).await?),
+        "cycle" => cycle(&catga, "only", n).await?,
         _ => panic!("{usage}"),
     }
     catga.shutdown().await;

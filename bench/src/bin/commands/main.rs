@@ -7,11 +7,7 @@
 mod order;
 
 use std::{
-    collections::HashMap,
-    hint::black_box,
-    process::Command as Process,
-    sync::Arc,
-    time::{Duration, Instant},
+    collections::HashMap, hint::black_box, process::Command as Process, sync::Arc, time::Instant,
 };
 
 use catga::{
@@ -114,11 +110,6 @@ fn per(start: Instant, n: usize) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / float(n)
 }
 
-/// Commands a second of a [`cycle`] of all orders.
-fn rate(time: Duration) -> f64 {
-    float(3 * ORDERS) / time.as_secs_f64()
-}
-
 fn per_second(start: Instant, n: usize) -> f64 {
     float(n) / start.elapsed().as_secs_f64()
 }
@@ -189,7 +180,9 @@ async fn life_cycles(table: &mut Table) -> Result<(), Box<dyn std::error::Error>
     let mut both = Rounds::new();
     for round in 0..rounds(ROUNDS) {
         let catga = Catga::builder().start().await?;
-        let rate = rate(cycle(&catga, &round.to_string(), ORDERS).await?);
+        let start = Instant::now();
+        cycle(&catga, &round.to_string(), ORDERS).await?;
+        let rate = per_second(start, 3 * ORDERS);
         catga.shutdown().await;
         let start = Instant::now();
         let _kept = by_hand(&round.to_string());
@@ -206,7 +199,9 @@ fn both_threads(table: &mut Table, one: &Runtime, two: &Runtime) {
     for round in 0..rounds(ROUNDS) {
         let single = one.block_on(async {
             let catga = Catga::builder().start().await.expect("it starts");
-            let rate = rate(cycle(&catga, &round.to_string(), ORDERS).await.expect("no errors"));
+            let start = Instant::now();
+            cycle(&catga, &round.to_string(), ORDERS).await.expect("no errors");
+            let rate = per_second(start, 3 * ORDERS);
             catga.shutdown().await;
             rate
         });
