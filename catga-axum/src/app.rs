@@ -203,7 +203,8 @@ impl<A> App<A> {
         self
     }
 
-    /// Puts a handler of axum's at `path`. Its requests are bounded, counted and timed as those of the domain are.
+    /// Puts a handler of axum's at `path`. Its requests are bounded, counted and timed as those of the domain are: it gets
+    /// one when all of its body is here, at most 1 MiB. A router for larger ones is [merged](Self::merge).
     ///
     /// # Panics
     /// When the path is taken.
@@ -319,8 +320,8 @@ impl<A> fmt::Debug for App<A> {
 mod tests {
     use axum::{
         body::{Body, to_bytes},
-        extract::{Path, Request, State},
-        http::{HeaderValue, StatusCode},
+        extract::{Path, State},
+        http::{HeaderValue, Request, StatusCode},
         middleware::map_response,
         response::Response,
         routing::get,

@@ -36,7 +36,7 @@
 //!
 //! # Modules, in reading order
 //! - `app`, `serve`, [`cli`], `backend`: a service, from its routes to its exit code
-//! - `server`, `timer`, `service`, `routes`: connections and what all requests go through
+//! - `server`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
 //!   writing
@@ -56,6 +56,7 @@ pub mod validate;
 
 mod app;
 mod backend;
+mod body;
 mod command;
 mod dead_letters;
 mod describe;
@@ -70,6 +71,7 @@ mod money;
 mod page;
 mod path;
 mod query;
+mod refusals;
 mod request;
 mod respond;
 mod routes;

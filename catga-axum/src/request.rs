@@ -1,6 +1,6 @@
 //! Reading requests: query parameters, headers and bodies, each with an error that names what was wrong.
 
-use std::{collections::HashSet, error::Error};
+use std::collections::HashSet;
 
 use axum::{
     body::{Body, to_bytes},
@@ -12,18 +12,14 @@ use catga::{
     CommandId, Consistency, Expected, Metadata,
     log::{Position, Version},
 };
-use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
+    body::MAX_BODY,
     message::{self, Place, number},
     path::{Names, Values},
     problem::{Failure, Problem},
-    timer::Late,
 };
-
-/// The largest body, in bytes.
-pub(crate) const MAX_BODY: usize = 1 << 20;
 
 /// The header that holds a log position.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("x-catga-position");
@@ -180,9 +176,10 @@ impl<S: Send + Sync> FromRequest<S> for Reason {
     }
 }
 
-/// The bytes of a body that must be JSON, if there are any.
+/// The bytes of a body that must be JSON, if there are any. It has arrived before a route gets the request.
 pub(crate) async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let bytes = read(headers, body).await?;
+    let bytes = to_bytes(body, MAX_BODY).await;
+    let bytes = bytes.map_err(|_| Problem::bad_request("the body ended early"))?;
     if bytes.is_empty() || is_json(headers) {
         return Ok(bytes);
     }
@@ -191,32 +188,6 @@ pub(crate) async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
         "unsupported_media_type",
         "the body must be JSON, with Content-Type: application/json",
     ))
-}
-
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("the body is larger than {MAX_BODY} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
-    };
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
-        return Err(too_large());
-    }
-    to_bytes(body, MAX_BODY).await.map_err(|error| {
-        if is::<LengthLimitError>(&error) {
-            too_large()
-        } else if is::<Late>(&error) {
-            Problem::bad_request("the body did not arrive in time")
-        } else {
-            Problem::bad_request("the body ended early")
-        }
-    })
-}
-
-/// Whether `error` came of an `E`.
-fn is<E: Error + 'static>(error: &axum::Error) -> bool {
-    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.any(<dyn Error>::is::<E>)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, Request, header::CONNECTION},
-};
+use axum::http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
@@ -25,16 +22,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    service::Service,
-    timer::{RequestTimer, TimedBody},
-};
+use crate::{body::TimedBody, service::Service, timer::RequestTimer};
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The largest request head, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -133,7 +124,7 @@ impl Served {
         let service = service_fn(move |request: Request<Incoming>| {
             let (served, timer) = (own.clone(), body_timer.clone());
             async move {
-                let timed = |body| Body::new(TimedBody::new(body, timer, BODY_TIME));
+                let timed = |body| TimedBody::new(body, timer);
                 let mut response = served.service.answer(request.map(timed)).await;
                 if served.is_stopping.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");

@@ -1,6 +1,7 @@
 //! All requests: what each goes through, whichever route takes it.
 
 use std::{
+    convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -10,12 +11,13 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::Request,
-    http::{HeaderValue, header},
+    BoxError, Router,
+    body::{Body, HttpBody},
+    http::{HeaderValue, Request, header},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{delete, future::RouteFuture, get, post},
 };
+use bytes::Bytes;
 use catga::{Catga, Timestamp};
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,8 +26,9 @@ use tower_service::Service as _;
 
 use crate::{
     app::Domain,
-    dead_letters, feed,
+    body, dead_letters, feed,
     problem::Problem,
+    refusals::REQUESTS,
     routes::{self, Route},
     system,
 };
@@ -102,30 +105,77 @@ impl Service {
     /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
     /// types.
     ///
-    /// The router has the request before the answer is waited for: a request is some hundred bytes, and each future that
-    /// keeps it copies it once more.
-    pub(crate) fn answer(&self, request: Request) -> impl Future<Output = Response> + use<'_> {
+    /// A bounded route gets a request when all of it is here, and only then does it take a place: those whose clients are
+    /// slow to send them keep nobody waiting.
+    ///
+    /// The router has a request that is here already before the answer is waited for: a request is some hundred bytes, and
+    /// each future that keeps it copies it once more.
+    pub(crate) fn answer<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response> + use<'_, B>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let start = Instant::now();
         let route = routes::find(&self.routes, request.uri().path());
         let method = request.method().clone();
-        let place = route.is_bounded.then(|| self.places.take());
-        let is_too_much = matches!(place, Some(None));
-        let call = (!is_too_much).then(|| self.router.clone().call(request));
+        let has_body = !request.body().is_end_stream();
+        let arrival = match route.is_bounded && has_body {
+            true => Err(request),
+            false => Ok(self.begin(
+                route,
+                request.map(|body| match has_body {
+                    true => Body::new(body),
+                    false => Body::empty(),
+                }),
+            )),
+        };
         async move {
-            let mut response = match call {
-                None => Problem::overloaded().into_response(),
-                Some(call) => match AssertUnwindSafe(call).catch_unwind().await {
-                    Ok(answer) => answer.unwrap_or_else(|never| match never {}),
-                    Err(_) => Problem::internal().into_response(),
-                },
+            let begun = match arrival {
+                Ok(begun) => begun,
+                Err(request) => {
+                    let (parts, body) = request.into_parts();
+                    let body = body::read(&parts.headers, body).await;
+                    body.and_then(|body| self.begin(route, Request::from_parts(parts, body.into())))
+                }
             };
-            // It is kept until there is an answer.
-            drop(place);
+            let mut response = match begun {
+                Err(problem) => problem.into_response(),
+                Ok((place, call)) => {
+                    let outcome = AssertUnwindSafe(call).catch_unwind().await;
+                    // It is kept until there is an answer.
+                    drop(place);
+                    match outcome {
+                        Ok(answer) => answer.unwrap_or_else(|never| match never {}),
+                        Err(_) => Problem::internal().into_response(),
+                    }
+                }
+            };
             route.record(&method, response.status(), start.elapsed());
             let no_sniff = HeaderValue::from_static("nosniff");
             response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
             response
         }
+    }
+
+    /// Gives a request to the router, with a place if its route is bounded.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn begin(
+        &self,
+        route: &Route,
+        request: Request<Body>,
+    ) -> Result<(Option<Place<'_>>, RouteFuture<Infallible>), Problem> {
+        let place = match route.is_bounded {
+            false => None,
+            true => Some(self.places.take().ok_or_else(|| {
+                REQUESTS.count();
+                Problem::overloaded()
+            })?),
+        };
+        Ok((place, self.router.clone().call(request)))
     }
 }
 
@@ -158,7 +208,10 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::StatusCode};
+    use std::{future::ready, pin::pin};
+
+    use axum::{body::to_bytes, http::StatusCode};
+    use futures_util::{StreamExt, stream};
 
     use super::*;
 
@@ -178,6 +231,22 @@ mod tests {
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(answer.headers()["content-type"], "application/problem+json");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_takes_a_place_when_all_of_it_is_here() {
+        let router = Router::new().route("/orders", post(|body: String| async { body }));
+        let service =
+            Service { router, routes: routes::table(&["/orders"]), places: Places::new(1) };
+        let ask = |body| service.answer(Request::post("/orders").body(body).unwrap());
+        let half = stream::once(ready(Ok::<_, Infallible>("half"))).chain(stream::pending());
+        let (mut slow, mut quick) =
+            (pin!(ask(Body::from_stream(half))), pin!(ask(Body::from("whole"))));
+        assert!(slow.as_mut().now_or_never().is_none());
+        let answer = quick.as_mut().now_or_never().expect("it waits for nothing");
+        assert_eq!(to_bytes(answer.into_body(), 99).await.unwrap(), "whole");
+        let _place = service.places.take();
+        assert_eq!(ask(Body::from("whole")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

@@ -14,12 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{BoxError, body::HttpBody};
-use bytes::Bytes;
-use hyper::{
-    body::{Frame, Incoming, SizeHint},
-    rt::{Sleep, Timer},
-};
+use hyper::rt::{Sleep, Timer};
 
 /// What a connection waits with for a part of a request. Times are nanoseconds since the connection's begin.
 #[derive(Debug, Clone)]
@@ -57,9 +52,21 @@ impl RequestTimer {
         })
     }
 
+    /// How long there has been this connection.
+    pub(crate) fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// Awaits a part that has to be there by `due`, and answers whether that is over. The connection is woken then.
+    pub(crate) fn is_over(&self, due: Duration) -> bool {
+        let due = nanos(due);
+        self.shared.due.store(due, Ordering::Relaxed);
+        due <= self.shared.fired.load(Ordering::Relaxed)
+    }
+
     /// Notes the time, and answers when to look again. Nothing is due earlier: what is set from now on is `limit` away.
     fn fire(&self) -> Duration {
-        let now = self.begin.elapsed();
+        let now = self.now();
         let due = Duration::from_nanos(self.shared.due.load(Ordering::Relaxed));
         self.shared.fired.store(nanos(now), Ordering::Relaxed);
         if due > now { due } else { now + self.limit }
@@ -101,51 +108,6 @@ impl Future for Part {
 }
 
 impl Sleep for Part {}
-
-/// A request's body, which has to be there in time.
-pub(crate) struct TimedBody {
-    body: Incoming,
-    timer: RequestTimer,
-    limit: Duration,
-    /// Made when the body has to be waited for.
-    end: Option<Pin<Box<dyn Sleep>>>,
-}
-
-impl TimedBody {
-    pub(crate) fn new(body: Incoming, timer: RequestTimer, limit: Duration) -> Self {
-        Self { body, timer, limit, end: None }
-    }
-}
-
-/// The body did not arrive in time.
-#[derive(Debug, thiserror::Error)]
-#[error("the body did not arrive in time")]
-pub(crate) struct Late;
-
-impl HttpBody for TimedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { body, timer, limit, end } = self.get_mut();
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        let end = end.get_or_insert_with(|| timer.sleep(*limit));
-        end.as_mut().poll(cx).map(|()| Some(Err(Late.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ pub struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     extra: Map<String, Value>,
+    /// Whether the connection is closed after it.
+    is_last: bool,
 }
 
 impl Problem {
@@ -31,7 +33,7 @@ impl Problem {
         code: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code, detail: detail.into(), extra: Map::new() }
+        Self { status, code, detail: detail.into(), extra: Map::new(), is_last: false }
     }
 
     /// 400 `bad_request`.
@@ -50,12 +52,22 @@ impl Problem {
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let extra = error.extra().into_iter().map(|(name, value)| (name.to_owned(), value));
         let detail = error.to_string().into();
-        Self { status, code: error.code(), detail, extra: extra.collect() }
+        Self { status, code: error.code(), detail, extra: extra.collect(), is_last: false }
     }
 
     pub(crate) fn method_not_allowed() -> Self {
         let detail = "this path does not take this method; the header Allow says which";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    pub(crate) fn payload_too_large(most: usize) -> Self {
+        let detail = format!("the body is larger than {most} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+    }
+
+    /// The same, and the connection is closed after it: the rest of the request is not read.
+    pub(crate) fn closing(self) -> Self {
+        Self { is_last: true, ..self }
     }
 
     fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -151,6 +163,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.is_last {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use catga_tests::Server;
 use futures_util::{StreamExt, stream};
 use reqwest::StatusCode;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::Service;
 
@@ -38,6 +40,28 @@ pub(crate) async fn bodies_of_a_mebibyte_are_refused_and_not_kept(service: &Serv
     let more = server.peak_memory() - before;
     assert!(more < 50, "400 MiB of bodies took {more} MiB");
     service.made(&server).await;
+}
+
+/// A connection that has sent `request`, and has read nothing.
+async fn open(server: &Server, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+pub(crate) async fn half_sent_bodies_shut_nobody_out(service: &Service) {
+    let server = service.start(&[]).await;
+    let half = format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{{",
+        service.collection
+    );
+    // More than the requests that are worked on at once.
+    let clients: Vec<_> = stream::iter(0..600).then(|_| open(&server, &half)).collect().await;
+    for _ in 0..10 {
+        service.made(&server).await;
+        server.json(service.collection).await;
+    }
+    drop(clients);
 }
 
 pub(crate) async fn the_metrics_do_not_grow_with_what_strangers_send(service: &Service) {

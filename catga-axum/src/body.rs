@@ -1,0 +1,133 @@
+//! The body of a request, on its way here.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{BoxError, body::HttpBody, http::HeaderMap, http::header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Frame, Incoming, SizeHint};
+
+use crate::{
+    problem::Problem,
+    refusals::{LARGE_BODY, SLOW_BODY},
+    timer::RequestTimer,
+};
+
+/// The largest body, in bytes.
+pub(crate) const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take to arrive, before what has arrived gives it more time.
+const TIME: Duration = Duration::from_secs(15);
+
+/// How many bytes give it a second more.
+const PACE: u64 = 16 << 10;
+
+/// How long a body may take in all.
+const MOST_TIME: Duration = Duration::from_secs(60);
+
+/// A request's body, which has to arrive in time and at a pace.
+pub(crate) struct TimedBody {
+    body: Incoming,
+    timer: RequestTimer,
+    /// Made when the body has to be waited for.
+    wait: Option<Wait>,
+}
+
+struct Wait {
+    /// When it began.
+    begin: Duration,
+    /// How many bytes have come since.
+    bytes: u64,
+}
+
+impl Wait {
+    fn due(&self) -> Duration {
+        let more = Duration::from_millis(self.bytes * 1000 / PACE);
+        self.begin + (TIME + more).min(MOST_TIME)
+    }
+}
+
+impl TimedBody {
+    pub(crate) fn new(body: Incoming, timer: RequestTimer) -> Self {
+        Self { body, timer, wait: None }
+    }
+}
+
+/// The body did not arrive in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not arrive in time")]
+struct Late;
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { body, timer, wait } = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            let wait = wait.get_or_insert_with(|| Wait { begin: timer.now(), bytes: 0 });
+            return match timer.is_over(wait.due()) {
+                true => Poll::Ready(Some(Err(Late.into()))),
+                false => Poll::Pending,
+            };
+        };
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(wait), Some(data)) = (wait, data) {
+            wait.bytes += data.len() as u64;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// All of a body, as soon as it is here. One that says that it is too large is refused before it is.
+pub(crate) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
+        return Err(too_large());
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) if error.is::<Late>() => {
+            SLOW_BODY.count();
+            Err(Problem::bad_request("the body did not arrive in time").closing())
+        }
+        Err(_) => Err(Problem::bad_request("the body ended early")),
+    }
+}
+
+fn too_large() -> Problem {
+    LARGE_BODY.count();
+    Problem::payload_too_large(MAX_BODY).closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_time_by_what_has_arrived() {
+        let begin = Duration::from_secs(100);
+        let due = |bytes| (Wait { begin, bytes }.due() - begin).as_secs();
+        assert_eq!((due(0), due(PACE - 1), due(5 * PACE)), (15, 15, 20));
+        assert_eq!(due(MAX_BODY as u64), 60);
+    }
+}
