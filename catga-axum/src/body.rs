@@ -35,6 +35,7 @@ pub(crate) struct TimedBody {
     timer: RequestTimer,
     /// Made when the body has to be waited for.
     wait: Option<Wait>,
+    has_ended: bool,
 }
 
 struct Wait {
@@ -53,7 +54,7 @@ impl Wait {
 
 impl TimedBody {
     pub(crate) fn new(body: Incoming, timer: RequestTimer) -> Self {
-        Self { body, timer, wait: None }
+        Self { body, timer, wait: None, has_ended: false }
     }
 }
 
@@ -70,7 +71,7 @@ impl HttpBody for TimedBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { body, timer, wait } = self.get_mut();
+        let Self { body, timer, wait, has_ended } = self.get_mut();
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             let wait = wait.get_or_insert_with(|| Wait { begin: timer.now(), bytes: 0 });
             return match timer.is_over(wait.due()) {
@@ -78,6 +79,7 @@ impl HttpBody for TimedBody {
                 false => Poll::Pending,
             };
         };
+        *has_ended = frame.is_none();
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         if let (Some(wait), Some(data)) = (wait, data) {
             wait.bytes += data.len() as u64;
@@ -91,6 +93,14 @@ impl HttpBody for TimedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for TimedBody {
+    fn drop(&mut self) {
+        if !self.has_ended && !self.body.is_end_stream() {
+            self.timer.leave_unread();
+        }
     }
 }
 

@@ -36,7 +36,7 @@
 //!
 //! # Modules, in reading order
 //! - `app`, `serve`, [`cli`], `backend`: a service, from its routes to its exit code
-//! - `server`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
+//! - `server`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
 //!   writing
@@ -78,6 +78,7 @@ mod routes;
 mod serve;
 mod server;
 mod service;
+mod stream;
 mod system;
 mod timer;
 mod view;

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{body::TimedBody, service::Service, timer::RequestTimer};
+use crate::{body::TimedBody, service::Service, stream::ClientStream, timer::RequestTimer};
 
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -135,6 +135,7 @@ impl Served {
         });
         let mut http = http1::Builder::new();
         http.timer(timer.clone()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
-        timer.run(connections.watch(http.serve_connection(TokioIo::new(stream), service)))
+        let stream = TokioIo::new(ClientStream::new(stream, timer.clone()));
+        timer.run(connections.watch(http.serve_connection(stream, service)))
     }
 }

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -31,6 +31,12 @@ struct Times {
     due: AtomicU64,
     /// The time when the connection's timer fired last.
     fired: AtomicU64,
+    /// Whether a part of a head has come, and not all of it.
+    is_in_head: AtomicBool,
+    /// Whether a head is awaited.
+    awaits_head: AtomicBool,
+    /// Whether a body was left before its end.
+    is_body_left: AtomicBool,
 }
 
 impl RequestTimer {
@@ -64,6 +70,23 @@ impl RequestTimer {
         due <= self.shared.fired.load(Ordering::Relaxed)
     }
 
+    /// Something has come.
+    pub(crate) fn has_read(&self) {
+        self.shared.is_in_head.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody reads the rest of a body.
+    pub(crate) fn leave_unread(&self) {
+        self.shared.is_body_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may be sending a part of a request that nobody reads.
+    pub(crate) fn is_request_unread(&self) -> bool {
+        let is = |state: &AtomicBool| state.load(Ordering::Relaxed);
+        let Times { awaits_head, is_in_head, is_body_left, .. } = &*self.shared;
+        is(is_body_left) || is(awaits_head) && is(is_in_head)
+    }
+
     /// Notes the time, and answers when to look again. Nothing is due earlier: what is set from now on is `limit` away.
     fn fire(&self) -> Duration {
         let now = self.now();
@@ -81,7 +104,10 @@ impl Timer for RequestTimer {
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let due = nanos(deadline - self.begin);
         self.shared.due.store(due, Ordering::Relaxed);
-        Box::pin(Part { due, shared: self.shared.clone() })
+        self.shared.awaits_head.store(true, Ordering::Relaxed);
+        self.shared.is_in_head.store(false, Ordering::Relaxed);
+        self.shared.is_body_left.store(false, Ordering::Relaxed);
+        Box::pin(Head { due, shared: self.shared.clone() })
     }
 }
 
@@ -89,13 +115,13 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A part that is awaited.
-struct Part {
+/// A head that is awaited.
+struct Head {
     due: u64,
     shared: Arc<Times>,
 }
 
-impl Future for Part {
+impl Future for Head {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
@@ -107,7 +133,13 @@ impl Future for Part {
     }
 }
 
-impl Sleep for Part {}
+impl Sleep for Head {}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.shared.awaits_head.store(false, Ordering::Relaxed);
+    }
+}
 
 #[cfg(test)]
 mod tests {

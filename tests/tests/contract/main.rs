@@ -142,6 +142,7 @@ contract! {
         a_key_counts_for_its_target_and_a_refusal_leaves_no_trace tags_save_a_read_and_guard_a_write
         a_command_takes_a_list_of_tags;
     limits: bodies_of_a_mebibyte_are_refused_and_not_kept half_sent_bodies_shut_nobody_out
+        who_sends_all_before_reading_gets_the_refusal
         the_metrics_do_not_grow_with_what_strangers_send;
     process: wrong_flags_are_named_and_exit_with_2 a_taken_port_is_a_clear_failure the_program_tells_what_is_in_it
         sigterm_ends_feeds_and_exits_with_0 a_probe_sees_an_idle_server_stop
