@@ -185,7 +185,7 @@ pub(crate) async fn copy(
     from: &Location,
     to: &Location,
 ) -> Result<String, Failure> {
-    if let Location::File(directory) = from {
+    if let Some(directory) = from.directory() {
         // Opening a directory makes a log where there is none.
         let verified = FileStore::verify(directory);
         verified.map_err(|error| format!("--from: {}", file(directory, &error)))?;

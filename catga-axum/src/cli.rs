@@ -4,7 +4,12 @@
 
 #[cfg(any(feature = "redis", feature = "nats"))]
 use std::fmt;
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use catga::store::Durability;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -269,6 +274,17 @@ pub enum Location {
     #[cfg(feature = "nats")]
     /// On a NATS server, below a prefix.
     Nats(ServerAddress, String),
+}
+
+impl Location {
+    /// The directory of a log in files.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(directory) => Some(directory),
+            #[cfg(any(feature = "redis", feature = "nats"))]
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Location {
