@@ -17,52 +17,33 @@ impl<'m, M: SerializeMap> Members<'m, M> {
     pub(crate) fn of(map: &'m mut M) -> Self {
         Self { map }
     }
+}
 
-    fn field<T: ?Sized + Serialize>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), M::Error> {
-        match value.serialize(Probe) {
-            Err(Found::Nothing) => Ok(()),
-            _ => self.map.serialize_entry(name, value),
+/// serde has a trait for the fields of a struct and another one for those of a variant.
+macro_rules! write_fields {
+    ($($of:ident)*) => {$(
+        impl<M: SerializeMap> $of for Members<'_, M> {
+            type Ok = ();
+            type Error = M::Error;
+
+            fn serialize_field<T: ?Sized + Serialize>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), M::Error> {
+                match value.serialize(Probe) {
+                    Err(Found::Nothing) => Ok(()),
+                    _ => self.map.serialize_entry(name, value),
+                }
+            }
+
+            fn end(self) -> Result<(), M::Error> {
+                Ok(())
+            }
         }
-    }
+    )*};
 }
-
-impl<M: SerializeMap> SerializeStruct for Members<'_, M> {
-    type Ok = ();
-    type Error = M::Error;
-
-    fn serialize_field<T: ?Sized + Serialize>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), M::Error> {
-        self.field(name, value)
-    }
-
-    fn end(self) -> Result<(), M::Error> {
-        Ok(())
-    }
-}
-
-impl<M: SerializeMap> SerializeStructVariant for Members<'_, M> {
-    type Ok = ();
-    type Error = M::Error;
-
-    fn serialize_field<T: ?Sized + Serialize>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), M::Error> {
-        self.field(name, value)
-    }
-
-    fn end(self) -> Result<(), M::Error> {
-        Ok(())
-    }
-}
+write_fields!(SerializeStruct SerializeStructVariant);
 
 /// Answers each of these calls in the same way.
 macro_rules! all {
