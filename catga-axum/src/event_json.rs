@@ -33,6 +33,9 @@ struct MetadataJson<'a> {
     /// The `X-Correlation-Id` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
+    /// The event that the command reacted to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<EventId>,
     /// The event's own id.
     event_id: EventId,
     /// The node that decided it.
@@ -59,14 +62,21 @@ impl<E: Serialize> Serialize for Data<'_, E> {
 impl<'a, E: Event> EventJson<'a, E> {
     /// `recorded`, whose key is shown as `member`.
     pub(crate) fn new(recorded: &'a Recorded<E>, member: &'a str) -> Self {
-        let Origin { command_id, correlation: correlation_id, node, .. } = recorded.origin();
+        let Origin { command_id, correlation, causation, node, .. } = recorded.origin();
+        let metadata = MetadataJson {
+            command_id,
+            correlation_id: correlation,
+            causation_id: causation,
+            event_id: recorded.id,
+            node,
+        };
         Self {
             version: recorded.version.get(),
             position: recorded.position.get(),
             r#type: recorded.event.event_type().name,
             timestamp: recorded.time,
             data: Data { member, key: recorded.stream.key(), event: &recorded.event },
-            metadata: MetadataJson { command_id, correlation_id, event_id: recorded.id, node },
+            metadata,
         }
     }
 
@@ -126,6 +136,12 @@ pub(crate) struct RecordedEvent {
 
 #[cfg(test)]
 mod tests {
+    use catga::{
+        log::{Commit, EventFrame, Record, StreamId},
+        testing,
+    };
+    use serde_json::json;
+
     use super::*;
 
     #[derive(Serialize)]
@@ -143,7 +159,7 @@ mod tests {
         Lost,
     }
 
-    fn json(event: &Happened) -> String {
+    fn data(event: &Happened) -> String {
         serde_json::to_string(&Data { member: "ticketId", key: "7", event }).unwrap()
     }
 
@@ -151,12 +167,36 @@ mod tests {
     fn the_members_of_an_event_follow_its_key() {
         let closed_at = Timestamp::from_micros(0);
         let closed = Happened::Closed(Closed { closed_at, reason: None });
-        assert_eq!(json(&closed), r#"{"ticketId":"7","closedAt":"1970-01-01T00:00:00Z"}"#);
+        assert_eq!(data(&closed), r#"{"ticketId":"7","closedAt":"1970-01-01T00:00:00Z"}"#);
         let closed = Happened::Closed(Closed { closed_at, reason: Some("old".into()) });
-        assert!(json(&closed).ends_with(r#","reason":"old"}"#));
+        assert!(data(&closed).ends_with(r#","reason":"old"}"#));
         let moved = Happened::Moved { to: "x".into() };
-        assert_eq!(json(&moved), r#"{"ticketId":"7","to":"x"}"#);
-        assert_eq!(json(&Happened::Lost), r#"{"ticketId":"7"}"#);
+        assert_eq!(data(&moved), r#"{"ticketId":"7","to":"x"}"#);
+        assert_eq!(data(&Happened::Lost), r#"{"ticketId":"7"}"#);
+    }
+
+    #[catga::event]
+    struct Answered {}
+
+    #[test]
+    fn the_metadata_says_what_caused_an_event() {
+        let stream: StreamId = "ticket/7".parse().unwrap();
+        let mut payload = Vec::new();
+        let ty = Answered {}.encode(&mut payload).unwrap();
+        let (name, schema, id) = (ty.name, ty.version, uuid::Uuid::from_u128(1));
+        let event = EventFrame { id, name, schema, payload: &payload };
+        let cause = uuid::Uuid::from_u128(2);
+        let metadata = |causation| {
+            let commit = testing::commit(&stream, 0.into(), [event.clone()]);
+            let frame = Commit { causation, ..commit }.encode();
+            let record = Record { position: 1.into(), token: 0, frame };
+            let recorded = &Recorded::<Answered>::read(&record).unwrap()[0];
+            serde_json::to_value(EventJson::new(recorded, "ticketId")).unwrap()["metadata"].take()
+        };
+        let mut expected = json!({ "eventId": id, "node": "test" });
+        assert_eq!(metadata(None), expected);
+        expected["causationId"] = json!(cause);
+        assert_eq!(metadata(Some(cause)), expected);
     }
 
     #[test]
