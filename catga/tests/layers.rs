@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 
 /// A path of modules below the crate's root, as `["store", "nats"]`.
@@ -16,9 +18,9 @@ type Module = Vec<String>;
 /// One source file, as a module.
 #[derive(Debug, Default)]
 struct Source {
-    /// Full paths that it imports, outside tests.
+    /// Full paths that it names, in a `use` or elsewhere, outside tests.
     imports: Vec<Module>,
-    /// Full paths that its tests import.
+    /// Full paths that its tests name.
     test_imports: Vec<Module>,
     /// What it exports from files below itself: the name, and where that is defined.
     exports: BTreeMap<String, Module>,
@@ -109,9 +111,82 @@ fn collect(items: &[Item], module: &Module, in_test: bool, source: &mut Source) 
                     collect(items, &module, in_test || is_test(&item.attrs), source);
                 }
             }
-            _ => {}
+            item => {
+                let mut paths = Vec::new();
+                inline_paths(item.to_token_stream(), &mut paths);
+                let paths = paths.iter().filter_map(|path| absolute(path, module));
+                if in_test || is_test(attributes(item)) {
+                    source.test_imports.extend(paths);
+                } else {
+                    source.imports.extend(paths);
+                }
+            }
         }
     }
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// The paths in code that begin with `crate` or `super`, also inside macros.
+fn inline_paths(code: TokenStream, paths: &mut Vec<Module>) {
+    let mut tokens = code.into_iter().peekable();
+    let mut before = None;
+    while let Some(token) = tokens.next() {
+        if let TokenTree::Group(group) = &token {
+            inline_paths(group.stream(), paths);
+        }
+        // `$crate` is the crate of who calls the macro, and `in crate::..` is for whom something is visible.
+        let is_start = ["crate", "super"].contains(&&*token.to_string())
+            && !before.is_some_and(|before: String| ["$", "in"].contains(&&*before));
+        before = Some(token.to_string());
+        if !is_start {
+            continue;
+        }
+        let mut path = vec![token.to_string()];
+        while tokens.next_if(|next| next.to_string() == ":").is_some() {
+            match tokens.next_if(|next| next.to_string() == ":").and_then(|_| tokens.next()) {
+                Some(TokenTree::Ident(name)) => path.push(name.to_string()),
+                Some(TokenTree::Group(group)) => inline_paths(group.stream(), paths),
+                _ => break,
+            }
+        }
+        if path.len() > 1 {
+            paths.push(path);
+        }
+    }
+}
+
+#[test]
+fn paths_are_seen_wherever_they_stand() {
+    let code = "fn f(a: crate::store::Append<super::Other>) -> Vec<Box<dyn crate::log::Clock>> {
+        let (x, y): (u8, u8) = crate::read::at::<crate::model::Error>(self.x, Self::Y); vec![crate::react::run(x)]
+        macro_rules! m { () => { $crate::runtime::start() } } pub(in crate::follow) struct S; pub(crate) struct T;
+    }";
+    let mut paths = Vec::new();
+    inline_paths(code.parse().unwrap(), &mut paths);
+    let paths: BTreeSet<_> = paths.iter().map(|path| path.join("::")).collect();
+    let seen = [
+        "crate::log::Clock",
+        "crate::model::Error",
+        "crate::react::run",
+        "crate::read::at",
+        "crate::store::Append",
+        "super::Other",
+    ];
+    assert_eq!(paths, seen.map(str::to_owned).into());
 }
 
 /// Whether a module shows, with this `use`, a name of a file below it.

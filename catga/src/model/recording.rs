@@ -91,13 +91,13 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize, crate::Event)]
+    #[derive(Debug, PartialEq, Serialize, Deserialize, catga_macros::Event)]
     #[event(name = "RecordingNoted")]
     struct Noted {
         text: String,
     }
 
-    #[derive(Serialize, Deserialize, crate::Event)]
+    #[derive(Serialize, Deserialize, catga_macros::Event)]
     #[event(name = "RecordingSkipping")]
     struct Skipping {
         #[serde(skip_serializing_if = "Option::is_none")]
