@@ -92,7 +92,7 @@ pub use crate::{
     command::{CommandRoute, command},
     endpoint::Endpoint,
     history::{HistoryRoute, history},
-    money::Money,
+    money::{Money, MoneySum},
     page::{Limit, Page},
     problem::{Problem, ProblemDetails, ProblemKind},
     query::{PageRoute, QueryRoute, query},

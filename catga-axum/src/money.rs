@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 
 use crate::json;
 
@@ -49,6 +49,35 @@ impl JsonSchema for Money {
     }
 }
 
+/// A sum of amounts in ten-thousandths, which may be larger than any [`Money`]. In JSON it is a number, with exact
+/// meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MoneySum(pub i128);
+
+impl Serialize for MoneySum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i128(self.0);
+        }
+        let sum = Decimal::try_from_i128_with_scale(self.0, 4).map_err(S::Error::custom)?;
+        json::exact(&sum.normalize(), serializer)
+    }
+}
+
+impl JsonSchema for MoneySum {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MoneySum".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Money::json_schema(generator)
+    }
+}
+
 impl Money {
     /// How many [`units`](Self::units) make one.
     pub const ONE: i64 = UNITS;
@@ -70,16 +99,6 @@ impl Money {
     /// When it is no number.
     pub fn from_json<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Self>, D::Error> {
         json::number(json).map(Self::parse)
-    }
-
-    /// Writes a sum in ten-thousandths, which may be larger than any amount, as an exact number:
-    /// `#[serde(serialize_with = "Money::sum_to_json")]`.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn sum_to_json<S: Serializer>(units: &i128, json: S) -> Result<S::Ok, S::Error> {
-        let sum = Decimal::try_from_i128_with_scale(*units, 4);
-        json::exact(&sum.unwrap_or_default().normalize(), json)
     }
 
     /// Whether it is below zero.
@@ -164,8 +183,8 @@ mod tests {
     struct Line {
         #[serde(deserialize_with = "Money::from_json")]
         price: Option<Money>,
-        #[serde(skip_deserializing, serialize_with = "Money::sum_to_json")]
-        sum: i128,
+        #[serde(skip_deserializing)]
+        sum: MoneySum,
     }
 
     #[test]
@@ -176,7 +195,7 @@ mod tests {
         assert_eq!(line("1e400").unwrap().price, None);
         assert!(line("\"1\"").is_err());
         let sum = i128::from(i64::MAX) * 2;
-        let written = serde_json::to_string(&Line { price: None, sum }).unwrap();
+        let written = serde_json::to_string(&Line { price: None, sum: MoneySum(sum) }).unwrap();
         assert_eq!(written, r#"{"price":null,"sum":1844674407370955.1614}"#);
     }
 }

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use catga::read_model::Cursor;
+use catga::read_model::{self, Cursor, Row};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -75,6 +75,14 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
+impl<T> Page<T> {
+    /// A page of a [`Table`](read_model::Table), each row as `show` makes it.
+    pub fn of<R: Row>(page: read_model::Page<R>, show: impl FnMut((R::Key, R)) -> T) -> Self {
+        let read_model::Page { rows, total, next } = page;
+        Self { items: rows.into_iter().map(show).collect(), total: Some(total), next }
+    }
+}
+
 impl<T: Clone> Page<T> {
     /// A page of `rows`, which stand in the order they were made, newest first.
     pub fn newest_first(rows: &[T], cursor: Option<Cursor>, Limit(limit): Limit) -> Self {
@@ -135,6 +143,40 @@ mod tests {
             }
         }
         assert_eq!(seen, [6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_limit_is_read_as_a_parameter_and_written_as_a_number() {
+        let read = |text: &str| serde_json::from_value::<Limit>(text.into()).ok();
+        assert_eq!(read("1"), Some(Limit(1)));
+        assert_eq!(read("1000"), Some(Limit(1000)));
+        for wrong in ["0", "1001", "+1", "1.0", ""] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(serde_json::to_value(Limit(7)).unwrap(), serde_json::json!(7));
+        let schema = Limit::json_schema(&mut SchemaGenerator::default());
+        let default = serde_json::to_value(Limit::default()).unwrap();
+        assert_eq!(schema.get("default"), Some(&default));
+    }
+
+    #[test]
+    fn a_page_of_a_table_has_its_place_in_it() {
+        let (rows, next) = (vec![("b".to_owned(), Counted(2))], Some(Cursor::new(1)));
+        let page = read_model::Page { rows, total: 2, next };
+        let page = Page::of(page, |(key, Counted(count))| (key, count));
+        assert_eq!(page, Page { items: vec![("b".to_owned(), 2)], total: Some(2), next });
+    }
+
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    struct Counted(u32);
+
+    impl Row for Counted {
+        type Key = String;
+        type Index<'a> = ();
+
+        fn indexes(&self) -> impl IntoIterator<Item = ()> {
+            []
+        }
     }
 
     #[test]

@@ -55,3 +55,64 @@ impl<A: Shown> JsonSchema for View<A> {
         A::Json::<'static>::json_schema(generator)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[catga::event]
+    enum DoorEvent {
+        Opened,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+    struct Door {
+        is_open: bool,
+    }
+
+    impl Aggregate for Door {
+        type Event = DoorEvent;
+        const NAME: &'static str = "door";
+
+        fn apply(&mut self, _: DoorEvent) {
+            self.is_open = true;
+        }
+    }
+
+    #[derive(Serialize, JsonSchema)]
+    #[serde(rename = "Door")]
+    struct DoorJson<'a> {
+        door: &'a str,
+        state: &'static str,
+        version: u64,
+    }
+
+    impl Shown for Door {
+        type Json<'a> = DoorJson<'a>;
+
+        fn json(View { id, version, state }: &View<Self>) -> DoorJson<'_> {
+            let state = if state.is_open { "open" } else { "closed" };
+            DoorJson { door: id, state, version: *version }
+        }
+    }
+
+    #[test]
+    fn a_view_is_stored_as_it_is_and_shown_as_it_says() {
+        let view = View::of(&Root::<Door>::given([DoorEvent::Opened]));
+        let stored = postcard::to_stdvec(&("given", 1_u64, true)).unwrap();
+        assert_eq!(postcard::to_stdvec(&view).unwrap(), stored);
+        assert_eq!(postcard::from_bytes::<View<Door>>(&stored).unwrap(), view);
+        let shown = json!({ "door": "given", "state": "open", "version": 1 });
+        assert_eq!(serde_json::to_value(&view).unwrap(), shown);
+    }
+
+    #[test]
+    fn the_schema_of_a_view_is_that_of_what_is_shown() {
+        assert_eq!(View::<Door>::schema_name(), "Door");
+        let schema = schemars::schema_for!(View<Door>);
+        assert_eq!(schema, schemars::schema_for!(DoorJson<'static>));
+        assert_eq!(schema.get("required"), Some(&json!(["door", "state", "version"])));
+    }
+}

@@ -209,6 +209,9 @@ proptest! {
         let (mut table, mut naive) = (Table::default(), Naive::default());
         for step in &steps {
             apply(&mut table, &mut naive, step);
+            if let Step::Restore = step {
+                check(&table, &naive, limit);
+            }
         }
         check(&table, &naive, limit);
         check(&restored(&table), &naive, limit);

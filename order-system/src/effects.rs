@@ -1,6 +1,6 @@
 //! What orders set off: event handlers, with effects outside the log.
 
-use catga::prelude::*;
+use catga::{BoxError, prelude::*};
 
 use crate::domain::{OrderEvent, OrderPaid};
 
@@ -13,7 +13,7 @@ fn log_order(event: Recorded<OrderEvent>) {
 
 /// Sends the customer a receipt for a payment.
 #[event_handler(name = "receipts")]
-fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
+fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), BoxError> {
     // The event's id goes with the mail, so that a receipt sent twice can be told from two receipts.
     mailer.send(&paid.payment_method, &paid.id.to_string())
 }
@@ -25,15 +25,10 @@ pub struct Mailer {
     pub refuses: Option<String>,
 }
 
-/// A mail that could not be sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the mail server refused the receipt")]
-pub struct MailError;
-
 impl Mailer {
-    fn send(&self, payment_method: &str, receipt: &str) -> Result<(), MailError> {
+    fn send(&self, payment_method: &str, receipt: &str) -> Result<(), BoxError> {
         if self.refuses.as_deref() == Some(payment_method) {
-            return Err(MailError);
+            return Err("the mail server refused the receipt".into());
         }
         tracing::info!(receipt, "receipt sent");
         Ok(())

@@ -7,13 +7,9 @@ use crate::{domain::*, projections::Orders};
 
 /// Makes an order.
 #[command_handler(creates)]
-pub fn create_order(
-    cmd: CreateOrder,
-    order: &mut Root<Order>,
-    clock: &Clock,
-) -> OrderResult<Created> {
+pub fn create_order(cmd: CreateOrder, order: &mut Root<Order>, clock: &Clock) -> Result<Created> {
     ensure!(!order.exists(), OrderError::Exists);
-    let (items, total) = cmd.priced().expect("the command was validated");
+    let (items, total) = priced(cmd.items).expect("the command was validated");
     let (customer_id, created_at) = (cmd.customer_id, clock.now());
     order.record(OrderCreated { customer_id, items, total, created_at });
     Ok(Created { order_id: cmd.order_id, total, created_at })
@@ -21,7 +17,7 @@ pub fn create_order(
 
 /// Pays a pending order.
 #[command_handler]
-pub fn pay_order(cmd: PayOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+pub fn pay_order(cmd: PayOrder, order: &mut Root<Order>, clock: &Clock) -> Result {
     order.step("paid", &[Status::Pending])?;
     order.record(OrderPaid { payment_method: cmd.payment_method, paid_at: clock.now() });
     Ok(OrderView::of(order))
@@ -29,7 +25,7 @@ pub fn pay_order(cmd: PayOrder, order: &mut Root<Order>, clock: &Clock) -> Order
 
 /// Ships a paid order.
 #[command_handler]
-pub fn ship_order(cmd: ShipOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+pub fn ship_order(cmd: ShipOrder, order: &mut Root<Order>, clock: &Clock) -> Result {
     order.step("shipped", &[Status::Paid])?;
     order.record(OrderShipped { tracking_number: cmd.tracking_number, shipped_at: clock.now() });
     Ok(OrderView::of(order))
@@ -37,7 +33,7 @@ pub fn ship_order(cmd: ShipOrder, order: &mut Root<Order>, clock: &Clock) -> Ord
 
 /// Says that a shipped order arrived.
 #[command_handler]
-pub fn deliver_order(_: DeliverOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+pub fn deliver_order(_: DeliverOrder, order: &mut Root<Order>, clock: &Clock) -> Result {
     order.step("delivered", &[Status::Shipped])?;
     order.record(OrderDelivered { delivered_at: clock.now() });
     Ok(OrderView::of(order))
@@ -45,7 +41,7 @@ pub fn deliver_order(_: DeliverOrder, order: &mut Root<Order>, clock: &Clock) ->
 
 /// Calls off an order that was not shipped.
 #[command_handler]
-pub fn cancel_order(cmd: CancelOrder, order: &mut Root<Order>, clock: &Clock) -> OrderResult {
+pub fn cancel_order(cmd: CancelOrder, order: &mut Root<Order>, clock: &Clock) -> Result {
     order.step("cancelled", &[Status::Pending, Status::Paid])?;
     order.record(OrderCancelled { reason: cmd.reason, cancelled_at: clock.now() });
     Ok(OrderView::of(order))
@@ -64,8 +60,6 @@ pub async fn get_order(
     let then = match (query.version, query.at) {
         (Some(_), Some(_)) => return Err(OrderError::TwoMoments.into()),
         (None, None) => return Ok(OrderView::of(order)),
-        (Some(version), None) if order.version() == version => return Ok(OrderView::of(order)),
-        (Some(version), None) if order.version() < version => None,
         (Some(version), None) => history.at_version(version.into()).await?,
         (None, Some(time)) => history.at_time(time).await?,
     };

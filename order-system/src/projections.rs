@@ -66,10 +66,7 @@ impl Orders {
         let customer = query.customer_id.as_deref().map(By::Customer);
         let select = self.table.select().filter(status).filter(customer);
         let page = select.after(query.cursor).page(query.limit.0);
-        let view =
-            |(id, OrderRow { version, order })| OrderView { id, version, state: order.into() };
-        let items = page.rows.into_iter().map(view).collect();
-        Page { items, total: Some(page.total), next: page.next }
+        Page::of(page, |(id, row)| OrderView { id, version: row.version, state: row.order.into() })
     }
 
     /// How many there are at `timestamp`, and what they are worth.
@@ -79,7 +76,7 @@ impl Orders {
         Stats {
             total_orders: all.rows,
             by_status: Status::ALL.map(|status| (status, of(status).rows)).into(),
-            total_revenue: all.amount - of(Status::Cancelled).amount,
+            total_revenue: MoneySum(all.amount - of(Status::Cancelled).amount),
             timestamp,
         }
     }

@@ -23,7 +23,7 @@ fn paid() -> OrderPaid {
     OrderPaid { payment_method: "card".into(), paid_at: at(1) }
 }
 
-fn pay(order: &mut Root<Order>) -> OrderResult {
+fn pay(order: &mut Root<Order>) -> Result {
     let cmd = PayOrder { order_id: "o".into(), payment_method: "card".into() };
     pay_order(cmd, order, &Clock::manual(at(1)))
 }

@@ -1,5 +1,7 @@
 //! Events, aggregates and read models made by hand, as parameters of the handlers under test.
 
+use std::fmt;
+
 use crate::{
     log::{EventFrame, EventId, Record, StreamId, Version},
     model::{Aggregate, Event, Recorded, Root},
@@ -89,5 +91,48 @@ impl<A: Aggregate> Root<A> {
 pub fn project<P: Projection>(events: impl IntoIterator<Item = Recorded<P::Event>>) -> P {
     let mut state = P::default();
     events.into_iter().for_each(|event| state.apply(&event));
+    state
+}
+
+/// As [`project`], and checks that snapshots lose nothing: after each event `show` says the same of the projection and of one
+/// that has gone through a snapshot after every event so far. `show` answers all that one can ask of it.
+///
+/// ```
+/// # use catga::{prelude::*, testing::project_with_snapshots}; use serde::{Serialize, Deserialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)] #[event(name = "DocStoredToo", version = 1)] struct OrderPaid { cents: u64 }
+/// #[derive(Debug, Default, Serialize, Deserialize)]
+/// struct Revenue { cents: u64 }
+///
+/// #[projection]
+/// impl Projection for Revenue {
+///     type Event = OrderPaid;
+///     const NAME: &str = "doc-stored-revenue";
+///     const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(100));
+///
+///     fn apply(&mut self, paid: &Recorded<OrderPaid>) {
+///         self.cents += paid.cents;
+///     }
+/// }
+///
+/// let paid = [2, 3].map(|cents| Recorded::new("order/a", 1.into(), OrderPaid { cents }));
+/// let revenue = project_with_snapshots(paid, |revenue: &Revenue| revenue.cents);
+/// assert_eq!(revenue.cents, 5);
+/// ```
+///
+/// # Panics
+/// When a snapshot can't be written or read, or shows something else; or when the projection has no snapshots.
+pub fn project_with_snapshots<P: Projection, T: PartialEq + fmt::Debug>(
+    events: impl IntoIterator<Item = Recorded<P::Event>>,
+    show: impl Fn(&P) -> T,
+) -> P {
+    let snapshots = P::SNAPSHOTS.expect("the projection has snapshots");
+    let (mut state, mut restored) = (P::default(), P::default());
+    for event in events {
+        state.apply(&event);
+        restored.apply(&event);
+        let bytes = (snapshots.encode)(&restored, Vec::new()).expect("a snapshot can be written");
+        restored = (snapshots.decode)(&bytes).expect("a snapshot can be read");
+        assert_eq!(show(&restored), show(&state), "after the event at position {}", event.position);
+    }
     state
 }

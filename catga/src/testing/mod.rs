@@ -17,6 +17,7 @@
 //! |---|---|---|
 //! | commands | [`given`] events, or [`Root::given`] | checked by [`Then::then`], [`then_answer`](Then::then_answer) and [`then_error`](Then::then_error) |
 //! | queries | [`Root::given`], [`ReadModel::of`](crate::read::ReadModel::of), [`project`] | a function: look at what it answers |
+//! | projections | [`project`] | a value: look at it, or let [`project_with_snapshots`] see that its snapshots are whole |
 //! | events | [`Recorded::new`](crate::model::Recorded::new), and what else it takes | a function: look at what it did |
 //! | events that cause others | a program that is sent commands | done when [`Catga::idle`](crate::runtime::Catga::idle) returns |
 //!
@@ -30,7 +31,7 @@ use std::fmt;
 
 pub use self::{
     commits::{append, commit},
-    examples::project,
+    examples::{project, project_with_snapshots},
     scripted::{Fault, ScriptedStore},
 };
 use crate::model::{Aggregate, Event, Root};

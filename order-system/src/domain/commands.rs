@@ -1,10 +1,9 @@
 //! What one can have done to an order, and what makes a command unacceptable in itself.
-#![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
 use catga_axum::{
     json,
-    validate::{check, range, text},
+    validate::{amount, count, range, text},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,37 +103,30 @@ pub struct CancelOrder {
     pub reason: Option<String>,
 }
 
-impl CreateOrder {
-    /// The items and their sum; `None` when one is not valid or the sum is too large.
-    pub fn priced(&self) -> Option<(Vec<Item>, Money)> {
-        let mut total = Money::default();
-        let mut items = Vec::with_capacity(self.items.len());
-        for OrderLine { product_id, name, quantity, price } in &self.items {
-            let (quantity, price) = ((*quantity)?, (*price)?);
-            total = total.plus(price.times(quantity)?)?;
-            let (product_id, name) = (product_id.clone(), name.clone());
-            items.push(Item { product_id, name, quantity, price });
-        }
-        Some((items, total))
+/// The items and their sum; `None` when one is not valid or the sum is too large.
+pub fn priced(lines: Vec<OrderLine>) -> Option<(Vec<Item>, Money)> {
+    let mut total = Money::default();
+    let mut items = Vec::with_capacity(lines.len());
+    for OrderLine { product_id, name, quantity, price } in lines {
+        let (quantity, price) = (quantity?, price?);
+        total = total.plus(price.times(quantity)?)?;
+        items.push(Item { product_id, name, quantity, price });
     }
+    Some((items, total))
 }
 
 impl Validate for CreateOrder {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::from_iter(text("customerId", &self.customer_id, MAX_TEXT));
-        let is_allowed = (1..=MAX_ITEMS).contains(&self.items.len());
-        let rule = format_args!("1 to {MAX_ITEMS} items are allowed");
-        problems.extend(check("items", is_allowed, rule));
+        problems.extend(count("items", self.items.len(), 1..=MAX_ITEMS));
         for (i, item) in self.items.iter().enumerate().take(MAX_ITEMS) {
             problems.extend(text(format_args!("items[{i}].productId"), &item.product_id, MAX_TEXT));
             problems.extend(text(format_args!("items[{i}].name"), &item.name, MAX_TEXT));
             let quantity = format_args!("items[{i}].quantity");
             problems.extend(range(quantity, item.quantity, 1..=MAX_QUANTITY));
-            let is_allowed = item.price.is_some_and(|price| !price.is_negative());
-            let rule = "an amount of 0 or more with at most 4 decimals is allowed";
-            problems.extend(check(format_args!("items[{i}].price"), is_allowed, rule));
+            problems.extend(amount(format_args!("items[{i}].price"), item.price));
         }
-        if problems.is_empty() && self.priced().is_none() {
+        if problems.is_empty() && priced(self.items.clone()).is_none() {
             problems.push(FieldError::new("items", "the total is too large"));
         }
         problems

@@ -1,5 +1,4 @@
 //! What can happen to an order. Each struct is stored; a change to its fields needs a new version.
-#![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
 use schemars::JsonSchema;

@@ -1,4 +1,5 @@
 //! The domain: what an order is and what may happen to it. Pure: no I/O, no async.
+#![allow(missing_docs, reason = "the fields say what they are")]
 
 pub mod commands;
 pub mod events;
@@ -6,4 +7,4 @@ pub mod order;
 pub mod queries;
 
 pub use self::{commands::*, events::*, order::*, queries::*};
-pub use catga_axum::Money;
+pub use catga_axum::{Money, MoneySum};

@@ -1,7 +1,6 @@
 //! The order: its state, and why something can't happen to it.
 //!
 //! A handler asks [`Order::step`] and records what happened; `apply` is the only place where the state changes.
-#![allow(missing_docs, reason = "the fields say what they are")]
 
 use catga::prelude::*;
 use catga_axum::{Problem, Shown, View};
@@ -91,11 +90,11 @@ pub enum OrderError {
 }
 
 /// What comes of a command: the order, where nothing else is said.
-pub type OrderResult<T = OrderView> = Result<T, OrderError>;
+pub type Result<T = OrderView> = std::result::Result<T, OrderError>;
 
 impl Order {
     /// The rule for every `step` of an order: it is taken `from` some statuses only.
-    pub fn step(&self, step: &'static str, from: &[Status]) -> OrderResult<()> {
+    pub fn step(&self, step: &'static str, from: &[Status]) -> Result<()> {
         match self.status {
             None => Err(OrderError::NotFound),
             Some(status) if from.contains(&status) => Ok(()),

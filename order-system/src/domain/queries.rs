@@ -1,5 +1,4 @@
 //! What one can ask about orders.
-#![allow(missing_docs, reason = "the fields say what they are")]
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use catga_axum::{Cursor, Limit};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Money, order::Status};
+use super::{MoneySum, order::Status};
 
 /// One order, now or as it was.
 #[catga::query(name = "order.get")]
@@ -53,8 +52,6 @@ pub struct Stats {
     #[schemars(with = "BTreeMap<String, u64>")]
     pub by_status: BTreeMap<Status, u64>,
     /// Of all orders that are not cancelled.
-    #[serde(serialize_with = "Money::sum_to_json")]
-    #[schemars(with = "f64")]
-    pub total_revenue: i128,
+    pub total_revenue: MoneySum,
     pub timestamp: Timestamp,
 }
