@@ -92,6 +92,10 @@ pub struct Serve {
     /// and for a second at least, new connections are served and /health/ready answers 503; with 0 it stops at once
     #[arg(long, global = true, env = "CATGA_DRAIN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS", help_heading = "Server")]
     pub drain_timeout: Duration,
+    /// How many seconds a connection stays open while no request is on it: 1 to 3600. A load balancer in front must close
+    /// idle ones before, else requests are lost now and then
+    #[arg(long, global = true, env = "CATGA_KEEP_ALIVE", default_value = "75", value_parser = positive_seconds, value_name = "SECONDS", help_heading = "Server")]
+    pub keep_alive: Duration,
     /// Where the log is.
     #[command(flatten)]
     pub backends: Backends,
@@ -103,7 +107,7 @@ pub struct Serve {
     #[arg(long, global = true, env = "CATGA_CLUSTER", help_heading = "Cluster")]
     pub cluster: bool,
     /// How many seconds after its death a node's work is taken over, at most: 1 to 3600
-    #[arg(long, global = true, env = "CATGA_LEASE", default_value = "5", value_parser = lease, value_name = "SECONDS", help_heading = "Cluster")]
+    #[arg(long, global = true, env = "CATGA_LEASE", default_value = "5", value_parser = positive_seconds, value_name = "SECONDS", help_heading = "Cluster")]
     pub lease: Duration,
     /// Where this node is reached, as /cluster shows it [default: the address it listens on]
     #[arg(
@@ -352,7 +356,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn lease(text: &str) -> Result<Duration, String> {
+fn positive_seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err("1 to 3600 seconds are allowed".to_owned()),

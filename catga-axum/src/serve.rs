@@ -149,7 +149,8 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
         }
     };
     let service = routes.serve(shared);
-    let serving = server::serve(listener, service, stop.clone(), flags.drain_timeout);
+    let times = server::Times { keep_alive: flags.keep_alive, drain: flags.drain_timeout };
+    let serving = server::serve(listener, service, stop.clone(), times);
     let serving = async { tokio::join!(serving, handing_over) };
     tokio::select! {
         _ = serving => {}

@@ -24,9 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{body::TimedBody, service::Service, stream::ClientStream, timer::RequestTimer};
 
-/// How long a request's head may take to arrive, and how long a connection may be idle.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
 /// The largest request head, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
 
@@ -37,7 +34,16 @@ const CONNECTIONS: usize = 10_000;
 /// sees that this node is not ready, and no request meets a connection that is just being closed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves `service` until `stop`, then waits up to `drain` for requests in flight.
+/// How long a server waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// For the next request on a connection.
+    pub(crate) keep_alive: Duration,
+    /// At a shutdown, for requests in flight.
+    pub(crate) drain: Duration,
+}
+
+/// Serves `service` until `stop`, then waits up to the drain time for requests in flight.
 ///
 /// While it waits, connections are served too, one request more each: a load balancer that has not noticed yet
 /// is answered, and its probe is told 503 rather than turned away.
@@ -45,10 +51,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     service: Service,
     stop: CancellationToken,
-    drain: Duration,
+    Times { keep_alive, drain }: Times,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let served = Arc::new(Served { service, is_stopping: AtomicBool::new(false) });
+    let served = Arc::new(Served { service, keep_alive, is_stopping: AtomicBool::new(false) });
     let server = Server { listener, places, served };
     let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     tokio::select! {
@@ -79,6 +85,7 @@ struct Server {
 /// What all connections share.
 struct Served {
     service: Service,
+    keep_alive: Duration,
     /// Asked for each answer, so it is no token, which has a lock.
     is_stopping: AtomicBool,
 }
@@ -118,7 +125,8 @@ impl Served {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
-        let timer = RequestTimer::new(HEAD_TIME);
+        let keep_alive = self.keep_alive;
+        let timer = RequestTimer::new(keep_alive);
         // With a count of its own: that of all connections would go from one processor to the other with each request.
         let (own, body_timer) = (Arc::new(self), timer.clone());
         let service = service_fn(move |request: Request<Incoming>| {
@@ -134,7 +142,7 @@ impl Served {
             }
         });
         let mut http = http1::Builder::new();
-        http.timer(timer.clone()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+        http.timer(timer.clone()).header_read_timeout(keep_alive).max_buf_size(HEAD_BYTES);
         let stream = TokioIo::new(ClientStream::new(stream, timer.clone()));
         timer.run(connections.watch(http.serve_connection(stream, service)))
     }

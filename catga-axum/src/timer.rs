@@ -1,4 +1,4 @@
-//! The timer of a connection: for the head of its next request, and then for the body.
+//! The timer of a connection: for its next request to begin, for the head of that, and then for the body.
 //!
 //! A timer of the runtime that is made for a request and dropped when the request is there takes the lock of all timers
 //! twice. Here a connection has one, which looks again later when the request has come.
@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -16,12 +16,17 @@ use std::{
 
 use hyper::rt::{Sleep, Timer};
 
+/// How long a request's head may take to arrive, from the connection's begin or, for a later one, from when it is noticed
+/// that it has begun, which is at most as long again.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
 /// What a connection waits with for a part of a request. Times are nanoseconds since the connection's begin.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTimer {
     begin: Instant,
-    /// How long a part may take at least.
-    limit: Duration,
+    head_time: Duration,
+    /// How long a connection may be idle between two requests.
+    keep_alive: Duration,
     shared: Arc<Times>,
 }
 
@@ -31,17 +36,33 @@ struct Times {
     due: AtomicU64,
     /// The time when the connection's timer fired last.
     fired: AtomicU64,
-    /// Whether a part of a head has come, and not all of it.
-    is_in_head: AtomicBool,
-    /// Whether a head is awaited.
-    awaits_head: AtomicBool,
+    /// Which head is awaited: one of the constants below.
+    head: AtomicU8,
+    /// Whether there was a head before.
+    is_kept_alive: AtomicBool,
     /// Whether a body was left before its end.
     is_body_left: AtomicBool,
 }
 
+/// No head is awaited.
+const NONE: u8 = 0;
+/// The connection's first head is awaited, and has its time from the begin.
+const FIRST: u8 = 1;
+/// A later head is awaited, and has not begun.
+const IDLE: u8 = 2;
+/// It has begun.
+const BEGUN: u8 = 3;
+/// It has begun, and has its time.
+const TIMED: u8 = 4;
+
 impl RequestTimer {
-    pub(crate) fn new(limit: Duration) -> Self {
-        Self { begin: Instant::now(), limit, shared: Arc::default() }
+    pub(crate) fn new(keep_alive: Duration) -> Self {
+        Self { begin: Instant::now(), head_time: HEAD_TIME, keep_alive, shared: Arc::default() }
+    }
+
+    /// How often is looked at least.
+    fn limit(&self) -> Duration {
+        self.head_time.min(self.keep_alive)
     }
 
     /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue.
@@ -49,7 +70,7 @@ impl RequestTimer {
     /// Both are in boxes: a task that is made of them would have room for the connection four times.
     pub(crate) fn run<T>(self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
         let mut connection = Box::pin(connection);
-        let mut timer = Box::pin(tokio::time::sleep(self.limit));
+        let mut timer = Box::pin(tokio::time::sleep(self.limit()));
         poll_fn(move |cx| {
             while timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset((self.begin + self.fire()).into());
@@ -72,7 +93,11 @@ impl RequestTimer {
 
     /// Something has come.
     pub(crate) fn has_read(&self) {
-        self.shared.is_in_head.store(true, Ordering::Relaxed);
+        match self.shared.head.load(Ordering::Relaxed) {
+            FIRST => self.shared.head.store(TIMED, Ordering::Relaxed),
+            IDLE => self.shared.head.store(BEGUN, Ordering::Relaxed),
+            _ => {}
+        }
     }
 
     /// Nobody reads the rest of a body.
@@ -82,17 +107,22 @@ impl RequestTimer {
 
     /// Whether the client may be sending a part of a request that nobody reads.
     pub(crate) fn is_request_unread(&self) -> bool {
-        let is = |state: &AtomicBool| state.load(Ordering::Relaxed);
-        let Times { awaits_head, is_in_head, is_body_left, .. } = &*self.shared;
-        is(is_body_left) || is(awaits_head) && is(is_in_head)
+        let Times { head, is_body_left, .. } = &*self.shared;
+        is_body_left.load(Ordering::Relaxed)
+            || matches!(head.load(Ordering::Relaxed), BEGUN | TIMED)
     }
 
-    /// Notes the time, and answers when to look again. Nothing is due earlier: what is set from now on is `limit` away.
+    /// Notes the time, and answers when to look again: nothing that is awaited from now on is due before.
     fn fire(&self) -> Duration {
-        let now = self.now();
-        let due = Duration::from_nanos(self.shared.due.load(Ordering::Relaxed));
-        self.shared.fired.store(nanos(now), Ordering::Relaxed);
-        if due > now { due } else { now + self.limit }
+        let (now, times) = (self.now(), &*self.shared);
+        if times.head.load(Ordering::Relaxed) == BEGUN {
+            times.head.store(TIMED, Ordering::Relaxed);
+            times.due.store(nanos(now + self.head_time), Ordering::Relaxed);
+        }
+        times.fired.store(nanos(now), Ordering::Relaxed);
+        let due = Duration::from_nanos(times.due.load(Ordering::Relaxed));
+        let next = now + self.limit();
+        if due > now { due.min(next) } else { next }
     }
 }
 
@@ -101,13 +131,17 @@ impl Timer for RequestTimer {
         self.sleep_until(Instant::now() + duration)
     }
 
+    /// hyper asks for it when it waits for a head, and drops it when that is there.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let due = nanos(deadline - self.begin);
-        self.shared.due.store(due, Ordering::Relaxed);
-        self.shared.awaits_head.store(true, Ordering::Relaxed);
-        self.shared.is_in_head.store(false, Ordering::Relaxed);
-        self.shared.is_body_left.store(false, Ordering::Relaxed);
-        Box::pin(Head { due, shared: self.shared.clone() })
+        let times = &*self.shared;
+        let (head, due) = match times.is_kept_alive.swap(true, Ordering::Relaxed) {
+            false => (FIRST, self.head_time),
+            true => (IDLE, deadline - self.begin),
+        };
+        times.due.store(nanos(due), Ordering::Relaxed);
+        times.head.store(head, Ordering::Relaxed);
+        times.is_body_left.store(false, Ordering::Relaxed);
+        Box::pin(Head(self.shared.clone()))
     }
 }
 
@@ -116,16 +150,13 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// A head that is awaited.
-struct Head {
-    due: u64,
-    shared: Arc<Times>,
-}
+struct Head(Arc<Times>);
 
 impl Future for Head {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.due <= self.shared.fired.load(Ordering::Relaxed) {
+        if self.0.due.load(Ordering::Relaxed) <= self.0.fired.load(Ordering::Relaxed) {
             return Poll::Ready(());
         }
         // The connection's timer wakes the whole connection.
@@ -137,7 +168,7 @@ impl Sleep for Head {}
 
 impl Drop for Head {
     fn drop(&mut self) {
-        self.shared.awaits_head.store(false, Ordering::Relaxed);
+        self.0.head.store(NONE, Ordering::Relaxed);
     }
 }
 
@@ -145,21 +176,31 @@ impl Drop for Head {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_millis(40);
+    const SHORT: Duration = Duration::from_millis(40);
+    const LONG: Duration = Duration::from_millis(400);
+
+    /// How long the connection's next head may take, once `begin` was done.
+    async fn head(timer: &RequestTimer, begin: impl FnOnce()) -> Duration {
+        let start = Instant::now();
+        let head = timer.sleep(timer.keep_alive);
+        begin();
+        timer.clone().run(head).await;
+        start.elapsed()
+    }
 
     #[tokio::test]
-    async fn each_part_has_its_own_time() {
-        let timer = RequestTimer::new(LIMIT);
-        let parts = async {
-            for _ in 0..3 {
-                let begin = Instant::now();
-                timer.sleep(LIMIT).await;
-                let waited = begin.elapsed();
-                assert!(waited >= LIMIT && waited < 50 * LIMIT, "{waited:?}");
-                // A part that came in time leaves nothing behind that makes the next one late or early.
-                drop(timer.sleep(LIMIT));
-            }
-        };
-        timer.clone().run(parts).await;
+    async fn a_head_and_the_time_before_it_have_their_own_limits() {
+        let timer = RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG) };
+        for _ in 0..3 {
+            // A head that came in time leaves nothing behind that makes the next one late or early.
+            let begun = RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG) };
+            drop(begun.sleep(LONG));
+            let idle = head(&begun, || {}).await;
+            assert!(idle >= LONG && idle < 50 * LONG, "{idle:?}");
+            let sending = head(&begun, || begun.has_read()).await;
+            assert!(sending >= SHORT && sending < LONG, "{sending:?}");
+        }
+        let first = head(&timer, || {}).await;
+        assert!(first >= SHORT && first < LONG, "{first:?}");
     }
 }

@@ -147,7 +147,9 @@ contract! {
     process: wrong_flags_are_named_and_exit_with_2 a_taken_port_is_a_clear_failure the_program_tells_what_is_in_it
         sigterm_ends_feeds_and_exits_with_0 a_probe_sees_an_idle_server_stop
         a_second_signal_stops_at_once_with_130 a_body_that_does_not_come_is_refused_after_15_seconds
-        a_request_in_flight_is_finished_before_the_exit a_client_that_sends_half_a_request_is_cut_off;
+        a_request_in_flight_is_finished_before_the_exit a_client_that_sends_half_a_request_is_cut_off
+        an_idle_connection_is_kept_by_its_own_flag a_later_head_has_its_own_time
+        idle_connections_do_not_hold_up_a_stop;
     reads: a_list_is_paged_and_a_link_keeps_every_parameter a_history_is_paged_and_shows_what_happened
         the_feed_shows_what_happens_while_it_is_open the_node_describes_itself every_documented_operation_is_served
         a_read_says_how_fresh_it_must_be;

@@ -1,6 +1,9 @@
 //! The program as an operator sees it: flags, exit codes, shutdown, hostile connections.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use catga_tests::{Server, eventually, program};
 use futures_util::{StreamExt, future::join_all};
@@ -39,6 +42,7 @@ pub(crate) async fn wrong_flags_are_named_and_exit_with_2(service: &Service) {
         (["--node-id", "a b"], "--node-id"),
         (["--colour", "red"], "--colour"),
         (["--drain-timeout", "soon"], "--drain-timeout"),
+        (["--keep-alive", "0"], "--keep-alive"),
     ] {
         let (code, text) = run(service, &args).await;
         assert_eq!(code, Some(2), "{args:?}");
@@ -198,4 +202,51 @@ pub(crate) async fn a_client_that_sends_half_a_request_is_cut_off(service: &Serv
         if status.as_ref().is_ok_and(|s| *s == 200) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
+}
+
+/// A connection that had an answer.
+async fn idle(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    answered(&mut stream).await;
+    stream
+}
+
+async fn answered(stream: &mut TcpStream) {
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is closed");
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+}
+
+pub(crate) async fn an_idle_connection_is_kept_by_its_own_flag(service: &Service) {
+    let server = service.start(&[]).await;
+    let mut stream = idle(&server).await;
+    // Longer than a head may take.
+    let closed = timeout(Duration::from_secs(13), stream.read_u8()).await;
+    assert!(closed.is_err(), "it is closed: {closed:?}");
+    answered(&mut stream).await;
+
+    let server = service.start(&["--keep-alive", "1"]).await;
+    let (begin, mut stream) = (Instant::now(), idle(&server).await);
+    let closed = timeout(Duration::from_secs(8), stream.read_u8()).await;
+    assert!(closed.expect("it is closed").is_err() && begin.elapsed() >= Duration::from_secs(1));
+}
+
+pub(crate) async fn a_later_head_has_its_own_time(service: &Service) {
+    let server = service.start(&[]).await;
+    let mut stream = idle(&server).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
+    let end = timeout(Duration::from_secs(25), stream.read_u8()).await;
+    assert!(end.expect("it is cut off").is_err());
+}
+
+pub(crate) async fn idle_connections_do_not_hold_up_a_stop(service: &Service) {
+    let mut server = service.start(&[]).await;
+    let clients = [idle(&server).await, TcpStream::connect(server.address()).await.unwrap()];
+    let begin = Instant::now();
+    assert_eq!(server.terminate().await, Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop(clients);
 }
