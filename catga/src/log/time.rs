@@ -99,8 +99,31 @@ impl Timestamp {
 /// clock.advance(Duration::from_secs(1));
 /// assert_eq!(clock.now(), Timestamp::from_micros(1_000_000));
 /// ```
+///
+/// A command handler's clock stands still while the handler runs: see [`now`](Self::now).
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// That of a command handler has one time for its run.
+    run: Option<Run>,
+}
+
+/// The one time of a run, in microseconds; [`UNKNOWN`] at first.
+struct Run {
+    /// What the clock said when it was first asked.
+    first: AtomicI64,
+    /// When the last event of the stream was recorded.
+    floor: AtomicI64,
+}
+
+const UNKNOWN: i64 = i64::MIN;
+
+impl Clone for Run {
+    fn clone(&self) -> Self {
+        let copy = |time: &AtomicI64| AtomicI64::new(time.load(Ordering::Relaxed));
+        Self { first: copy(&self.first), floor: copy(&self.floor) }
+    }
+}
 
 #[derive(Clone)]
 enum Source {
@@ -112,7 +135,7 @@ enum Source {
 impl Clock {
     /// The clock of the machine.
     pub const fn system() -> Self {
-        Self(Source::System)
+        Self { source: Source::System, run: None }
     }
 
     /// A clock that stands at `start` until [`advance`](Self::advance) moves it, and with it every clone.
@@ -128,25 +151,56 @@ impl Clock {
     /// # drop(builder);
     /// ```
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+        Self { source: Source::Manual(Arc::new(AtomicI64::new(start.0))), run: None }
     }
 
     /// The time now.
+    ///
+    /// In a handler of commands it is the same for the whole run, and what the commit is stamped with. It is never before
+    /// the last event of the stream, whose node may have had a clock that is ahead of this one.
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-            }
-            Source::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
+        let Some(run) = &self.run else { return self.source.now() };
+        let floor = run.floor.load(Ordering::Relaxed);
+        let mut first = run.first.load(Ordering::Relaxed);
+        if first == UNKNOWN {
+            let now = self.source.now().0;
+            let set =
+                run.first.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+            first = set.err().unwrap_or(now);
+        }
+        Timestamp(first.max(floor))
+    }
+
+    /// This clock for one run of a command handler.
+    pub(crate) fn for_run(&self) -> Self {
+        let run = Run { first: AtomicI64::new(UNKNOWN), floor: AtomicI64::new(UNKNOWN) };
+        Self { source: self.source.clone(), run: Some(run) }
+    }
+
+    /// Says that the stream's last event was recorded at `time`.
+    pub(crate) fn not_before(&self, time: Timestamp) {
+        if let Some(run) = &self.run {
+            run.floor.store(time.0, Ordering::Relaxed);
         }
     }
 
     /// Moves a manual clock on by `step`. The system's clock moves by itself.
     pub fn advance(&self, step: Duration) {
-        if let Source::Manual(micros) = &self.0 {
+        if let Source::Manual(micros) = &self.source {
             micros
                 .fetch_add(i64::try_from(step.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Source {
+    fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+            }
+            Self::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
         }
     }
 }
@@ -159,7 +213,7 @@ impl Default for Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.source {
             Source::System => f.write_str("Clock(system)"),
             Source::Manual(_) => write!(f, "Clock(manual, at {} µs)", self.now().0),
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::{
-    log::{Position, StreamId, Version},
+    log::{Clock, Position, StreamId, Version},
     model::{Consistency, Metadata},
     program::Program,
 };
@@ -13,6 +13,8 @@ use crate::{
 pub struct Context<'a> {
     pub(crate) program: &'a Program,
     pub(crate) metadata: &'a Metadata,
+    /// A command's clock, made when it is first asked for: it says one time for the whole run.
+    pub(crate) run_clock: Option<OnceLock<Clock>>,
     pub(crate) consistency: Consistency,
     /// The command's fingerprint, when it has an id.
     pub(crate) fingerprint: u64,
@@ -56,6 +58,7 @@ impl<'a> Context<'a> {
         Self {
             program,
             metadata,
+            run_clock: None,
             consistency: Consistency::Latest,
             fingerprint: 0,
             run: 0,
@@ -63,6 +66,12 @@ impl<'a> Context<'a> {
             caller: None,
             itself: OnceLock::new(),
         }
+    }
+
+    /// What time it is for the handler.
+    pub(crate) fn clock(&self) -> &Clock {
+        let clock = &self.program.clock;
+        self.run_clock.as_ref().map_or(clock, |own| own.get_or_init(|| clock.for_run()))
     }
 
     /// This run, for those to which its handler sends messages.

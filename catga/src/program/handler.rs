@@ -165,7 +165,7 @@ impl<M: Sync> FromContext<M> for Clock {
     type Held<'c> = &'c Self;
 
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
-        Ok(&cx.program.clock)
+        Ok(cx.clock())
     }
 
     fn declare(_: &mut Setup<'_>) {}

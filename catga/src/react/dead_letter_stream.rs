@@ -7,7 +7,7 @@
 
 use crate::{
     cluster::Held,
-    log::{Commit, EventFrame, Position, StreamId, Version, new_event_id},
+    log::{Commit, EventFrame, Position, StreamId, Timestamp, Version, new_event_id},
     model::{DecodeError, Error, Event, Recorded},
     program::Program,
     react::{
@@ -27,6 +27,8 @@ pub(crate) struct DeadLetterStream {
     stream: StreamId,
     version: Version,
     token: u64,
+    /// Nothing may be recorded earlier: the last event was then, or a moment before.
+    time: Timestamp,
 }
 
 impl DeadLetterStream {
@@ -34,7 +36,8 @@ impl DeadLetterStream {
     pub(crate) fn new(handler: &str, partition: u16) -> Result<Self, Error> {
         let stream = StreamId::new(&format!("catga-parked-{partition}"), handler)
             .map_err(|_| Error::misuse("an event handler's name can't be part of a stream's"))?;
-        Ok(Self { stream, version: Version::ZERO, token: 0 })
+        let time = Timestamp::from_micros(i64::MIN);
+        Ok(Self { stream, version: Version::ZERO, token: 0, time })
     }
 
     /// Appends what the owner of the work does to its dead letters.
@@ -51,6 +54,7 @@ impl DeadLetterStream {
             if let Some(appended) = self.try_append(program, event).await? {
                 self.version += 1;
                 self.token = appended.token;
+                self.time = self.time.max(program.clock.now());
                 return Ok(appended.position);
             }
             // First the end, then the lease: a takeover in between moves the end.
@@ -67,10 +71,10 @@ impl DeadLetterStream {
         program: &Program,
         event: &ParkingEvent,
     ) -> Result<Option<Appended>, Error> {
-        let &Self { ref stream, version, token } = self;
+        let &Self { ref stream, version, token, time } = self;
         let mut payload = Vec::new();
         let ty = event.encode(&mut payload)?;
-        let time = program.clock.now();
+        let time = time.max(program.clock.now());
         let id = new_event_id(time);
         let commit = Commit {
             stream: stream.as_str(),
@@ -125,8 +129,9 @@ impl DeadLetterStream {
             for record in &page {
                 Recorded::read(record)?.iter().for_each(&mut each);
             }
-            self.version = last.commit().map_err(DecodeError::from)?.last_version();
-            self.token = last.token;
+            let commit = last.commit().map_err(DecodeError::from)?;
+            (self.version, self.token, self.time) =
+                (commit.last_version(), last.token, commit.time);
         }
     }
 }
@@ -197,5 +202,24 @@ mod tests {
         let (letters, end) = stream().dead_letters(&program).await.unwrap();
         assert!(letters.is_empty());
         assert_eq!((end, program.store().head().await.unwrap()), (4.into(), 4.into()));
+    }
+    #[tokio::test]
+    async fn a_clock_that_is_behind_records_nothing_earlier_than_what_is_there() {
+        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
+        let held = Leases::alone(kv.clone()).claim(WORK).await.unwrap();
+        let mut program = program(&kv);
+        let (handler, stream) = ("h".to_owned(), "a/1".to_owned());
+        let released = ParkingEvent::Released(StreamReleased { handler, stream });
+        let mut first = DeadLetterStream::new("h", 3).unwrap();
+        let mut second = first.clone();
+        for (clock, writer) in [(9, &mut first), (5, &mut second)] {
+            program.clock = Clock::manual(Timestamp::from_micros(clock));
+            for _ in 0..2 {
+                writer.append(&program, &held, &released).await.unwrap();
+            }
+        }
+        let log = program.store().read_stream(&first.stream, 1.into(), PAGE).await.unwrap();
+        let times: Vec<_> = log.iter().map(|r| r.commit().unwrap().time.as_micros()).collect();
+        assert_eq!(times, [9; 4]);
     }
 }

@@ -73,6 +73,8 @@ impl Builder {
     }
 
     /// The clock that commits are stamped by, and that handlers take as `&Clock`. Default: the system's.
+    ///
+    /// A command has [one time](Clock::now), its handler's and its commit's, which is never before the last event of the stream.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

@@ -25,7 +25,7 @@ pub(crate) fn encode<O: Serialize>(
         })?,
         None => Vec::new(),
     };
-    let time = cx.program.clock.now();
+    let time = cx.clock().now();
     let event = |(ty, payload): (EventType, _)| EventFrame {
         id: new_event_id(time),
         name: ty.name,

@@ -1,6 +1,9 @@
 //! Running a command's handler until its outcome rests on the stream as it is.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -46,7 +49,8 @@ where
     let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
     for run in 0..RUNS {
         let caller = caller.cloned();
-        let cx = Context { fingerprint, run, caller, ..Context::new(program, metadata) };
+        let run_clock = Some(OnceLock::new());
+        let cx = Context { fingerprint, run, caller, run_clock, ..Context::new(program, metadata) };
         match command.clone().handle(&cx).await {
             Ok(output) => {
                 let (version, position) = cx.committed.get().copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{collections::HashMap, pin::pin};
 use futures_util::future::{Either, ready, select};
 
 use crate::{
-    log::{EventId, Record, StoreError, StreamId, Version},
+    log::{EventId, Record, StoreError, StreamId, Timestamp, Version},
     model::{Aggregate, CommandId, DecodeError, Error, Event, Root},
     program::Program,
     store::{BoxFuture, EventStore},
@@ -24,6 +24,8 @@ pub(crate) struct Loaded<A: Aggregate> {
     pub(crate) token: u64,
     /// The id of the last commit.
     pub(crate) commit: EventId,
+    /// When it was decided. Nothing in the stream may be earlier than what is before it.
+    pub(crate) time: Timestamp,
     /// The version of the last snapshot that this node knows of.
     snapshot: Version,
     /// The commands that had an id, by the digest of the id. Empty and unallocated for most.
@@ -36,6 +38,7 @@ impl<A: Aggregate> Loaded<A> {
             root: Root::new(stream),
             token: 0,
             commit: EventId::nil(),
+            time: Timestamp::from_micros(i64::MIN),
             snapshot: Version::ZERO,
             commands: HashMap::new(),
         }
@@ -98,8 +101,8 @@ impl<A: Aggregate> Loaded<A> {
             return Ok(None);
         }
         let root = Root::restored(stream.clone(), version, state);
-        let token = record.token;
-        let mut restored = Self { root, token, commit, snapshot: version, commands };
+        let (token, time) = (record.token, last.time);
+        let mut restored = Self { root, token, commit, time, snapshot: version, commands };
         restored.take_in_all(rest)?;
         if page.len() == PAGE {
             restored.catch_up(store).await?;
@@ -176,6 +179,7 @@ impl<A: Aggregate> Loaded<A> {
             self.root.apply(event);
         }
         (self.token, self.commit) = (record.token, commit.id());
+        self.time = self.time.max(commit.time);
         if let Some(id) = commit.command.and_then(|c| CommandId::new(c.id)) {
             self.commands.insert(id.digest(), commit.first_version);
         }

@@ -299,6 +299,7 @@ impl<A: Aggregate> RootGuard<A> {
     async fn admit(&mut self, cx: &Context<'_>) -> Result<(), Interrupt> {
         self.check_replay(cx).await?;
         if self.is_as_expected(cx) {
+            cx.clock().not_before(self.loaded.time);
             return Ok(());
         }
         if !self.is_fresh {
@@ -309,6 +310,7 @@ impl<A: Aggregate> RootGuard<A> {
         // A command on an aggregate that does not exist is the handler's to refuse: "not found" says more
         // than "another version" (RFC 9110, 13.2.1).
         if self.is_as_expected(cx) || !self.loaded.root.exists() {
+            cx.clock().not_before(self.loaded.time);
             return Ok(());
         }
         Err(ErrorKind::VersionMismatch { actual: self.loaded.root.version() }.into_interrupt())
@@ -412,6 +414,7 @@ impl<A: Aggregate> RootGuard<A> {
         };
         let appended = append_once(cx.program.store(), append, id).await?;
         (self.loaded.token, self.loaded.commit) = (appended.token, id);
+        self.loaded.time = cx.clock().now();
         if let Some(id) = &cx.metadata.command_id {
             self.loaded.commands.insert(id.digest(), version + 1);
         }
