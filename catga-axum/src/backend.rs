@@ -149,7 +149,10 @@ async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failur
 }
 
 fn file(directory: &Path, error: &FileError) -> Failure {
-    format!("{}: {error}", directory.display()).into()
+    let directory = directory.display().to_string();
+    // It may be a server's address in the wrong place.
+    let shown = if directory.contains('@') { "a directory with @ in its name" } else { &directory };
+    format!("{shown}: {error}").into()
 }
 
 /// What an acknowledged command survives, with the settings that say so, a line each.

@@ -76,6 +76,7 @@ pub struct Serve {
         global = true,
         env = "CATGA_HOST",
         default_value = "127.0.0.1",
+        value_parser = host,
         help_heading = "Server"
     )]
     pub host: IpAddr,
@@ -84,7 +85,8 @@ pub struct Serve {
         long,
         global = true,
         env = "CATGA_PORT",
-        default_value_t = 5000,
+        default_value = "5000",
+        value_parser = port,
         help_heading = "Server"
     )]
     pub port: u16,
@@ -185,7 +187,7 @@ pub struct Backends {
     pub nats_prefix: String,
     #[cfg(feature = "nats")]
     /// On how many servers of a NATS cluster each commit is kept: 1, 3 or 5
-    #[arg(long, global = true, env = "CATGA_NATS_REPLICAS", default_value_t = 1, value_name = "N")]
+    #[arg(long, global = true, env = "CATGA_NATS_REPLICAS", default_value = "1", value_parser = replicas, value_name = "N")]
     pub nats_replicas: usize,
     #[cfg(feature = "nats")]
     /// The NATS server's HTTP monitoring, host:port; only this tells whether it syncs before it answers
@@ -206,6 +208,7 @@ pub struct Backends {
         global = true,
         env = "CATGA_REQUIRE_DURABILITY",
         default_value = "memory",
+        value_parser = durability,
         hide_default_value = true,
         value_name = "LEVEL"
     )]
@@ -292,9 +295,9 @@ impl Location {
 }
 
 impl FromStr for Location {
-    type Err = &'static str;
+    type Err = Allowed;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, Allowed> {
         #[cfg(any(feature = "redis", feature = "nats"))]
         let (server, prefix) = text.split_once('#').unwrap_or((text, "catga"));
         #[cfg(any(feature = "redis", feature = "nats"))]
@@ -305,10 +308,10 @@ impl FromStr for Location {
             Some(("redis" | "rediss" | "unix", _)) => Ok(Self::Redis(at(), name(prefix)?)),
             #[cfg(feature = "nats")]
             Some(("nats" | "tls", _)) => Ok(Self::Nats(at(), name(prefix)?)),
-            _ => Err(
+            _ => Err(Allowed(
                 "file:DIR, redis://…, rediss://…, unix:PATH, nats://… and tls://… are allowed; \
-                      #PREFIX may follow a server",
-            ),
+                 #PREFIX may follow a server",
+            )),
         }
     }
 }
@@ -349,23 +352,50 @@ impl Persistence {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// What a flag takes: the error of a value that it does not take.
+///
+/// Of all errors of parsers, usage errors show only this, as it can't repeat the value, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Allowed(pub &'static str);
+
+fn host(text: &str) -> Result<IpAddr, Allowed> {
+    text.parse().map_err(|_| Allowed("an IP address is allowed"))
+}
+
+fn port(text: &str) -> Result<u16, Allowed> {
+    text.parse().map_err(|_| Allowed("0 to 65535 are allowed"))
+}
+
+fn seconds(text: &str) -> Result<Duration, Allowed> {
     match text.parse() {
         Ok(seconds @ 0..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err("0 to 3600 seconds are allowed".to_owned()),
+        _ => Err(Allowed("0 to 3600 seconds are allowed")),
     }
 }
 
-fn positive_seconds(text: &str) -> Result<Duration, String> {
+fn positive_seconds(text: &str) -> Result<Duration, Allowed> {
     match text.parse() {
         Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err("1 to 3600 seconds are allowed".to_owned()),
+        _ => Err(Allowed("1 to 3600 seconds are allowed")),
     }
 }
 
-fn name(text: &str) -> Result<String, &'static str> {
+fn durability(text: &str) -> Result<Durability, Allowed> {
+    text.parse().map_err(|_| Allowed("memory, seconds, process-crash and power-loss are allowed"))
+}
+
+#[cfg(feature = "nats")]
+fn replicas(text: &str) -> Result<usize, Allowed> {
+    match text.parse() {
+        Ok(replicas @ (1 | 3 | 5)) => Ok(replicas),
+        _ => Err(Allowed("1, 3 or 5 are allowed")),
+    }
+}
+
+fn name(text: &str) -> Result<String, Allowed> {
     match catga::log::StreamId::new("node", text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("1 to 64 of A-Z a-z 0-9 _ - are allowed"),
+        Err(_) => Err(Allowed("1 to 64 of A-Z a-z 0-9 _ - are allowed")),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use catga::{Catga, Clock, DeliverySettings, StartError, cluster::ClusterSettings};
-use clap::{Args, FromArgMatches};
+use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
@@ -28,6 +28,7 @@ use crate::{
     log_lines::{LogLines, log_panics},
     server,
     service::{Node, Shared},
+    usage,
 };
 
 /// The upper bounds of the buckets of every histogram; all of them measure seconds.
@@ -43,9 +44,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// second Ctrl-C ended it at once.
 pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
     let program = program();
-    let matches = app.clap(program).get_matches();
-    let Cli { command, serve: flags, own } =
-        Cli::<A>::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let read = usage::read::<A>(&mut app.clap(program), std::env::args_os());
+    let Cli { command, serve: flags, own } = read.unwrap_or_else(|error| error.exit());
     match command {
         Some(Command::Handlers) => print(&app.catalogue()),
         Some(Command::Openapi) => print(&app.openapi()),
@@ -186,9 +186,9 @@ fn check_cluster(flags: &Serve) -> Result<(), Failure> {
 }
 
 fn start_logging(flags: &Serve) -> Result<LogLines, Failure> {
-    let filter = EnvFilter::builder()
-        .parse(&flags.log)
-        .map_err(|error| format!("--log is {:?}: {error}", flags.log))?;
+    // What was given is left out, as in all that is said about flags.
+    let wrong = "--log is neither a level nor a list such as info,catga=debug";
+    let filter = EnvFilter::builder().parse(&flags.log).map_err(|_| wrong)?;
     let lines = LogLines::to_stderr()?;
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)

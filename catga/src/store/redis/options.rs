@@ -47,13 +47,14 @@ impl RedisOptions {
         let server = self.server.trim();
         let has_scheme = server.contains("://") || server.starts_with("unix:");
         let url = if has_scheme { server.to_owned() } else { format!("redis://{server}") };
-        let unreadable = |_| {
+        let unreadable = || {
             // What the client says is left out: it can repeat parts of the text.
             StoreError::unavailable(
                 "the address is not host:port, redis://…, rediss://… or unix:/path",
             )
         };
-        let info = url.as_str().into_connection_info().map_err(unreadable)?;
+        let info = url.as_str().into_connection_info().ok().filter(|_| is_whole(&url));
+        let info = info.ok_or_else(unreadable)?;
         // A command waits for its answer, so nothing is gained by waiting to fill a packet.
         Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }
@@ -94,6 +95,14 @@ impl RedisOptions {
     }
 }
 
+/// Whether the host of a URL ends where the URL says. A password with `/`, `?` or `#` in it ends it too early, and its
+/// begin is taken for a port.
+fn is_whole(url: &str) -> bool {
+    let after = url.split_once("://").map_or("", |(_, after)| after);
+    let host = after.find(['/', '?', '#']).unwrap_or(after.len());
+    url.starts_with("unix:") || !after[host..].contains('@')
+}
+
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
@@ -122,6 +131,9 @@ mod tests {
             ("unix:///run/redis.sock?pass=sEcReT", "unix:/run/redis.sock"),
             ("host:port:sEcReT", "an address that can't be read"),
             ("localhost:6379,password=sEcReT", "an address that can't be read"),
+            ("redis://user:12/sEcReT@host:1", "an address that can't be read"),
+            ("user:12?sEcReT@host", "an address that can't be read"),
+            ("redis://user:12#sEcReT@host", "an address that can't be read"),
             ("http://sEcReT@host", "an address that can't be read"),
             ("", "an address that can't be read"),
         ] {
