@@ -9,6 +9,7 @@ use std::{
 
 use catga_tests::{Server, eventually};
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// Makes and pays orders on a service whose log goes to `stderr`: every one is answered and every event handled.
@@ -25,7 +26,7 @@ async fn is_well_without_log(stderr: Stdio) -> Server {
         if is_done { Ok(()) } else { Err(health.to_string()) }
     };
     eventually(handled).await;
-    assert_eq!(server.json("/dead-letters").await, serde_json::json!([]));
+    assert_eq!(server.json("/dead-letters").await, json!([]));
     server
 }
 
@@ -64,4 +65,47 @@ async fn a_pipe_that_nobody_drains_keeps_nothing_waiting() {
     // Nor does the end of the process.
     assert_eq!(server.terminate().await, Some(0));
     drop(reader);
+}
+
+/// What customers said is for those who may read the orders, and not for all who may read a log.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_holds_what_an_event_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let flags = ["--log", "debug", "--fail-receipts-for", "sAiD-card"];
+    let server = Server::start_logged(&flags, File::create(&log).unwrap()).await;
+    let order = json!({
+        "customerId": "sAiD-customer",
+        "items": [{ "productId": "sAiD-p", "name": "sAiD-Pen", "quantity": 2, "price": 49.99 }],
+    });
+    let said = |step: &str| match step {
+        "pay" => json!({ "paymentMethod": "sAiD-card" }),
+        "ship" => json!({ "trackingNumber": "sAiD-T" }),
+        _ => json!({ "reason": "sAiD-because" }),
+    };
+    let mut ids = Vec::new();
+    for steps in [&["pay", "ship"][..], &["cancel"], &["pay", "pay"]] {
+        let answer = server.post("/orders", &order).send().await.unwrap();
+        let id = answer.json::<Value>().await.unwrap()["orderId"].as_str().unwrap().to_owned();
+        for step in steps {
+            server.post(&format!("/orders/{id}/{step}"), &said(step)).send().await.unwrap();
+        }
+        ids.push(id);
+    }
+    let wrong = json!({ "customerId": { "sAiD-x": "sAiD-y" } });
+    assert_eq!(server.post("/orders", &wrong).send().await.unwrap().status(), 400);
+    eventually(async || {
+        let letters = server.json("/dead-letters").await;
+        if letters.as_array().unwrap().len() == 2 { Ok(()) } else { Err(letters.to_string()) }
+    })
+    .await;
+    let lines = eventually(async || {
+        let lines = std::fs::read_to_string(&log).unwrap();
+        let types = ["OrderCreated", "OrderPaid", "OrderShipped", "OrderCancelled"];
+        let mut parts = types.into_iter().chain(ids.iter().map(String::as_str));
+        let is_logged = parts.all(|part| lines.contains(part));
+        if is_logged { Ok(lines) } else { Err(lines) }
+    })
+    .await;
+    assert!(!lines.contains("sAiD"), "{lines}");
 }
