@@ -163,9 +163,9 @@ async fn the_last_handle_ends_the_program_and_frees_its_files() {
     world.ears.gate.add_permits(1);
     tokio::task::yield_now().await;
     assert_eq!((world.ears.gate.available_permits(), world.ears.ended.load(SeqCst)), (1, 0));
-    // Its event comes again.
+    // Its event comes again, and then the next one of its stream.
     let catga = world.builder(store).start().await.unwrap();
-    world.wait_for_begun(2).await;
+    world.wait_for_begun(3).await;
     catga.shutdown().await;
     assert_eq!(world.ears.ended.load(SeqCst), 2, "a shutdown finishes what is begun");
     drop(catga);
