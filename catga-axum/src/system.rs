@@ -69,31 +69,44 @@ pub(crate) async fn ready(
         return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
     }
     let health = shared.catga.health().await;
-    Ok(health_response(&health, is_healthy(&health) && health.is_caught_up))
+    Ok(health_response(&health, can_serve(&health) && health.is_caught_up))
+}
+
+/// Whether requests belong on this node. What has failed on every node alike, such as a projection, or does not touch requests,
+/// such as an event handler, is no reason to send them nowhere.
+fn can_serve(health: &Health) -> bool {
+    health.store.is_ok()
+        && health.transport.is_ok()
+        && health.is_following
+        && health.is_member != Some(false)
 }
 
 fn is_healthy(health: &Health) -> bool {
-    health.store.is_ok()
-        && health.transport.is_ok()
+    can_serve(health)
         && health.read_models.is_ok()
-        && health.is_member != Some(false)
-        && health.handlers.iter().all(|handler| handler.stopped.is_none())
+        && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
 fn health_response(health: &Health, is_ok: bool) -> Response {
-    let check =
-        |outcome: &Result<(), String>| if outcome.is_ok() { "healthy" } else { "unhealthy" };
+    let check = |outcome: &Result<(), String>| match outcome {
+        Ok(()) => json!({ "status": "healthy" }),
+        Err(reason) => json!({ "status": "unhealthy", "reason": reason }),
+    };
     let handlers: Map<String, Value> = health
         .handler_positions()
         .map(|(name, position)| {
-            let is_stopped = health.handlers.iter().any(|h| h.name == name && h.stopped.is_some());
-            let status = if is_stopped { "unhealthy" } else { "healthy" };
-            let lag = health.head.saturating_sub(position);
-            (name.to_owned(), json!({ "status": status, "lag": lag }))
+            let partitions = health.handlers.iter().filter(|handler| handler.name == name);
+            let trouble = partitions.filter_map(|handler| {
+                Some(format!("{name}/{}: {}", handler.partition, handler.trouble.as_ref()?))
+            });
+            let mut handler =
+                check(&trouble.reduce(|all, one| all + "; " + &one).map_or(Ok(()), Err));
+            handler["lag"] = health.head.saturating_sub(position).into();
+            (name.to_owned(), handler)
         })
         .collect();
     let lag = health.head.saturating_sub(health.read_model_position);
-    let mut store = json!({ "status": check(&health.store) });
+    let mut store = check(&health.store);
     if let Some(durability) = &health.durability {
         store["durability"] = durability.level.to_string().into();
         store["settings"] = durability
@@ -103,14 +116,13 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
             .collect::<Map<String, Value>>()
             .into();
     }
-    let mut checks = json!({
-        "store": store,
-        "readModels": { "status": check(&health.read_models), "lag": lag },
-        "handlers": handlers,
-    });
+    let mut read_models = check(&health.read_models);
+    read_models["lag"] = lag.into();
+    let mut checks = json!({ "store": store, "readModels": read_models, "handlers": handlers });
     if health.transport.is_err() || health.transport_position.is_some() {
         let lag = health.transport_position.map(|position| health.head.saturating_sub(position));
-        checks["transport"] = json!({ "status": check(&health.transport), "lag": lag });
+        checks["transport"] = check(&health.transport);
+        checks["transport"]["lag"] = lag.into();
     }
     if let Some(is_member) = health.is_member {
         checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });

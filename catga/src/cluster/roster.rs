@@ -186,7 +186,7 @@ impl Membership {
     }
 
     /// Beats and looks at the others until `stop`, and leaves the roster then. `leases` says what the node works on.
-    pub(crate) async fn run(mut self, stop: CancellationToken, leases: impl Fn() -> Vec<String>) {
+    pub(crate) async fn run(&mut self, stop: &CancellationToken, leases: impl Fn() -> Vec<String>) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,

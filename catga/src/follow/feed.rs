@@ -17,9 +17,9 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::{
     cluster::Checkpoint,
     follow::recent::{DecodedCommit, Lookup, PAGE, Page, RecentCommits},
-    log::Position,
+    log::{Position, StoreError},
     model::{DecodeError, Error},
-    store::{PARTITIONS, Transport},
+    store::{PARTITIONS, Transport, guarded},
 };
 
 /// How long a runner hears nothing while only other partitions get commits.
@@ -170,7 +170,7 @@ impl Reader {
     pub(crate) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
         let (sender, pages) = mpsc::channel(1);
         let readers = feed.readers.clone();
-        let task = readers.spawn(async move {
+        let reading = async move {
             let mut idle = interval_at(Instant::now() + IDLE, IDLE);
             idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -179,6 +179,10 @@ impl Reader {
                 let (Ok(()), Some(end)) = (sender.send(page).await, end) else { return };
                 after = end;
             }
+        };
+        let task = readers.spawn(async move {
+            // Its runner notices, and begins anew.
+            let _ = guarded("reader of the topic", reading).await;
         });
         Self { pages, _task: AbortOnDropHandle::new(task) }
     }
@@ -189,7 +193,7 @@ impl Reader {
         self.pages
             .recv()
             .await
-            .unwrap_or_else(|| Err(Error::misuse("the reader of the topic ended")))
+            .unwrap_or_else(|| Err(StoreError::unavailable("the reader of the topic ended").into()))
     }
 }
 

@@ -11,9 +11,9 @@ use crate::{
     follow::{DecodedCommit, TailPublisher},
     log::{Position, Record, StoreError},
     model::{DecodeError, Error, ParsedRecord},
-    program::{EventTypes, Program},
+    program::{EventTypes, Program, telemetry},
     read::{End, Fold, ModelSnapshots, SharedPages},
-    store::{Backoff, EventStore},
+    store::{Backoff, EventStore, guarded},
 };
 
 /// How many commits the tail reads and applies at once.
@@ -114,7 +114,10 @@ impl Tail {
                 let (store, end) = (store.clone(), last.end().map_err(StoreError::corrupt)?);
                 // A shutdown waits until it has let go of the store.
                 let tasks = &self.program.tasks;
-                let reading = tasks.spawn(async move { store.read_log(end, PAGE).await });
+                let reading = tasks.spawn(async move {
+                    let page = guarded("tail", store.read_log(end, PAGE)).await;
+                    page.unwrap_or_else(|reason| Err(StoreError::unavailable(reason)))
+                });
                 *ahead = Some(AbortOnDropHandle::new(reading));
             }
             if !page.is_empty() {
@@ -150,7 +153,13 @@ impl Tail {
             }
         }
         for fold in &*self.folds {
-            fold.apply(&commits)?;
+            // The others go on: those of the dead letters are needed, whatever becomes of a projection of the user's.
+            if let Err(reason) = fold.apply(&commits) {
+                tracing::error!(projection = fold.name(), reason, "a projection stopped");
+                metrics::counter!(telemetry::PROJECTIONS_STOPPED, "projection" => fold.name())
+                    .increment(1);
+                self.program.progress.fail(reason);
+            }
         }
         let last = commits.last().expect("a page has commits");
         Ok(End { position: last.end(), commit: last.commit.id() })

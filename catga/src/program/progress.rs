@@ -5,6 +5,7 @@ use tokio::sync::watch;
 use crate::{
     log::Position,
     model::{Error, ErrorKind},
+    program::telemetry,
 };
 
 /// How far the read models are.
@@ -16,6 +17,8 @@ pub(crate) struct Progress {
     pub(crate) stopped: Option<String>,
     /// Whether the end of the log was ever reached.
     pub(crate) is_caught_up: bool,
+    /// Why projections stopped that could not take in an event. The others go on.
+    pub(crate) failed: Vec<String>,
 }
 
 /// What the tail tells of its progress, for those who wait for it.
@@ -31,6 +34,7 @@ impl ReadProgress {
                 position: Position::ZERO,
                 stopped: None,
                 is_caught_up: false,
+                failed: Vec::new(),
             }),
         }
     }
@@ -60,8 +64,14 @@ impl ReadProgress {
         self.progress.send_if_modified(|p| !std::mem::replace(&mut p.is_caught_up, true));
     }
 
+    /// A projection takes in nothing more.
+    pub(crate) fn fail(&self, reason: String) {
+        self.progress.send_modify(|p| p.failed.push(reason));
+    }
+
     /// The read models take in nothing more.
     pub(crate) fn stop(&self, reason: String) {
+        metrics::counter!(telemetry::TASKS_STOPPED, "task" => "tail").increment(1);
         self.progress.send_modify(|p| p.stopped = Some(reason));
     }
 

@@ -1,5 +1,7 @@
 //! The names of all metrics, in one place. Units are in the names; no label holds an id.
 
+use crate::store::TASK_PANICS;
+
 /// Histogram: seconds from a message's arrival to its answer. Labels: `kind`, `name`, `outcome`
 /// (`ok`, `refused` by a rule, `failed`).
 pub(crate) const HANDLE_SECONDS: &str = "catga_handle_seconds";
@@ -25,6 +27,12 @@ pub(crate) const RELAY_LAG: &str = "catga_relay_lag";
 /// Gauge: log positions that the read models have still to take in.
 pub(crate) const READ_MODEL_LAG: &str = "catga_read_model_lag";
 
+/// Counter: projections that stopped at an event that they could not take in. Label: `projection`.
+pub(crate) const PROJECTIONS_STOPPED: &str = "catga_projections_stopped_total";
+
+/// Counter: background tasks that stopped for good. Label: `task`.
+pub(crate) const TASKS_STOPPED: &str = "catga_tasks_stopped_total";
+
 /// Says to the installed recorder what each metric is.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -33,6 +41,9 @@ pub(crate) fn describe() {
     describe_counter!(REPLAYS, "Commands answered from the commit of an earlier sending");
     describe_counter!(EVENT_FAILURES, "Attempts of event handlers that failed");
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
+    describe_counter!(TASK_PANICS, "Panics of background tasks");
+    describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");
+    describe_counter!(PROJECTIONS_STOPPED, "Projections that stopped at an event");
     describe_gauge!(HANDLER_LAG, "Log positions an event handler is behind the head");
     describe_gauge!(RELAY_LAG, "Log positions the transport is behind the head");
     describe_gauge!(READ_MODEL_LAG, "Log positions the read models are behind the head");

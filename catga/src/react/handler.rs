@@ -6,7 +6,13 @@
 //! the log in which everything is handled or parked; it is the position and the id of an event, so
 //! that a log that lost its tail is noticed.
 
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 
@@ -14,7 +20,7 @@ use crate::{
     model::{DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded},
     program::{Call, Context, Kind, Program, Setup},
     react::lanes::Delivery,
-    store::BoxFuture,
+    store::{BoxFuture, panic_text},
 };
 
 /// The first parameter of an event handler: [`Recorded<E>`], or the event `E` alone.
@@ -91,20 +97,28 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
         limit: Duration,
     ) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
-            let Some((event, metadata)) = event_of::<P::Event>(&delivery, attempt)? else {
-                return Ok(());
-            };
+            // Whatever panics here is the event's failure, not the runner's: upcasters run while the event is decoded.
+            let decoding = AssertUnwindSafe(|| event_of::<P::Event>(&delivery, attempt));
+            let decoded = catch_unwind(decoding);
+            let decoded = decoded.map_err(|payload| panicked("the event's decoding", &*payload))?;
+            let Some((event, metadata)) = decoded? else { return Ok(()) };
             let cx = Context::new(&program, &metadata);
             let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
             let handler = pin!(async {
                 match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
-                    Err(_) => Err(Error::misuse("the handler panicked")),
+                    Err(payload) => Err(panicked("the handler", &*payload)),
                     Ok(outcome) => outcome.map_err(Interrupt::into_error),
                 }
             });
-            program.pipeline.run(&call, limit, handler).await
+            let run = AssertUnwindSafe(program.pipeline.run(&call, limit, handler));
+            let ran = run.catch_unwind().await;
+            ran.unwrap_or_else(|payload| Err(panicked("a behavior around the handler", &*payload)))
         })
     }
+}
+
+fn panicked(what: &str, payload: &(dyn Any + Send)) -> Error {
+    Error::misuse(format!("{what} panicked: {}", panic_text(payload)))
 }
 
 /// An event for a handler, if it is of type `E`, and what travels with it.

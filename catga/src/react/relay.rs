@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     log::{Position, StoreError},
     model::{DecodeError, Error},
     react::WorkState,
-    store::{Backoff, EventStore, Transport},
+    store::{Backoff, EventStore, RUNS_WELL, Transport, guarded},
 };
 
 /// How many commits are published at once.
@@ -28,7 +28,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Runs until `shutdown`, or until the transport turns out to hold another log.
-    pub(crate) async fn run(self, leases: &Leases, shutdown: CancellationToken) {
+    pub(crate) async fn run(&self, leases: &Leases, shutdown: CancellationToken) {
         let (first, longest) = (Duration::from_millis(20), Duration::from_secs(1));
         let mut backoff = Backoff::new(first, longest);
         loop {
@@ -39,14 +39,22 @@ impl Relay {
                 held = leases.claim(Work::Relay) => match held {
                     Ok(held) => {
                         self.state.set_held(true);
-                        backoff = Backoff::new(first, longest);
+                        let begun = Instant::now();
                         let over = held.over();
                         let outcome = tokio::select! {
-                            outcome = self.work() => outcome,
+                            outcome = guarded(Work::Relay, self.work()) => {
+                                outcome.unwrap_or_else(|reason| {
+                                    self.state.set_panicked(&reason);
+                                    Err(StoreError::unavailable(reason).into())
+                                })
+                            }
                             over = over => Ok(over),
                             () = shutdown.cancelled() => Ok(Over::Reassigned),
                         };
                         self.state.set_held(false);
+                        if begun.elapsed() > RUNS_WELL {
+                            backoff = Backoff::new(first, longest);
+                        }
                         match outcome {
                             Ok(Over::Reassigned) => held.release(None).await.map_err(Error::from),
                             Ok(Over::Lost) => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::{
     future::{pending, ready},
+    panic::resume_unwind,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ use crate::{
         progress::{CHECKPOINT_EVERY, Parked, Progress},
         task::{Ended, Task, deliver},
     },
-    store::Backoff,
+    store::{Backoff, RUNS_WELL, guarded},
 };
 
 /// From how many commits in hand on a runner reads no more.
@@ -50,9 +51,10 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Runs until shutdown, or until the log turns out not to be the one the checkpoint was made on.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(&self) {
         let (first, longest) = (Duration::from_millis(50), Duration::from_secs(2));
         let mut backoff = Backoff::new(first, longest);
+        let mut begun = None::<Instant>;
         // Whether the former owner has still to be kept from writing letters.
         let mut is_taken_over = false;
         // Who takes the work from this runner, once it has had it, is left at work for so long.
@@ -72,13 +74,21 @@ impl Runner {
                         });
                         held.is_taken_over |= is_taken_over;
                         is_taken_over = held.is_taken_over;
-                        backoff = Backoff::new(first, longest);
-                        self.run_as_owner(held, &mut is_taken_over).await
+                        begun = Some(Instant::now());
+                        let running = self.run_as_owner(held, &mut is_taken_over);
+                        guarded(self.state.work, running).await.unwrap_or_else(|reason| {
+                            // The claim is this node's still: it goes on from its checkpoint.
+                            self.state.set_panicked(&reason);
+                            Err(StoreError::unavailable(reason).into())
+                        })
                     }
                     Err(error) => Err(error.into()),
                 },
             };
             self.state.set_held(false);
+            if begun.take().is_some_and(|begun| begun.elapsed() > RUNS_WELL) {
+                backoff = Backoff::new(first, longest);
+            }
             let Err(error) = outcome else { continue };
             if !error.is_retryable() {
                 tracing::error!(work = %self.state.work, %error, "an event handler stopped");
@@ -174,6 +184,10 @@ impl Runner {
         }
         match outcome {
             Ok(()) => progress.held.release(progress.lanes.done()).await?,
+            // It stops for good: whoever is started next need not wait for this node's end.
+            Err(ref error) if !error.is_retryable() => {
+                progress.held.release(progress.lanes.done()).await?;
+            }
             Err(_) => self.save_checkpoint(&mut progress).await?,
         }
         outcome
@@ -289,7 +303,12 @@ impl Runner {
         progress: &mut Progress,
         ended: Result<Ended, JoinError>,
     ) -> Result<(), Error> {
-        self.take_in(progress, ended.map_err(|error| Error::misuse(error.to_string()))?).await
+        let ended = ended.or_else(|error| match error.try_into_panic() {
+            // It is the runner's, then: it begins anew, and says why.
+            Ok(payload) => resume_unwind(payload),
+            Err(cancelled) => Err(Error::misuse(cancelled.to_string())),
+        });
+        self.take_in(progress, ended?).await
     }
 
     /// # Errors

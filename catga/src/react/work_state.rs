@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use crate::{cluster::Work, log::Position};
+use tokio::time::Instant;
+
+use crate::{cluster::Work, log::Position, program::telemetry, store::RUNS_WELL};
 
 /// How one piece of work goes, for health and metrics.
 pub(crate) struct WorkState {
@@ -19,12 +21,14 @@ pub(crate) struct WorkState {
     position: AtomicU64,
     /// Why it stopped for good, if it did.
     stopped: Mutex<Option<String>>,
+    /// When it panicked last, and with what.
+    panicked: Mutex<Option<(Instant, String)>>,
 }
 
 impl WorkState {
     pub(crate) fn new(work: Work) -> Self {
-        let (is_held, position, stopped) = Default::default();
-        Self { work, is_held, position, stopped }
+        let (is_held, position, stopped, panicked) = Default::default();
+        Self { work, is_held, position, stopped, panicked }
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -39,6 +43,15 @@ impl WorkState {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Why it does not go well: it stopped for good, or panicked a moment ago.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.stopped().or_else(|| {
+            let panicked = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
+            let (at, reason) = panicked.as_ref()?;
+            (at.elapsed() < RUNS_WELL).then(|| reason.clone())
+        })
+    }
+
     pub(crate) fn set_held(&self, is_held: bool) {
         self.is_held.store(is_held, Ordering::Relaxed);
     }
@@ -47,7 +60,13 @@ impl WorkState {
         self.position.store(position.get(), Ordering::Relaxed);
     }
 
+    pub(crate) fn set_panicked(&self, reason: &str) {
+        let panicked = (Instant::now(), reason.to_owned());
+        *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panicked);
+    }
+
     pub(crate) fn set_stopped(&self, reason: String) {
+        metrics::counter!(telemetry::TASKS_STOPPED, "task" => self.work.to_string()).increment(1);
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 }
@@ -55,7 +74,7 @@ impl WorkState {
 impl fmt::Debug for WorkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkState")
-            .field("share", &self.work)
+            .field("work", &self.work)
             .field("is_held", &self.is_held())
             .field("position", &self.position())
             .finish_non_exhaustive()

@@ -9,12 +9,14 @@ use std::{
     any::{TypeId, type_name},
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use crate::{
-    model::{DecodeError, Event, Interrupt, ParsedRecord, Recorded, Snapshots},
+    model::{DecodeError, Error, ErrorKind, Event, Interrupt, ParsedRecord, Recorded, Snapshots},
     program::{Context, FromContext, Setup},
+    store::panic_text,
 };
 
 /// A read model: a fold of the events of the types in [`Event`](Self::Event), in log order.
@@ -74,11 +76,13 @@ pub trait Projection: Default + Send + Sync + 'static {
 /// ```
 pub struct ReadModel<P> {
     state: Arc<RwLock<P>>,
+    /// Why it takes in nothing more, if so.
+    stopped: Arc<OnceLock<String>>,
 }
 
 impl<P: Projection> ReadModel<P> {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default() }
+        Self { state: Arc::default(), stopped: Arc::default() }
     }
 
     /// A read model with this state, for the test of a query's handler.
@@ -93,19 +97,19 @@ impl<P: Projection> ReadModel<P> {
     /// assert_eq!(revenue.read().cents, 5);
     /// ```
     pub fn of(state: P) -> Self {
-        Self { state: Arc::new(RwLock::new(state)) }
+        Self { state: Arc::new(RwLock::new(state)), stopped: Arc::default() }
     }
 
     /// The state, locked for reading. The tail can't go on while it is held, so take what the
     /// answer needs and let go; held across an `.await` it does not compile.
     pub fn read(&self) -> RwLockReadGuard<'_, P> {
-        // A panic in `apply` stops the tail, and then no barrier lets a query pass.
+        // After a panic in `apply` no query gets here.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The feeding end of this read model.
     pub(crate) fn fold(&self) -> Box<dyn Fold> {
-        Box::new(Self { state: self.state.clone() })
+        Box::new(Self { state: self.state.clone(), stopped: self.stopped.clone() })
     }
 }
 
@@ -120,7 +124,11 @@ impl<M: Sync, P: Projection> FromContext<M> for ReadModel<P> {
 
     async fn extract<'c>(cx: &'c Context<'c>, _: &M) -> Result<&'c Self, Interrupt> {
         cx.program.read_barrier(cx.consistency).await?;
-        Ok(cx.program.extensions.expect::<Self>())
+        let model = cx.program.extensions.expect::<Self>();
+        match model.stopped.get() {
+            Some(reason) => Err(Error::from(ErrorKind::ReadModel(reason.clone())).into()),
+            None => Ok(model),
+        }
     }
 
     fn declare(setup: &mut Setup<'_>) {
@@ -140,12 +148,16 @@ type Install = Box<dyn FnOnce() + Send>;
 pub(crate) trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
 
-    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), DecodeError>;
+    /// Takes in a page, unless it has stopped.
+    ///
+    /// # Errors
+    /// Why it stops: an event that it can't read, or panics at.
+    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), String>;
 
     /// After how many events a snapshot is taken; `None` when there are none.
     fn snapshot_every(&self) -> Option<u64>;
 
-    /// The state, encoded, behind what is in `bytes`; `None` when it can't be.
+    /// The state, encoded, behind what is in `bytes`; `None` when it can't be, or is not whole.
     fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>>;
 
     /// The state in `bytes`, to be installed; `None` when there is none.
@@ -162,7 +174,8 @@ impl<P: Projection> Fold for ReadModel<P> {
     }
 
     fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
-        (P::SNAPSHOTS?.encode)(&self.read(), bytes).ok()
+        let is_whole = self.stopped.get().is_none();
+        is_whole.then(|| (P::SNAPSHOTS?.encode)(&self.read(), bytes).ok())?
     }
 
     fn decode(&self, bytes: &[u8]) -> Option<Install> {
@@ -171,14 +184,34 @@ impl<P: Projection> Fold for ReadModel<P> {
         Some(Box::new(move || *state.write().unwrap_or_else(PoisonError::into_inner) = new))
     }
 
-    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), DecodeError> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for commit in page {
-            for event in commit.events() {
-                state.apply(&event?);
-            }
+    fn apply(&self, page: &[ParsedRecord<'_>]) -> Result<(), String> {
+        if self.stopped.get().is_some() {
+            return Ok(());
         }
-        Ok(())
+        let mut at = None;
+        let taken_in = catch_unwind(AssertUnwindSafe(|| {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            for commit in page {
+                for index in 0..commit.commit.events.len() {
+                    at = Some((commit, index));
+                    if let Some(event) = commit.event(index)? {
+                        state.apply(&event);
+                    }
+                }
+            }
+            Ok::<_, DecodeError>(())
+        }));
+        let why = match taken_in {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => format!("failed: {error}"),
+            Err(payload) => format!("panicked: {}", panic_text(&*payload)),
+        };
+        let at = at.map(|(commit, index)| {
+            let name = commit.commit.events[index].name;
+            format!(" at `{name}`, position {},", commit.record.position + index as u64)
+        });
+        let reason = format!("`{}`{} {why}", P::NAME, at.unwrap_or_default());
+        Err(self.stopped.get_or_init(|| reason).clone())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     log::{EventId, Position, StoreError},
     model::{DecodeError, Error},
     read::Fold,
-    store::{Durability, Entry, EventStore, KvStore},
+    store::{Durability, Entry, EventStore, KvStore, guarded, guarded_here},
     write::build,
 };
 
@@ -211,6 +211,7 @@ impl ModelSnapshots {
             }
             (decoded.len() == folds.len()).then_some(decoded)
         };
+        let decode = || guarded_here("snapshot of the read models", decode).ok().flatten();
         let Ok(Some(decoded)) = spawn_blocking(decode).await else { return false };
         decoded.into_iter().for_each(|install| install());
         true
@@ -254,7 +255,8 @@ impl ModelSnapshots {
         let (kv, refused) = (self.kv.clone(), self.refused);
         let writer = Writer { kv, refused, least: (due / part).max(1) };
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = writer.write(encoded).await {
+            let written = guarded("snapshot of the read models", writer.write(encoded)).await;
+            if let Ok(Err(error)) = written {
                 tracing::warn!(%error, "a snapshot of the read models can't be written");
             }
         })));
@@ -273,6 +275,7 @@ impl ModelSnapshots {
             let checksum = crc32fast::hash(&bytes);
             Some(Encoded { end, states, bytes: bytes.into(), checksum })
         };
+        let encode = || guarded_here("snapshot of the read models", encode).ok().flatten();
         spawn_blocking(encode).await.ok()?
     }
 }

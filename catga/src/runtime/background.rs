@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
+use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     program::Program,
     react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
     read::Fold,
-    store::PARTITIONS,
+    store::{PARTITIONS, guarded, supervised},
 };
 
 /// A program with what runs in its background.
@@ -73,7 +74,14 @@ impl Runtime {
         let is_topic = transport.is_none() && !self.runners.is_empty();
         let publisher = is_topic.then(|| feed.publisher(Position::ZERO));
         let tail = Tail::new(self.program.clone(), folds, publisher);
-        self.program.tasks.spawn(self.unless_abandoned(tail.run(self.stop_tail.clone())));
+        let (program, stop) = (self.program.clone(), self.stop_tail.clone());
+        let feeding = async move {
+            // What it had taken in of a page is not known: it can't go on.
+            if let Err(reason) = guarded("tail", tail.run(stop)).await {
+                program.progress.stop(reason);
+            }
+        };
+        self.program.tasks.spawn(self.unless_abandoned(feeding));
     }
 
     pub(crate) fn spawn_relay(self: &Arc<Self>) {
@@ -82,7 +90,9 @@ impl Runtime {
         let store = self.program.store.clone();
         let relay = Relay { store, transport, state: self.relay.clone() };
         let shutdown = self.stop_handlers.clone();
-        let relaying = async move { relay.run(&dispatcher.leases, shutdown).await };
+        let relaying = async move {
+            supervised(Work::Relay, || relay.run(&dispatcher.leases, shutdown.clone())).await;
+        };
         self.handlers.spawn(self.unless_abandoned(relaying));
     }
 
@@ -97,14 +107,21 @@ impl Runtime {
                 state: state.clone(),
                 shutdown: self.stop_handlers.clone(),
             };
-            self.handlers.spawn(self.unless_abandoned(runner.run()));
+            let running = async move { supervised(runner.state.work, || runner.run()).await };
+            self.handlers.spawn(self.unless_abandoned(running));
         }
     }
 
     pub(crate) fn spawn_membership(self: &Arc<Self>, membership: Option<Membership>) {
         let Some(membership) = membership else { return };
         let (stop, runtime) = (self.stop_member.clone(), self.clone());
-        let beating = membership.run(stop, move || runtime.held_work());
+        let membership = Mutex::new(membership);
+        let beating = async move {
+            let beat = async || {
+                membership.lock().await.run(&stop, || runtime.held_work()).await;
+            };
+            supervised("membership", beat).await;
+        };
         self.membership.spawn(self.unless_abandoned(beating));
     }
 }

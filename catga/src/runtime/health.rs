@@ -21,7 +21,7 @@ pub struct Health {
     pub store: Result<(), String>,
     /// Whether the transport answers and can be brought the log; `Ok` when there is none.
     pub transport: Result<(), String>,
-    /// Whether the read models take in the log.
+    /// Whether all read models take in the log. One whose projection failed answers no query, and the others go on.
     pub read_models: Result<(), String>,
     /// How far the read models are.
     pub read_model_position: Position,
@@ -37,6 +37,8 @@ pub struct Health {
     pub is_member: Option<bool>,
     /// Whether the read models have ever been at the head since the program started.
     pub is_caught_up: bool,
+    /// Whether the node still takes in the log: it can answer requests, but for queries of projections that failed.
+    pub is_following: bool,
 }
 
 /// How an event handler is on one partition.
@@ -50,8 +52,8 @@ pub struct HandlerStatus {
     pub is_here: bool,
     /// Everything up to here is handled or parked. When it runs elsewhere, that is as it was stored last.
     pub position: Position,
-    /// Why it stopped for good on this node, if it did.
-    pub stopped: Option<String>,
+    /// Why it does not go well on this node, if so: it stopped for good, or panicked a moment ago.
+    pub trouble: Option<String>,
 }
 
 impl Catga {
@@ -68,21 +70,27 @@ impl Catga {
             .await
             .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
         let progress = runtime.program.progress.now();
+        let is_following = progress.stopped.is_none();
         Health {
             head: head.as_ref().copied().unwrap_or_default(),
             store: head.map(|_| ()).map_err(|error| error.to_string()),
             transport_position: end.as_ref().ok().copied().flatten(),
-            transport: match runtime.relay.stopped() {
+            transport: match runtime.relay.trouble() {
                 Some(reason) => Err(reason),
                 None => end.map(|_| ()).map_err(|error| error.to_string()),
             },
-            read_models: progress.stopped.map_or(Ok(()), Err),
+            read_models: match progress.stopped {
+                Some(reason) => Err(reason),
+                None if progress.failed.is_empty() => Ok(()),
+                None => Err(progress.failed.join("; ")),
+            },
             read_model_position: progress.position,
             // Not to know how durable the store is, is no reason to send no more commands.
             durability: durability.ok(),
             handlers,
             is_member: runtime.dispatcher.leases.is_member(),
             is_caught_up: progress.is_caught_up,
+            is_following,
         }
     }
 
@@ -151,7 +159,7 @@ impl Runtime {
                 true => work.position(),
                 false => stored.await.map_or(work.position(), |claim| claim.position()),
             };
-            Some(HandlerStatus { name, partition, is_here, position, stopped: work.stopped() })
+            Some(HandlerStatus { name, partition, is_here, position, trouble: work.trouble() })
         };
         join_all(self.runners.iter().cloned().map(state)).await.into_iter().flatten().collect()
     }

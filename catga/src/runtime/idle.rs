@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::{
     cluster::Work,
     log::Position,
-    model::{DecodeError, Error},
+    model::{DecodeError, Error, ErrorKind},
     react::WorkState,
     runtime::{background::Runtime, catga::Catga},
     store::{PARTITIONS, partition_of},
@@ -58,6 +58,9 @@ impl Catga {
         let mut head = program.store().head().await?;
         loop {
             program.progress.wait_for(head).await?;
+            if let Some(reason) = program.progress.now().failed.into_iter().next() {
+                return Err(ErrorKind::ReadModel(reason).into());
+            }
             self.runtime.wait_for_handlers(head).await?;
             let now = program.store().head().await?;
             if now == head {

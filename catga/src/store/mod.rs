@@ -18,6 +18,7 @@ mod nats;
 mod redis;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod shared;
+mod supervise;
 mod transport;
 
 #[cfg(feature = "file")]
@@ -29,6 +30,7 @@ pub use self::redis::{RedisOptions, RedisStore, RedisTransport};
 pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
+    supervise::{RUNS_WELL, TASK_PANICS, guarded, guarded_here, panic_text, supervised},
     transport::partition_of,
 };
 pub use self::{

@@ -8,7 +8,7 @@ use crate::{
     log::{EventId, Record, StoreError, StreamId, Timestamp, Version},
     model::{Aggregate, CommandId, DecodeError, Error, Event, Root},
     program::Program,
-    store::{BoxFuture, EventStore},
+    store::{BoxFuture, EventStore, guarded},
     write::snapshot::{Snapshot, SnapshotStore},
 };
 
@@ -134,7 +134,7 @@ impl<A: Aggregate> Loaded<A> {
         let (stream, end) = (self.root.stream(), (version, self.commit));
         let store = program.extensions.expect::<SnapshotStore>();
         if let Some(write) = store.write(stream, snapshots, end, &self.commands, &self.root) {
-            program.tasks.spawn(write);
+            program.tasks.spawn(guarded("snapshot of an aggregate", write));
             self.snapshot = version;
         }
     }
