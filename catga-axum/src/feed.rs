@@ -26,8 +26,11 @@ use crate::{
     service::Shared,
 };
 
-/// How many commits are read at once. A slow client is read for only when it has taken what it has.
-const PAGE: usize = 256;
+/// How many commits are read at once at most. A slow client is read for only when it has taken what it has.
+const PAGE: usize = 64;
+
+/// Up to how many bytes a page has the next one has more commits; else it has fewer.
+const PAGE_BYTES: usize = 256 << 10;
 
 pub(crate) async fn events(
     State(shared): State<Arc<Shared>>,
@@ -46,6 +49,8 @@ pub(crate) async fn events(
     let feed = Feed {
         shared,
         after: last.or(from).unwrap_or(0).into(),
+        count: 1,
+        records: VecDeque::new(),
         ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
     };
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
@@ -56,6 +61,11 @@ struct Feed {
     shared: Arc<Shared>,
     /// Everything up to here was sent, or is ready.
     after: Position,
+    /// How many commits are read next: the page before tells how large they are.
+    count: usize,
+    /// The commits that come next.
+    records: VecDeque<Record>,
+    /// The events of one commit.
     ready: VecDeque<Event>,
 }
 
@@ -66,31 +76,42 @@ impl Feed {
             if let Some(event) = self.ready.pop_front() {
                 return Some((Ok(event), self));
             }
-            let draining = self.shared.draining.clone();
-            tokio::select! {
-                () = draining.cancelled() => return None,
-                outcome = self.read_on() => if let Err(error) = outcome {
-                    tracing::warn!(%error, "a feed ended");
-                    return None;
+            let outcome = match self.records.pop_front() {
+                Some(record) => self.show(&record),
+                None => {
+                    let draining = self.shared.draining.clone();
+                    tokio::select! {
+                        () = draining.cancelled() => return None,
+                        outcome = self.read_page() => outcome,
+                    }
                 }
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "a feed ended");
+                return None;
             }
         }
     }
 
-    async fn read_on(&mut self) -> Result<(), Error> {
-        let page = self.shared.catga.store().read_log(self.after, PAGE).await?;
+    async fn read_page(&mut self) -> Result<(), Error> {
+        let page = self.shared.catga.store().read_log(self.after, self.count).await?;
         if page.is_empty() {
             return Ok(self.shared.catga.store().wait(self.after).await?);
         }
-        let mut last = self.after;
-        for record in &page {
-            let commit = record.commit().map_err(catga::handler::DecodeError::from)?;
-            last = commit.last_position(record.position);
-            let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
-            let mut sources = self.shared.domain.feeds.iter();
-            if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
-                (source.read)(source, record, self.after, &mut self.ready)?;
-            }
+        let bytes: usize = page.iter().map(|record| record.frame.len()).sum();
+        self.count = if bytes < PAGE_BYTES { self.count * 2 } else { self.count / 2 };
+        self.count = self.count.clamp(1, PAGE);
+        self.records = page.into();
+        Ok(())
+    }
+
+    fn show(&mut self, record: &Record) -> Result<(), Error> {
+        let commit = record.commit().map_err(catga::handler::DecodeError::from)?;
+        let last = commit.last_position(record.position);
+        let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
+        let mut sources = self.shared.domain.feeds.iter();
+        if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
+            (source.read)(source, record, self.after, &mut self.ready)?;
         }
         self.after = last;
         Ok(())

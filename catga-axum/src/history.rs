@@ -9,7 +9,7 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use catga::{
-    Aggregate, History, Query, Recorded,
+    Aggregate, History, HistoryPage, Query,
     handler::{Context, FromContext, Handled, Interrupt, KeyField, Targeted},
     log::{InvalidStreamId, StreamId},
 };
@@ -29,6 +29,9 @@ use crate::{
     respond::json_response,
     service::Shared,
 };
+
+/// How many bytes of commits a page is made of at most, beyond its first one.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// A route that shows what happened to one aggregate, oldest first: `/orders/{id}/history`.
 ///
@@ -90,12 +93,9 @@ async fn respond<A: Aggregate<Event: Serialize>>(
     let from = params.parse("from", "a version, 1 or more", positive)?.unwrap_or(1);
     let Limit(limit) = params.parse("limit", "1 to 1000", Limit::parse)?.unwrap_or_default();
     let consistency = params.consistency(&parts.headers)?;
-    // One more than is shown tells whether there is a next page.
-    let query = GetHistory::<A> { key, from, limit: limit + 1, of: PhantomData };
-    let events = shared.catga.query(query).consistency(consistency).await?;
-    let mut events = events.ok_or(Failure::NoSuchKey)?;
-    let next = events.get(limit).map(|event| event.version);
-    events.truncate(limit);
+    let query = GetHistory::<A> { key, from, limit, of: PhantomData };
+    let page = shared.catga.query(query).consistency(consistency).await?;
+    let HistoryPage { events, next } = page.ok_or(Failure::NoSuchKey)?;
     let shown: Vec<_> = events.iter().map(|event| EventJson::new(event, member)).collect();
     let mut response = json_response(StatusCode::OK, &shown);
     if let Some(next) = next {
@@ -152,12 +152,12 @@ impl<A: Aggregate> Targeted for GetHistory<A> {
 }
 
 impl<A: Aggregate> Handled for GetHistory<A> {
-    type Output = Option<Vec<Recorded<A::Event>>>;
+    type Output = Option<HistoryPage<A::Event>>;
 
     async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
         let history = <History<A> as FromContext<Self>>::extract(cx, &self).await?;
-        let events = history.events(self.from.into(), self.limit).await?;
-        let is_there = !events.is_empty() || !history.events(1.into(), 1).await?.is_empty();
-        Ok(is_there.then_some(events))
+        let page = history.events_within(self.from.into(), self.limit, PAGE_BYTES).await?;
+        let is_there = !page.events.is_empty() || !history.events(1.into(), 1).await?.is_empty();
+        Ok(is_there.then_some(page))
     }
 }

@@ -28,6 +28,10 @@ pub(crate) static LARGE_BODY: Refusals =
 pub(crate) static SLOW_BODY: Refusals =
     Refusals::new("slow_body", "a request's body did not arrive in time: it is answered 400");
 
+/// An answer that the client does not read.
+pub(crate) static UNREAD: Refusals =
+    Refusals::new("unread_answer", "a client does not read its answer: it is cut off");
+
 /// All that is refused for one reason.
 pub(crate) struct Refusals {
     reason: &'static str,

@@ -22,7 +22,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{body::TimedBody, service::Service, stream::ClientStream, timer::RequestTimer};
+use crate::{
+    body::TimedBody, refusals::UNREAD, service::Service, stream::ClientStream, timer::RequestTimer,
+};
 
 /// The largest request head, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -106,8 +108,10 @@ impl Server {
             };
             let connection = self.served.clone().connection(stream, connections);
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended badly");
+                match connection.await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::debug!(%error, "a connection ended badly"),
+                    None => UNREAD.count(),
                 }
                 drop(place);
             });
@@ -120,7 +124,7 @@ impl Served {
         self: Arc<Self>,
         stream: TcpStream,
         connections: &GracefulShutdown,
-    ) -> impl Future<Output = hyper::Result<()>> + use<> {
+    ) -> impl Future<Output = Option<hyper::Result<()>>> + use<> {
         // Answers are small and written whole: waiting to fill a packet only adds latency.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY can't be set");

@@ -54,6 +54,16 @@ impl ClientStream {
         Self { stream, timer, bounds: LINGER, has_ended: false, linger: None }
     }
 
+    /// Lets the timer know how writing goes on.
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Pending => self.timer.has_stalled(),
+            Poll::Ready(Ok(bytes)) => self.timer.has_written(*bytes),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
     /// Reads and drops what still comes, until the client closes the connection, too, or it is enough.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let bounds = self.bounds;
@@ -80,6 +90,15 @@ impl ClientStream {
     }
 }
 
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        // Else the system goes on trying for minutes to send what nobody reads, and keeps it.
+        if self.timer.is_cut_off() {
+            self.stream.set_zero_linger().ok();
+        }
+    }
+}
+
 impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -102,10 +121,12 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.timer.has_flushed();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -124,7 +145,8 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -151,7 +173,8 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let timer = RequestTimer::new(SOON);
         timer.leave_unread();
-        let mut server = ClientStream { bounds, ..ClientStream::new(stream, timer) };
+        let mut server = ClientStream::new(stream, timer);
+        server.bounds = bounds;
         let answer = tokio::spawn(async move {
             server.write_all(b"no").await?;
             server.shutdown().await

@@ -1,4 +1,5 @@
-//! The timer of a connection: for its next request to begin, for the head of that, and then for the body.
+//! The timer of a connection: for its next request to begin, for the head of that, and then for the body; and for its
+//! answers to be read.
 //!
 //! A timer of the runtime that is made for a request and dropped when the request is there takes the lock of all timers
 //! twice. Here a connection has one, which looks again later when the request has come.
@@ -20,11 +21,18 @@ use hyper::rt::{Sleep, Timer};
 /// that it has begun, which is at most as long again.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
+/// How long an answer waits for a client that reads nothing of it.
+const STALL_TIME: Duration = Duration::from_secs(30);
+
+/// How many bytes a client must read in a second, on the average, to be waited for.
+const STALL_PACE: usize = 4 << 10;
+
 /// What a connection waits with for a part of a request. Times are nanoseconds since the connection's begin.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTimer {
     begin: Instant,
     head_time: Duration,
+    stall_time: Duration,
     /// How long a connection may be idle between two requests.
     keep_alive: Duration,
     shared: Arc<Times>,
@@ -42,6 +50,10 @@ struct Times {
     is_kept_alive: AtomicBool,
     /// Whether a body was left before its end.
     is_body_left: AtomicBool,
+    /// When the client must have read more of an answer; 0 while it reads as fast as is written.
+    stalled_until: AtomicU64,
+    /// Whether the client is cut off.
+    is_cut_off: AtomicBool,
 }
 
 /// No head is awaited.
@@ -57,26 +69,73 @@ const TIMED: u8 = 4;
 
 impl RequestTimer {
     pub(crate) fn new(keep_alive: Duration) -> Self {
-        Self { begin: Instant::now(), head_time: HEAD_TIME, keep_alive, shared: Arc::default() }
+        let (head_time, stall_time) = (HEAD_TIME, STALL_TIME);
+        Self { begin: Instant::now(), head_time, stall_time, keep_alive, shared: Arc::default() }
     }
 
     /// How often is looked at least.
     fn limit(&self) -> Duration {
-        self.head_time.min(self.keep_alive)
+        self.head_time.min(self.stall_time).min(self.keep_alive)
     }
 
-    /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue.
+    /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue. `None`: the client did not
+    /// read its answer, and is cut off.
     ///
     /// Both are in boxes: a task that is made of them would have room for the connection four times.
-    pub(crate) fn run<T>(self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
+    pub(crate) fn run<T>(
+        self,
+        connection: impl Future<Output = T>,
+    ) -> impl Future<Output = Option<T>> {
         let mut connection = Box::pin(connection);
         let mut timer = Box::pin(tokio::time::sleep(self.limit()));
         poll_fn(move |cx| {
             while timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset((self.begin + self.fire()).into());
+                if self.is_stalled() {
+                    self.shared.is_cut_off.store(true, Ordering::Relaxed);
+                    return Poll::Ready(None);
+                }
             }
-            connection.as_mut().poll(cx)
+            connection.as_mut().poll(cx).map(Some)
         })
+    }
+
+    /// Not all of an answer could be written.
+    pub(crate) fn has_stalled(&self) {
+        let until = &self.shared.stalled_until;
+        if until.load(Ordering::Relaxed) == 0 {
+            until.store(nanos(self.now() + self.stall_time), Ordering::Relaxed);
+        }
+    }
+
+    /// So many bytes of an answer were written. They give the client more time.
+    pub(crate) fn has_written(&self, bytes: usize) {
+        let until = &self.shared.stalled_until;
+        match until.load(Ordering::Relaxed) {
+            0 => {}
+            before => {
+                let more = bytes as u64 * 1_000_000_000 / STALL_PACE as u64;
+                let most = nanos(self.now() + self.stall_time);
+                until.store(before.saturating_add(more).min(most), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// All that was to be written was.
+    pub(crate) fn has_flushed(&self) {
+        if self.shared.stalled_until.load(Ordering::Relaxed) != 0 {
+            self.shared.stalled_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the connection ends because the client does not read.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.shared.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    fn is_stalled(&self) -> bool {
+        let until = self.shared.stalled_until.load(Ordering::Relaxed);
+        until != 0 && until <= self.shared.fired.load(Ordering::Relaxed)
     }
 
     /// How long there has been this connection.
@@ -120,9 +179,9 @@ impl RequestTimer {
             times.due.store(nanos(now + self.head_time), Ordering::Relaxed);
         }
         times.fired.store(nanos(now), Ordering::Relaxed);
-        let due = Duration::from_nanos(times.due.load(Ordering::Relaxed));
-        let next = now + self.limit();
-        if due > now { due.min(next) } else { next }
+        let due = [&times.due, &times.stalled_until].map(|due| due.load(Ordering::Relaxed));
+        let due = due.map(Duration::from_nanos).into_iter().filter(|due| *due > now);
+        due.fold(now + self.limit(), Duration::min)
     }
 }
 
@@ -184,7 +243,7 @@ mod tests {
         let start = Instant::now();
         let head = timer.sleep(timer.keep_alive);
         begin();
-        timer.clone().run(head).await;
+        timer.clone().run(head).await.expect("it is not cut off");
         start.elapsed()
     }
 
@@ -202,5 +261,22 @@ mod tests {
         }
         let first = head(&timer, || {}).await;
         assert!(first >= SHORT && first < LONG, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_too_slowly_is_cut_off() {
+        let timer = RequestTimer { stall_time: SHORT, ..RequestTimer::new(LONG) };
+        timer.has_stalled();
+        timer.has_flushed();
+        let answer = tokio::time::sleep(5 * SHORT);
+        timer.clone().run(answer).await.expect("it has read all");
+        timer.has_stalled();
+        let until = timer.shared.stalled_until.load(Ordering::Relaxed);
+        // A byte now and then is no reading.
+        (0..10).for_each(|_| timer.has_written(1));
+        assert!(timer.shared.stalled_until.load(Ordering::Relaxed) - until < 10_000_000);
+        let end = timer.clone().run(std::future::pending::<()>());
+        let end = tokio::time::timeout(50 * LONG, end).await.expect("it ends");
+        assert!(end.is_none() && timer.is_cut_off());
     }
 }

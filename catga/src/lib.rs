@@ -60,7 +60,7 @@ pub use crate::{
     },
     program::State,
     react::{DeadLetter, DeadLetterStatus, DeliverySettings},
-    read::{History, Projection, ReadModel, Subscription, read_model},
+    read::{History, HistoryPage, Projection, ReadModel, Subscription, read_model},
     runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
     write::CommandOutcome,
 };

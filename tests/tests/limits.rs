@@ -1,6 +1,9 @@
 //! Large things, and how little memory they take.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use catga::{
     Event, Timestamp,
@@ -13,8 +16,9 @@ use order_system::domain::{
     Money,
     events::{OrderCreated, OrderEvent, OrderPaid},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
 use uuid::Uuid;
 
 const EVENTS: usize = 100_000;
@@ -80,4 +84,53 @@ async fn an_order_with_100_000_events_is_read_in_pages() {
     }
     let more = server.peak_memory() - before;
     assert!(more < 100, "reading it took {more} MiB more");
+}
+
+/// Makes an order of 447 KiB.
+async fn make_large_order(server: &Server) {
+    let (product, name) = ("p".repeat(200), "n".repeat(200));
+    let item = json!({ "productId": product, "name": name, "quantity": 1, "price": 1 });
+    let order = json!({ "customerId": "c", "items": vec![item; 1000] });
+    assert_eq!(server.post("/orders", &order).send().await.unwrap().status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_large_orders_and_of_their_events_are_bounded_in_bytes() {
+    let server = Server::start(&[]).await;
+    for _ in 0..10 {
+        make_large_order(&server).await;
+    }
+    let (mut path, mut seen) = ("/orders?limit=1000".to_owned(), 0);
+    while !path.is_empty() {
+        let answer = server.get(&path).send().await.unwrap();
+        assert_eq!(answer.headers()["x-total-count"], "10");
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let link = link.unwrap_or_default();
+        path = link.trim_start_matches('<').split('>').next().unwrap().to_owned();
+        let body = answer.bytes().await.unwrap();
+        assert!(body.len() < 3 << 20, "{} bytes", body.len());
+        seen += serde_json::from_slice::<Vec<Value>>(&body).unwrap().len();
+    }
+    assert_eq!(seen, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let server = Server::start(&[]).await;
+    for _ in 0..3 {
+        make_large_order(&server).await;
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address()).await.unwrap();
+    // More answers than the system keeps.
+    let requests = "GET /orders HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let line = "http_refused_total{reason=\"unread_answer\"} 1\n";
+    while !server.get("/metrics").send().await.unwrap().text().await.unwrap().contains(line) {
+        assert!(Instant::now() < deadline, "it is still there");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(stream.write_all(b"GET / HTTP/1.1\r\n").await.is_err(), "the connection is reset");
 }

@@ -13,6 +13,19 @@ use crate::{
 /// How many commits are read at once.
 const PAGE: usize = 512;
 
+/// How many commits are read at once before it is known how large they are.
+const FIRST_PAGE: usize = 16;
+
+/// Some of the events of one aggregate: see [`History::events_within`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct HistoryPage<E> {
+    /// Oldest first.
+    pub events: Vec<Recorded<E>>,
+    /// The version of the event behind them; `None` at the end.
+    pub next: Option<Version>,
+}
+
 /// The stream of the aggregate that a query is about: `history: &History<Order>`.
 ///
 /// Every read goes to the store, in pages: memory stays bounded however long the stream is.
@@ -72,6 +85,40 @@ impl<A: Aggregate> History<A> {
             }
         }
         Ok(events)
+    }
+
+    /// The events from version `from` on, oldest first, at most `limit` of them, and fewer when they are large: once the
+    /// commits that were read have `bytes`, no more are. [`HistoryPage::next`] says whether there are more.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn events_within(
+        &self,
+        from: Version,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<HistoryPage<A::Event>, Error> {
+        let mut events = Vec::new();
+        let (mut at, mut size, mut count) = (from.max(Version::FIRST), 0, FIRST_PAGE);
+        loop {
+            let page = self.page(at, count).await?;
+            for record in &page {
+                let is_new = |event: &Recorded<A::Event>| event.version >= at;
+                let mut wanted = Recorded::read(record)?.into_iter().filter(is_new);
+                let room = if size < bytes { limit - events.len() } else { 0 };
+                events.extend(wanted.by_ref().take(room));
+                if let Some(next) = wanted.next() {
+                    return Ok(HistoryPage { events, next: Some(next.version) });
+                }
+                size += record.frame.len();
+            }
+            let Some(last) = page.last().filter(|_| page.len() == count) else {
+                return Ok(HistoryPage { events, next: None });
+            };
+            at = last.commit().map_err(DecodeError::from)?.last_version() + 1;
+            // Commits are mostly as large as those before.
+            count = if size < bytes / 8 { (4 * count).min(PAGE) } else { FIRST_PAGE };
+        }
     }
 
     /// The aggregate right after version `version`; `None` when it never had that version.

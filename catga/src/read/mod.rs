@@ -7,7 +7,7 @@ mod snapshot;
 mod subscription;
 
 pub use self::{
-    history::History,
+    history::{History, HistoryPage},
     projection::{Projection, ReadModel, register_projection},
     subscription::Subscription,
 };

@@ -7,6 +7,9 @@ use smallvec::SmallVec;
 
 use crate::read::read_model::{Row, Table, place_set::PlaceSet};
 
+/// How many bytes of encoded rows a page holds at most, beyond its first row.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// Which rows of a [`Table`] are wanted: all, until [`filter`](Self::filter) says otherwise.
 ///
 /// ```
@@ -87,15 +90,24 @@ impl<R: Row> Select<'_, R> {
         self.places().len()
     }
 
-    /// The newest of the rows, at most `limit` of them. Without filters or with one it costs what its rows cost to decode,
+    /// The newest of the rows, at most `limit` of them, and fewer when they are large: a page holds no more than 1 MiB of
+    /// encoded rows, or one. [`Page::next`] says whether there are more. Without filters or with one it costs what its rows cost to decode,
     /// however many there are. With more, it is an intersection of bitmaps: microseconds for a million rows.
     pub fn page(&self, limit: usize) -> Page<R> {
         let places = self.places();
         let end = self.after.map_or(u32::MAX, |cursor| cursor.0);
         // One more than the page holds tells whether there is a next one.
         let mut page = places.last_before(end, limit.saturating_add(1));
-        let has_next = page.len() > limit;
+        let count = page.len();
         page.truncate(limit);
+        let mut bytes = 0;
+        let is_too_much = page.iter().position(|&place| {
+            let is_full = bytes > 0;
+            bytes += self.table.bytes(place).len();
+            is_full && bytes > PAGE_BYTES
+        });
+        page.truncate(is_too_much.unwrap_or(limit));
+        let has_next = page.len() < count;
         Page {
             next: page.last().filter(|_| has_next).map(|&place| Cursor(place)),
             rows: page.into_iter().map(|place| self.table.entry(place)).collect(),
@@ -215,6 +227,39 @@ pub struct InvalidCursor;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A row that is its key's text so many times.
+    #[derive(Default, Serialize, Deserialize)]
+    struct Large(String);
+
+    impl Row for Large {
+        type Key = u32;
+        type Index<'a> = ();
+
+        fn indexes(&self) -> impl IntoIterator<Item = ()> {
+            []
+        }
+    }
+
+    #[test]
+    fn a_page_is_bounded_in_bytes() {
+        let mut table = Table::<Large>::default();
+        for (key, bytes) in [(1, 10), (2, 2 * PAGE_BYTES), (3, PAGE_BYTES / 2), (4, PAGE_BYTES / 3)]
+        {
+            table.update(&key, |row| row.0 = "x".repeat(bytes));
+        }
+        let (mut pages, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = table.select().after(cursor).page(100);
+            assert_eq!(page.total, 4);
+            pages.push(page.rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, [vec![4, 3], vec![2], vec![1]]);
+    }
 
     #[test]
     fn cursors_are_read_back_and_nothing_else_is() {
