@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use catga::{
     prelude::*,
-    store::{Backend, Entry, KvStore, MemoryKvStore, MemoryStore},
+    store::{Backend, KvEntry, KvStore, MemoryKvStore, MemoryStore},
     testing::ScriptedStore,
 };
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ impl World {
         builder.start().await.unwrap()
     }
 
-    async fn snapshot(&self) -> Option<Entry> {
+    async fn snapshot(&self) -> Option<KvEntry> {
         self.kv.get(SNAPSHOT).await.unwrap()
     }
 

@@ -15,7 +15,7 @@ use catga::{
     log::{EventFrame, EventId, Position, Record, StreamId, Version},
     prelude::*,
     store::{
-        Append, AppendError, Appended, Backend, BoxFuture, DurabilityReport, Entry, EventStore,
+        Append, AppendError, Appended, Backend, BoxFuture, DurabilityReport, EventStore, KvEntry,
         KvStore, MemoryKvStore, MemoryStore, StoreError,
     },
     testing,
@@ -130,7 +130,7 @@ fn mail(put: Recorded<CounterEvent>, seen: &State<Seen>) {
 struct Panicking(MemoryKvStore, AtomicUsize);
 
 impl KvStore for Panicking {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         self.0.get(key)
     }
 

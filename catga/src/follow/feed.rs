@@ -16,7 +16,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     cluster::Checkpoint,
-    follow::recent::{DecodedCommit, Lookup, PAGE, Page, RecentCommits},
+    follow::recent::{DecodedCommit, FeedPage, Lookup, PAGE, RecentCommits},
     log::{Position, StoreError},
     model::{DecodeError, Error},
     store::{PARTITIONS, Transport, guarded},
@@ -76,7 +76,7 @@ impl Feed {
         partition: u16,
         after: Position,
         idle: &mut Interval,
-    ) -> Result<Page, Error> {
+    ) -> Result<FeedPage, Error> {
         let (mut is_due, mut passed) = (false, None::<Checkpoint>);
         loop {
             let from = passed.map_or(after, |passed| passed.position);
@@ -84,7 +84,7 @@ impl Feed {
             let risen = self.risen[usize::from(partition)].notified();
             let sight = self.recent().after(partition, from);
             let found = match sight {
-                Lookup::Page(page) => Some(page),
+                Lookup::FeedPage(page) => Some(page),
                 // Runners ahead wait for new commits, which are of no use here.
                 Lookup::Behind => self.catch_up(partition, from).await?,
                 Lookup::End if is_due && passed.is_some() => None,
@@ -103,14 +103,14 @@ impl Feed {
             match (found, passed) {
                 (Some(page), _) if !page.commits.is_empty() => return Ok(page),
                 (Some(page), _) => passed = Some(page.end),
-                (None, Some(end)) if is_due => return Ok(Page { commits: Vec::new(), end }),
+                (None, Some(end)) if is_due => return Ok(FeedPage { commits: Vec::new(), end }),
                 (None, _) => {}
             }
         }
     }
 
     /// Reads the page after `after`, far from the end of the topic, for all runners at that position.
-    async fn catch_up(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+    async fn catch_up(&self, partition: u16, after: Position) -> Result<Option<FeedPage>, Error> {
         let place = after.get() / PAGE as u64 % BEHIND as u64;
         let place = usize::try_from(place).expect("it is below BEHIND");
         let _turn = self.behind[place].lock().await;
@@ -118,7 +118,7 @@ impl Feed {
     }
 
     /// Asks the transport for all runners: reads what is there, or else waits a while for new commits.
-    async fn lead(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+    async fn lead(&self, partition: u16, after: Position) -> Result<Option<FeedPage>, Error> {
         let page = self.read(partition, after).await?;
         if page.is_none()
             && let Ok(waited) = timeout(IDLE, self.transport.wait(after)).await
@@ -129,9 +129,9 @@ impl Feed {
     }
 
     /// Reads the page after `after` for all runners, unless the runner before has just read it; `None` when there is none.
-    async fn read(&self, partition: u16, after: Position) -> Result<Option<Page>, Error> {
+    async fn read(&self, partition: u16, after: Position) -> Result<Option<FeedPage>, Error> {
         let sight = self.recent().after(partition, after);
-        if let Lookup::Page(page) = sight {
+        if let Lookup::FeedPage(page) = sight {
             return Ok(Some(page));
         }
         let page = self.transport.read(after, PAGE).await?;
@@ -140,7 +140,7 @@ impl Feed {
             .map(|record| Ok(Arc::new(DecodedCommit::new(record)?)))
             .collect::<Result<Vec<_>, DecodeError>>()?;
         self.take_in(after, &page);
-        Ok(Page::of(partition, page.iter()))
+        Ok(FeedPage::of(partition, page.iter()))
     }
 
     fn take_in(&self, after: Position, page: &[Arc<DecodedCommit>]) {
@@ -160,12 +160,12 @@ impl Feed {
 ///
 /// It reads in a task of its own, so that whatever else the runner does neither cancels a read nor delays other runners
 /// that want the same page. It is at most two pages ahead of the runner: one in the channel, one waiting to be sent.
-pub(crate) struct Reader {
-    pages: mpsc::Receiver<Result<Page, Error>>,
+pub(crate) struct TopicReader {
+    pages: mpsc::Receiver<Result<FeedPage, Error>>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Reader {
+impl TopicReader {
     /// The commits of `partition` after `after`.
     pub(crate) fn new(feed: Arc<Feed>, partition: u16, mut after: Position) -> Self {
         let (sender, pages) = mpsc::channel(1);
@@ -189,7 +189,7 @@ impl Reader {
 
     /// The next commits as soon as there are any, or an empty page that says how far the topic has come. After an error
     /// the reader has ended.
-    pub(crate) async fn next(&mut self) -> Result<Page, Error> {
+    pub(crate) async fn next(&mut self) -> Result<FeedPage, Error> {
         self.pages
             .recv()
             .await

@@ -5,7 +5,7 @@ mod recent;
 mod tail;
 
 pub(crate) use self::{
-    feed::{Feed, Reader, TailPublisher},
+    feed::{Feed, TailPublisher, TopicReader},
     recent::DecodedCommit,
     tail::Tail,
 };

@@ -60,7 +60,7 @@ impl DecodedCommit {
 
 /// What a runner is given: the commits of its partition up to some position of the topic.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct FeedPage {
     pub(crate) commits: Vec<Arc<DecodedCommit>>,
     /// The last event of the topic that was looked at, in any partition.
     pub(crate) end: Checkpoint,
@@ -86,14 +86,14 @@ struct Stretch {
 
 /// What [`RecentCommits`] has for a runner.
 pub(crate) enum Lookup {
-    Page(Page),
+    FeedPage(FeedPage),
     /// It was read, and is no longer kept.
     Behind,
     /// Nothing more has been read.
     End,
 }
 
-impl Page {
+impl FeedPage {
     pub(crate) fn of<'a>(
         partition: u16,
         commits: impl DoubleEndedIterator<Item = &'a Arc<DecodedCommit>> + Clone,
@@ -120,10 +120,10 @@ impl RecentCommits {
     pub(crate) fn after(&self, partition: u16, after: Position) -> Lookup {
         let page = self.stretch(after).and_then(|stretch| {
             let first = behind(&stretch.commits, after);
-            Page::of(partition, stretch.commits[first..].iter())
+            FeedPage::of(partition, stretch.commits[first..].iter())
         });
         match page {
-            Some(page) => Lookup::Page(page),
+            Some(page) => Lookup::FeedPage(page),
             None if after < self.end => Lookup::Behind,
             None => Lookup::End,
         }
@@ -187,7 +187,9 @@ mod tests {
 
     fn positions(recent: &RecentCommits, after: u64) -> Vec<Position> {
         match recent.after(0, after.into()) {
-            Lookup::Page(page) => page.commits.iter().map(|commit| commit.last.position).collect(),
+            Lookup::FeedPage(page) => {
+                page.commits.iter().map(|commit| commit.last.position).collect()
+            }
             Lookup::Behind | Lookup::End => Vec::new(),
         }
     }
@@ -220,7 +222,7 @@ mod tests {
             recent.push((first - 1).into(), &page(first..first + 300, 10));
         }
         let (mut found, mut after) = (0, Position::ZERO);
-        while let Lookup::Page(page) = recent.after(0, after) {
+        while let Lookup::FeedPage(page) = recent.after(0, after) {
             assert!(page.commits.len() <= PAGE);
             (found, after) = (found + page.commits.len(), page.end.position);
         }
@@ -231,7 +233,9 @@ mod tests {
     fn other_partitions_go_by() {
         let mut recent = RecentCommits::default();
         recent.push(0.into(), &page(1..=3, 10));
-        let Lookup::Page(page) = recent.after(7, 1.into()) else { panic!("there is something") };
+        let Lookup::FeedPage(page) = recent.after(7, 1.into()) else {
+            panic!("there is something")
+        };
         assert_eq!((page.commits.len(), page.end.position), (0, 3.into()));
         assert!(matches!(recent.after(7, 3.into()), Lookup::End));
     }

@@ -10,7 +10,7 @@ use crate::{
 
 /// How far the read models are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct TailProgress {
     /// Every event up to here is in every read model.
     pub(crate) position: Position,
     /// Why the tail stopped for good, if it did.
@@ -24,13 +24,13 @@ pub(crate) struct Progress {
 /// What the tail tells of its progress, for those who wait for it.
 #[derive(Debug)]
 pub(crate) struct ReadProgress {
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<TailProgress>,
 }
 
 impl ReadProgress {
     pub(crate) fn new() -> Self {
         Self {
-            progress: watch::Sender::new(Progress {
+            progress: watch::Sender::new(TailProgress {
                 position: Position::ZERO,
                 stopped: None,
                 is_caught_up: false,
@@ -40,12 +40,12 @@ impl ReadProgress {
     }
 
     /// Tells whenever the read models have taken in more.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Progress> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<TailProgress> {
         self.progress.subscribe()
     }
 
     /// How far they are now.
-    pub(crate) fn now(&self) -> Progress {
+    pub(crate) fn now(&self) -> TailProgress {
         self.progress.borrow().clone()
     }
 
@@ -77,7 +77,7 @@ impl ReadProgress {
 
     /// Waits until the read models hold everything up to `position`.
     pub(crate) async fn wait_for(&self, position: Position) -> Result<(), Error> {
-        let is_there = |progress: &Progress| progress.position >= position;
+        let is_there = |progress: &TailProgress| progress.position >= position;
         if is_there(&self.progress.borrow()) {
             return Ok(());
         }

@@ -38,7 +38,7 @@ impl Delivery {
 #[derive(Debug)]
 pub(crate) struct Lanes {
     types: &'static [EventType],
-    window: VecDeque<Pending>,
+    window: VecDeque<OpenCommit>,
     /// The number of the first commit in `window`.
     first: u64,
     /// One delivery of each stream that has none out.
@@ -52,7 +52,7 @@ pub(crate) struct Lanes {
 }
 
 #[derive(Debug)]
-struct Pending {
+struct OpenCommit {
     last: Checkpoint,
     open: usize,
 }
@@ -77,7 +77,7 @@ impl Lanes {
 
     /// Takes in that there is nothing for the handler up to `last`.
     pub(crate) fn pass(&mut self, last: Checkpoint) {
-        self.window.push_back(Pending { last, open: 0 });
+        self.window.push_back(OpenCommit { last, open: 0 });
         self.settle();
     }
 
@@ -118,7 +118,7 @@ impl Lanes {
                 }
             }
         }
-        self.window.push_back(Pending { last: fed.last, open });
+        self.window.push_back(OpenCommit { last: fed.last, open });
         Ok(None)
     }
 

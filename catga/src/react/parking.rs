@@ -11,16 +11,20 @@ use crate::{
         dead_letters::{DeadLetterStatus, DeadLetters},
         lanes::Delivery,
         parking_event::{EventParked, ParkingEvent, StreamReleased},
-        progress::{CHECKPOINT_EVERY, Parked, Progress},
+        progress::{CHECKPOINT_EVERY, Parked, RunnerProgress},
         runner::Runner,
-        task::{Ended, Failure, drain},
+        task::{Ended, HandlerFailure, drain},
     },
     read::ReadModel,
 };
 
 impl Runner {
     /// Starts on the letters that somebody wants retried or dropped.
-    pub(crate) fn drain_requested(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+    pub(crate) fn drain_requested(
+        &self,
+        progress: &mut RunnerProgress,
+        running: &mut JoinSet<Ended>,
+    ) {
         if progress.parked.is_empty()
             || self.dispatcher.program.progress.position() < progress.letters_at
         {
@@ -49,7 +53,11 @@ impl Runner {
     }
 
     /// Does what follows from how a delivery, or the drain of a parked stream, ended.
-    pub(crate) async fn take_in(&self, progress: &mut Progress, ended: Ended) -> Result<(), Error> {
+    pub(crate) async fn take_in(
+        &self,
+        progress: &mut RunnerProgress,
+        ended: Ended,
+    ) -> Result<(), Error> {
         match ended {
             Ended::Handled(delivery) => Self::handled(progress, &delivery),
             Ended::Failed(delivery, failure) => {
@@ -83,7 +91,7 @@ impl Runner {
         Ok(())
     }
 
-    fn stop_draining(progress: &mut Progress, stream: &StreamId) {
+    fn stop_draining(progress: &mut RunnerProgress, stream: &StreamId) {
         if let Some(parked) = progress.parked.get_mut(stream) {
             parked.is_draining = false;
         }
@@ -92,7 +100,7 @@ impl Runner {
     /// Drains what went by while an earlier drain was under way, in this task: it is little.
     async fn go_on_draining(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         stream: &StreamId,
         after: Position,
     ) -> Result<(), Error> {
@@ -104,9 +112,9 @@ impl Runner {
 
     async fn park(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         delivery: &Delivery,
-        failure: &Failure,
+        failure: &HandlerFailure,
     ) -> Result<(), Error> {
         let handler = self.handler.name();
         let commit = delivery.fed.record.commit().map_err(DecodeError::from)?;
@@ -129,11 +137,11 @@ impl Runner {
     /// on again.
     async fn write_letter(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         event: ParkingEvent,
     ) -> Result<(), Error> {
         let program = &*self.dispatcher.program;
-        let Progress { letters, held, .. } = progress;
+        let RunnerProgress { letters, held, .. } = progress;
         let position = letters.append(program, held, &event).await?;
         program.progress.wait_for(position).await
     }

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
 /// What changes while a runner runs.
-pub(crate) struct Progress {
+pub(crate) struct RunnerProgress {
     pub(crate) held: Held,
     pub(crate) lanes: Lanes,
     /// Everything up to here was read.
@@ -32,7 +32,7 @@ pub(crate) struct Progress {
     pub(crate) stop: CancellationToken,
 }
 
-impl Progress {
+impl RunnerProgress {
     pub(crate) fn save_within(&mut self, time: Duration) {
         let at = Instant::now() + time;
         self.save_at = Some(self.save_at.map_or(at, |earlier| earlier.min(at)));

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Checkpoint, Held, Over},
-    follow::{DecodedCommit, Reader},
+    follow::{DecodedCommit, TopicReader},
     log::{Position, StoreError},
     model::{DecodeError, Error},
     react::{
@@ -25,7 +25,7 @@ use crate::{
         dead_letter_stream::DeadLetterStream,
         lanes::{Delivery, Lanes},
         parking_event::{HandlerTaken, ParkingEvent},
-        progress::{CHECKPOINT_EVERY, Parked, Progress},
+        progress::{CHECKPOINT_EVERY, Parked, RunnerProgress},
         task::{Ended, Task, deliver},
     },
     store::{Backoff, RUNS_WELL, guarded},
@@ -161,7 +161,7 @@ impl Runner {
             let last_left = cursor.max(letter.position);
             (letter.stream, Parked { is_draining: false, last_left })
         });
-        let mut progress = Progress {
+        let mut progress = RunnerProgress {
             held,
             lanes: Lanes::new(self.handler.types()),
             cursor,
@@ -195,12 +195,13 @@ impl Runner {
 
     async fn work(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         running: &mut JoinSet<Ended>,
     ) -> Result<(), Error> {
         let mut letters_may_have_changed = self.dispatcher.program.progress.subscribe();
         let stop = progress.stop.clone();
-        let mut reader = Reader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
+        let mut reader =
+            TopicReader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
         let mut stopped = pin!(stop.cancelled());
         let mut saving = pin!(sleep(CHECKPOINT_IDLE));
         loop {
@@ -242,7 +243,7 @@ impl Runner {
     }
 
     /// Begins as many deliveries as may be under way. One that has nothing to wait for ends at once, and costs no task.
-    fn hand_out(&self, progress: &mut Progress, running: &mut JoinSet<Ended>) {
+    fn hand_out(&self, progress: &mut RunnerProgress, running: &mut JoinSet<Ended>) {
         let task = self.task(progress);
         while running.len() < self.dispatcher.settings.concurrency {
             let Some(delivery) = progress.lanes.next() else { break };
@@ -259,7 +260,7 @@ impl Runner {
         }
     }
 
-    pub(crate) fn handled(progress: &mut Progress, delivery: &Delivery) {
+    pub(crate) fn handled(progress: &mut RunnerProgress, delivery: &Delivery) {
         progress.lanes.finish(delivery);
         progress.save_within(CHECKPOINT_EVERY);
     }
@@ -268,7 +269,7 @@ impl Runner {
     /// and a stop repeats nothing. An event that fails meanwhile is left, with its stream, for the next start.
     async fn finish_begun(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         running: &mut JoinSet<Ended>,
     ) -> Result<(), Error> {
         progress.lanes.keep_begun();
@@ -279,7 +280,7 @@ impl Runner {
         }
     }
 
-    pub(crate) fn task(&self, progress: &Progress) -> Task {
+    pub(crate) fn task(&self, progress: &RunnerProgress) -> Task {
         Task {
             dispatcher: self.dispatcher.clone(),
             handler: self.handler.clone(),
@@ -287,7 +288,7 @@ impl Runner {
         }
     }
 
-    fn push(progress: &mut Progress, fed: &Arc<DecodedCommit>) -> Result<(), Error> {
+    fn push(progress: &mut RunnerProgress, fed: &Arc<DecodedCommit>) -> Result<(), Error> {
         let from = progress.cursor + 1;
         progress.cursor = fed.last.position;
         let parked = &progress.parked;
@@ -300,7 +301,7 @@ impl Runner {
 
     async fn take_in_joined(
         &self,
-        progress: &mut Progress,
+        progress: &mut RunnerProgress,
         ended: Result<Ended, JoinError>,
     ) -> Result<(), Error> {
         let ended = ended.or_else(|error| match error.try_into_panic() {
@@ -333,7 +334,7 @@ impl Runner {
         .into())
     }
 
-    async fn save_checkpoint(&self, progress: &mut Progress) -> Result<(), Error> {
+    async fn save_checkpoint(&self, progress: &mut RunnerProgress) -> Result<(), Error> {
         progress.save_at = None;
         let done = progress.lanes.done();
         let Some(done) = done.filter(|done| progress.held.checkpoint != Some(*done)) else {

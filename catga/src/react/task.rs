@@ -23,17 +23,17 @@ const PAGE: usize = 256;
 /// How a delivery, or the drain of a parked stream, ended.
 pub(crate) enum Ended {
     Handled(Delivery),
-    Failed(Delivery, Failure),
+    Failed(Delivery, HandlerFailure),
     Drained(StreamId, Position),
     /// An event of the parked stream failed again.
-    StillFailing(Delivery, Failure),
+    StillFailing(Delivery, HandlerFailure),
     /// The log could not be read.
     Undrained(StreamId),
     /// The work is over.
     Cancelled,
 }
 
-pub(crate) struct Failure {
+pub(crate) struct HandlerFailure {
     pub(crate) attempts: u32,
     pub(crate) error: String,
 }
@@ -90,7 +90,7 @@ impl Task {
         &self,
         delivery: &Delivery,
         mut trying: Attempt,
-    ) -> Option<Result<(), Failure>> {
+    ) -> Option<Result<(), HandlerFailure>> {
         let settings = self.dispatcher.settings;
         let mut backoff = Backoff::new(settings.first_delay, settings.longest_delay);
         for attempt in 1.. {
@@ -99,7 +99,7 @@ impl Task {
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
             tracing::warn!(handler, position = delivery.position().get(), attempt, %error, "an event handler failed");
             if attempt >= settings.attempts {
-                return Some(Err(Failure { attempts: attempt, error: error.to_string() }));
+                return Some(Err(HandlerFailure { attempts: attempt, error: error.to_string() }));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return None,

@@ -21,7 +21,7 @@ use crate::{
     log::{EventId, Position, StoreError},
     model::{DecodeError, Error},
     read::Fold,
-    store::{Durability, Entry, EventStore, KvStore, guarded, guarded_here},
+    store::{Durability, EventStore, KvEntry, KvStore, guarded, guarded_here},
     write::build,
 };
 
@@ -187,7 +187,7 @@ impl ModelSnapshots {
             async move { kv.get(&part_key(place, part)).await }
         };
         let entries = stream::iter(0..manifest.parts.len()).map(read).buffered(READS);
-        let entries: Vec<Option<Entry>> = entries.try_collect().await?;
+        let entries: Vec<Option<KvEntry>> = entries.try_collect().await?;
         let mut bytes = Vec::new();
         for (entry, &revision) in entries.into_iter().zip(&manifest.parts) {
             match entry.filter(|entry| entry.revision == revision) {
@@ -253,7 +253,7 @@ impl ModelSnapshots {
         };
         self.bytes = encoded.bytes.len();
         let (kv, refused) = (self.kv.clone(), self.refused);
-        let writer = Writer { kv, refused, least: (due / part).max(1) };
+        let writer = SnapshotWriter { kv, refused, least: (due / part).max(1) };
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = guarded("snapshot of the read models", writer.write(encoded)).await;
             if let Ok(Err(error)) = written {
@@ -281,7 +281,7 @@ impl ModelSnapshots {
 }
 
 /// Writes a snapshot.
-struct Writer {
+struct SnapshotWriter {
     kv: Arc<dyn KvStore>,
     /// The revision of a manifest that is of no use.
     refused: u64,
@@ -289,7 +289,7 @@ struct Writer {
     least: u64,
 }
 
-impl Writer {
+impl SnapshotWriter {
     async fn write(&self, encoded: Encoded) -> Result<(), StoreError> {
         let Some(build) = build().await else { return Ok(()) };
         // One node after the other.

@@ -54,8 +54,8 @@ impl<E: Event> Subscription<E> {
     pub(crate) fn new(program: Arc<Program>, stop: CancellationToken, after: Position) -> Self {
         let pages = program.extensions.expect::<SharedPages>().0.subscribe();
         let (records, events, failure) = Default::default();
-        let reader = Reader { program, stop, pages, after, records, events, failure };
-        Self { events: stream::unfold(Some(reader), Reader::next).fuse().boxed() }
+        let reader = SubscriptionReader { program, stop, pages, after, records, events, failure };
+        Self { events: stream::unfold(Some(reader), SubscriptionReader::next).fuse().boxed() }
     }
 
     /// The next event, as soon as there is one; `None` at the end.
@@ -110,7 +110,7 @@ impl SharedPages {
 }
 
 /// A subscription's place in the log.
-struct Reader<E> {
+struct SubscriptionReader<E> {
     program: Arc<Program>,
     stop: CancellationToken,
     pages: broadcast::Receiver<Arc<SharedPage>>,
@@ -124,7 +124,7 @@ struct Reader<E> {
     failure: Option<Error>,
 }
 
-impl<E: Event> Reader<E> {
+impl<E: Event> SubscriptionReader<E> {
     async fn next(this: Option<Self>) -> Option<(Result<Recorded<E>, Error>, Option<Self>)> {
         let mut this = this?;
         loop {

@@ -28,7 +28,7 @@ pub(super) struct Index<T> {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     /// All commits in order.
-    log: RwLock<Log<T>>,
+    log: RwLock<CommitList<T>>,
     /// The position of the last event; written under the lock of `log`.
     head: AtomicU64,
     /// Told whenever `head` has risen.
@@ -40,7 +40,7 @@ type Shard = HashTable<Stream>;
 
 /// A commit in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry<T> {
+pub(super) struct IndexEntry<T> {
     /// The position of its first event.
     pub(super) position: Position,
     pub(super) value: T,
@@ -64,12 +64,12 @@ fn small(n: impl TryInto<u32, Error: std::fmt::Debug>) -> u32 {
     n.try_into().expect("fewer than 2^32 commits fit in memory")
 }
 
-struct Log<T> {
+struct CommitList<T> {
     head: Position,
-    parts: Vec<Vec<Entry<T>>>,
+    parts: Vec<Vec<IndexEntry<T>>>,
 }
 
-impl<T: Clone> Log<T> {
+impl<T: Clone> CommitList<T> {
     fn len(&self) -> usize {
         match self.parts.as_slice() {
             [] => 0,
@@ -77,11 +77,11 @@ impl<T: Clone> Log<T> {
         }
     }
 
-    fn get(&self, at: usize) -> Entry<T> {
+    fn get(&self, at: usize) -> IndexEntry<T> {
         self.parts[at / PART][at % PART].clone()
     }
 
-    fn push(&mut self, entry: Entry<T>) {
+    fn push(&mut self, entry: IndexEntry<T>) {
         match self.parts.last_mut() {
             Some(last) if last.len() < PART => last.push(entry),
             _ => {
@@ -98,7 +98,7 @@ impl<T: Clone> Log<T> {
             return self.len();
         }
         // The last commit that begins at or before the next position holds it: positions have no gaps here.
-        let begins_later = |entry: &Entry<T>| entry.position > after.next();
+        let begins_later = |entry: &IndexEntry<T>| entry.position > after.next();
         let part = self.parts.partition_point(|part| !begins_later(&part[0])) - 1;
         part * PART + self.parts[part].partition_point(|entry| !begins_later(entry)) - 1
     }
@@ -109,7 +109,7 @@ impl<T: Clone> Index<T> {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
-            log: RwLock::new(Log { head: Position::ZERO, parts: Vec::new() }),
+            log: RwLock::new(CommitList { head: Position::ZERO, parts: Vec::new() }),
             head: AtomicU64::new(0),
             risen: Notify::new(),
         }
@@ -158,7 +158,7 @@ impl<T: Clone> Index<T> {
         let (at, position) = {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
             let (at, position) = (log.len(), log.head.next());
-            log.push(Entry { position, value: value() });
+            log.push(IndexEntry { position, value: value() });
             log.head += events as u64;
             self.head.store(log.head.get(), Ordering::Release);
             (at, position)
@@ -176,7 +176,7 @@ impl<T: Clone> Index<T> {
         stream: &StreamId,
         from: Version,
         limit: usize,
-    ) -> Vec<Entry<T>> {
+    ) -> Vec<IndexEntry<T>> {
         let places = self.look(stream, |stream| {
             if from > stream.version {
                 return Vec::new();
@@ -192,7 +192,7 @@ impl<T: Clone> Index<T> {
     }
 
     /// As [`EventStore::read_log`](super::EventStore::read_log).
-    pub(super) fn of_log(&self, after: Position, limit: usize) -> Vec<Entry<T>> {
+    pub(super) fn of_log(&self, after: Position, limit: usize) -> Vec<IndexEntry<T>> {
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         let first = log.first_after(after);
         (first..log.len()).take(limit).map(|at| log.get(at)).collect()

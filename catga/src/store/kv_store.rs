@@ -13,7 +13,7 @@ pub trait KvStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store can't be read.
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>>;
 
     /// Puts `value` under `key` if the key's revision is `expected`, where 0 means that there must
     /// be no value; it is gone after `ttl`. Answers the new revision, or `None` when the revision
@@ -39,7 +39,7 @@ pub trait KvStore: Send + Sync + 'static {
 
 /// A value in a [`KvStore`] store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct KvEntry {
     /// The value.
     pub value: Bytes,
     /// Rises with every write of the key; never 0.

@@ -37,7 +37,7 @@ pub use self::{
     backend::Backend,
     durability::{Durability, DurabilityReport, UnknownDurability},
     event_store::{Append, AppendError, Appended, EventStore},
-    kv_store::{Entry, KvStore},
+    kv_store::{KvEntry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},
 };

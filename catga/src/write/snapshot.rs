@@ -38,7 +38,7 @@ pub(crate) struct Snapshot<A> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct SnapshotRecord<'a> {
     build: u64,
     version: Version,
     commit: EventId,
@@ -49,12 +49,12 @@ struct Stored<'a> {
 impl<A> Snapshot<A> {
     fn decode(snapshots: &Snapshots<A>, build: u64, bytes: &[u8]) -> Option<Self> {
         let (&FORMAT, bytes) = bytes.split_first()? else { return None };
-        let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;
+        let stored: SnapshotRecord<'_> = postcard::from_bytes(bytes).ok()?;
         if stored.build != build {
             return None;
         }
         let state = (snapshots.decode)(stored.state).ok()?;
-        let Stored { version, commit, commands, .. } = stored;
+        let SnapshotRecord { version, commit, commands, .. } = stored;
         Some(Self { version, commit, commands, state })
     }
 }
@@ -102,7 +102,7 @@ impl SnapshotStore {
         let (kv, stream, commands) = (self.kv.clone(), stream.clone(), commands.clone());
         Some(async move {
             if let Some(build) = build().await {
-                let stored = Stored { build, version, commit, commands, state: &state };
+                let stored = SnapshotRecord { build, version, commit, commands, state: &state };
                 let bytes = postcard::to_extend(&stored, vec![FORMAT]).expect("a Vec grows");
                 if let Err(error) = put(&*kv, &key(&stream), bytes.into()).await {
                     tracing::warn!(%stream, %error, "a snapshot can't be written");

@@ -17,7 +17,7 @@ use catga::{
     cluster::ClusterSettings,
     prelude::*,
     store::{
-        Backend, BoxFuture, Entry, EventStore, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
+        Backend, BoxFuture, EventStore, KvEntry, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
         StoreError,
     },
 };
@@ -126,7 +126,7 @@ impl Cord {
 }
 
 impl KvStore for Cord {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         Box::pin(async move {
             self.check()?;
             let entry = self.kv.get(key).await;

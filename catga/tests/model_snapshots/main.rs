@@ -17,7 +17,7 @@ use catga::{
     log::{Position, Version},
     prelude::*,
     store::{
-        Backend, BoxFuture, Durability, Entry, EventStore, KvStore, MemoryKvStore, MemoryStore,
+        Backend, BoxFuture, Durability, EventStore, KvEntry, KvStore, MemoryKvStore, MemoryStore,
         StoreError,
     },
     testing::{self, ScriptedStore},
@@ -174,7 +174,7 @@ impl Values {
 }
 
 impl KvStore for Values {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         self.values.get(key)
     }
 

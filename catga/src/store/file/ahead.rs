@@ -22,13 +22,13 @@ const STEP: usize = 1 << 20;
 
 type Filled = io::Result<Arc<dyn DiskFile>>;
 
-pub(super) struct Ahead {
+pub(super) struct NextSegment {
     disk: Arc<dyn Disk>,
     segment_bytes: usize,
     filling: Option<JoinHandle<Filled>>,
 }
 
-impl Ahead {
+impl NextSegment {
     pub(super) fn new(disk: Arc<dyn Disk>, segment_bytes: usize) -> Self {
         Self { disk, segment_bytes, filling: None }
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log::{Clock, StoreError, Timestamp},
-    store::Entry,
+    store::KvEntry,
 };
 
 /// The format of the files.
@@ -31,7 +31,7 @@ pub(super) struct KvFiles {
 
 /// What a file holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Stored {
+struct ValueFile {
     format: u8,
     key: String,
     /// Goes on rising when the value is gone, so that a revision never comes back.
@@ -42,11 +42,11 @@ struct Stored {
     end: Option<Timestamp>,
 }
 
-impl Stored {
-    fn entry(self) -> Option<Entry> {
+impl ValueFile {
+    fn entry(self) -> Option<KvEntry> {
         let is_over = self.end.is_some_and(|end| end <= Clock::system().now());
         let revision = self.revision;
-        self.value.filter(|_| !is_over).map(|value| Entry { value, revision })
+        self.value.filter(|_| !is_over).map(|value| KvEntry { value, revision })
     }
 }
 
@@ -55,7 +55,7 @@ impl KvFiles {
         Self { disk, writing: Mutex::default() }
     }
 
-    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    pub(super) fn get(&self, key: &str) -> Result<Option<KvEntry>, StoreError> {
         Ok(self.read(key)?.entry())
     }
 
@@ -77,7 +77,8 @@ impl KvFiles {
             let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
             Timestamp::from_micros(Clock::system().now().as_micros().saturating_add(ttl))
         });
-        let next = Stored { format: FORMAT, key: key.to_owned(), revision: last + 1, value, end };
+        let next =
+            ValueFile { format: FORMAT, key: key.to_owned(), revision: last + 1, value, end };
         let bytes = sealed(postcard::to_stdvec(&next).expect("a Vec does not run full"));
         write_whole(&*self.disk, &file_name(key), |file| file.write_at(&bytes, 0)).map_err(
             |error| {
@@ -88,17 +89,19 @@ impl KvFiles {
         Ok(Some(next.revision))
     }
 
-    fn read(&self, key: &str) -> Result<Stored, StoreError> {
+    fn read(&self, key: &str) -> Result<ValueFile, StoreError> {
         let bytes = match read_whole(&*self.disk, &file_name(key)) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(ValueFile::default());
+            }
             Err(error) => {
                 tracing::error!(key, %error, "a value can't be read");
                 return Err(StoreError::unavailable(format!("a value can't be read: {error}")));
             }
         };
         unsealed(&bytes)
-            .and_then(|bytes| postcard::from_bytes::<Stored>(bytes).ok())
+            .and_then(|bytes| postcard::from_bytes::<ValueFile>(bytes).ok())
             .filter(|stored| stored.format == FORMAT && stored.key == key)
             .ok_or_else(|| {
                 tracing::error!(key, file = file_name(key), "a value is damaged");

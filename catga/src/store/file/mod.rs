@@ -34,13 +34,13 @@ use self::{
     disk::{Disk, OsDisk},
     kv::KvFiles,
     pending::Pending,
-    reader::Reader,
+    reader::SegmentReader,
     recovery::Address,
     segment::MAX_FRAME,
-    writer::Writer,
+    writer::LogWriter,
 };
 use super::{
-    Append, AppendError, Appended, Durability, DurabilityReport, Entry, EventStore, KvStore,
+    Append, AppendError, Appended, Durability, DurabilityReport, EventStore, KvEntry, KvStore,
     StoreError,
     index::{self, Index},
 };
@@ -62,7 +62,7 @@ const SEGMENT_BYTES: usize = 16 << 20;
 /// never acknowledged, is cut off; anything else that is not as it was written stops the start.
 pub struct FileStore {
     index: Arc<Index<Address>>,
-    reader: Arc<Reader>,
+    reader: Arc<SegmentReader>,
     kv: Arc<KvFiles>,
     pending: Arc<Pending>,
     writer: Option<JoinHandle<()>>,
@@ -143,7 +143,7 @@ impl FileStore {
             remove_drafts(&**disk).map_err(FileError::io("the directory can't be written"))?;
         }
         let found = recovery::read(&*log)?;
-        let writer = Writer::open(log, found, segment_bytes)?;
+        let writer = LogWriter::open(log, found, segment_bytes)?;
         let (index, reader) = (writer.index.clone(), writer.reader.clone());
         let pending = writer.pending.clone();
         let writer = thread::Builder::new()
@@ -193,7 +193,10 @@ impl FileStore {
         .await
     }
 
-    async fn read(&self, entries: Vec<index::Entry<Address>>) -> Result<Vec<Record>, StoreError> {
+    async fn read(
+        &self,
+        entries: Vec<index::IndexEntry<Address>>,
+    ) -> Result<Vec<Record>, StoreError> {
         if let Some(records) = self.reader.recent(&entries) {
             return Ok(records);
         }
@@ -295,7 +298,7 @@ impl EventStore for FileStore {
 }
 
 impl KvStore for FileStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         let (kv, key) = (self.kv.clone(), key.to_owned());
         Box::pin(blocking(move || kv.get(&key)))
     }

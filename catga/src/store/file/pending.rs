@@ -43,18 +43,18 @@ type Outcome = Result<Appended, AppendError>;
 pub(super) struct Pending {
     index: Arc<Index<Address>>,
     room: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     /// Told when as many wait as are wanted, and when no more come.
     filled: Condvar,
 }
 
-struct State {
+struct Queue {
     /// The last one may take more.
-    groups: VecDeque<Group>,
+    groups: VecDeque<SyncGroup>,
     /// The versions of the streams that have commits which are not published yet, these included.
     versions: HashMap<StreamId, Version, RandomState>,
     /// Where the next record goes.
-    place: Place,
+    place: SegmentOffset,
     /// Of the next event.
     position: Position,
     /// How large a segment is, unless one commit needs more.
@@ -68,24 +68,24 @@ struct State {
 
 /// A place in the log. Behind the last byte of a segment begins the next one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct SegmentOffset {
     pub(super) segment: Header,
     pub(super) offset: usize,
 }
 
 /// Commits that are written with one call, and synced once.
-pub(super) struct Group {
-    pub(super) place: Place,
+pub(super) struct SyncGroup {
+    pub(super) place: SegmentOffset,
     /// The encoded records.
     pub(super) bytes: Vec<u8>,
-    pub(super) commits: Vec<Commit>,
+    pub(super) commits: Vec<QueuedCommit>,
     /// Appends that conflict with a commit which is not published, in this group or one before it. They are told
     /// when it is, as the version that they are told must be there.
     conflicts: Vec<(Version, oneshot::Sender<Outcome>)>,
 }
 
 /// A commit that waits.
-pub(super) struct Commit {
+pub(super) struct QueuedCommit {
     pub(super) stream: StreamId,
     pub(super) version: Version,
     pub(super) events: usize,
@@ -96,8 +96,12 @@ pub(super) struct Commit {
 }
 
 impl Pending {
-    pub(super) fn new(index: Arc<Index<Address>>, place: Place, segment_bytes: usize) -> Self {
-        let state = State {
+    pub(super) fn new(
+        index: Arc<Index<Address>>,
+        place: SegmentOffset,
+        segment_bytes: usize,
+    ) -> Self {
+        let state = Queue {
             groups: VecDeque::new(),
             versions: HashMap::default(),
             place,
@@ -110,7 +114,7 @@ impl Pending {
         Self { index, room: Semaphore::new(ROOM), state: Mutex::new(state), filled: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -160,10 +164,10 @@ impl Pending {
     /// Those who were answered with the group before come again one by one, and a sync takes about as long for one as
     /// for all of them. So while they keep coming, the group waits until there are as many, for half of `sync` at most:
     /// what the disk took for the last one. When it takes less than they need to come again, nobody is waited for.
-    pub(super) fn next(&self, sync: Duration) -> Option<Group> {
+    pub(super) fn next(&self, sync: Duration) -> Option<SyncGroup> {
         let mut state = self.lock();
         state.wanted = 1;
-        let is_waiting = |state: &mut State| state.groups.is_empty() && !state.is_closed;
+        let is_waiting = |state: &mut Queue| state.groups.is_empty() && !state.is_closed;
         state = self.filled.wait_while(state, is_waiting).unwrap_or_else(PoisonError::into_inner);
         let (begin, patience) = (Instant::now(), sync / 2);
         let is_faster = COMES_AGAIN.as_nanos() * state.answered as u128 <= sync.as_nanos();
@@ -191,7 +195,7 @@ impl Pending {
     }
 
     /// After what is in `group` was published.
-    pub(super) fn settle(&self, group: Group) {
+    pub(super) fn settle(&self, group: SyncGroup) {
         let mut state = self.lock();
         for commit in &group.commits {
             let end = commit.version + commit.events as u64;
@@ -209,7 +213,13 @@ impl Pending {
 
     /// After `group` was not written, or only perhaps (`is_in_doubt`). What waits behind it rests on it, so it is
     /// refused, and what comes next goes to `place`.
-    pub(super) fn fail(&self, group: Group, place: Place, why: &str, is_in_doubt: bool) {
+    pub(super) fn fail(
+        &self,
+        group: SyncGroup,
+        place: SegmentOffset,
+        why: &str,
+        is_in_doubt: bool,
+    ) {
         let mut state = self.lock();
         let behind = std::mem::take(&mut state.groups);
         state.versions.clear();
@@ -224,7 +234,7 @@ impl Pending {
         }
     }
 
-    fn refuse(&self, mut group: Group, error: &dyn Fn() -> AppendError) {
+    fn refuse(&self, mut group: SyncGroup, error: &dyn Fn() -> AppendError) {
         self.room.add_permits(group.len());
         for commit in &mut group.commits {
             commit.answer(Err(error()));
@@ -248,12 +258,12 @@ impl Pending {
     }
 }
 
-impl State {
+impl Queue {
     fn add(&mut self, append: &Append<'_>, reply: oneshot::Sender<Outcome>) {
         let frame = &append.frame[..];
         let position = self.position;
         let group = self.group(RECORD + frame.len());
-        let Place { segment, offset } = group.place;
+        let SegmentOffset { segment, offset } = group.place;
         let address = Address {
             segment: small(usize::try_from(segment.number).unwrap_or(usize::MAX)),
             offset: small(group.end()),
@@ -263,7 +273,7 @@ impl State {
         Record { synced: offset, position, frame }.encode(&segment.log, &mut group.bytes);
         let (stream, version, events) = (append.stream.clone(), append.version, append.events);
         let end = group.end();
-        group.commits.push(Commit {
+        group.commits.push(QueuedCommit {
             stream: stream.clone(),
             version,
             events,
@@ -271,7 +281,7 @@ impl State {
             position,
             reply: Some(reply),
         });
-        self.place = Place { segment, offset: end };
+        self.place = SegmentOffset { segment, offset: end };
         self.position += events as u64;
         self.versions.insert(stream, version + events as u64);
     }
@@ -282,9 +292,9 @@ impl State {
     }
 
     /// The group that takes `bytes` more.
-    fn group(&mut self, bytes: usize) -> &mut Group {
+    fn group(&mut self, bytes: usize) -> &mut SyncGroup {
         if !self.groups.back().is_some_and(|last| last.takes(bytes)) {
-            let Place { segment, offset } = self.place;
+            let SegmentOffset { segment, offset } = self.place;
             if (offset + bytes) as u64 > segment.size {
                 let segment = Header {
                     number: segment.number + 1,
@@ -292,9 +302,9 @@ impl State {
                     size: self.segment_bytes.max(HEADER + bytes) as u64,
                     ..segment
                 };
-                self.place = Place { segment, offset: HEADER };
+                self.place = SegmentOffset { segment, offset: HEADER };
             }
-            self.groups.push_back(Group {
+            self.groups.push_back(SyncGroup {
                 place: self.place,
                 bytes: Vec::new(),
                 commits: Vec::new(),
@@ -305,7 +315,7 @@ impl State {
     }
 }
 
-impl Group {
+impl SyncGroup {
     /// Behind its last byte, in the segment.
     pub(super) fn end(&self) -> usize {
         self.place.offset + self.bytes.len()
@@ -323,7 +333,7 @@ impl Group {
     }
 }
 
-impl Commit {
+impl QueuedCommit {
     /// Tells who waits that the commit is there.
     pub(super) fn acknowledge(&mut self) {
         let position = self.position;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log::{Record, StoreError},
-    store::index::Entry,
+    store::index::IndexEntry,
 };
 
 /// How many segments are kept open for reading.
@@ -32,11 +32,11 @@ const SPAN: u64 = 1 << 20;
 /// The most commits that are read without going to a thread that may block: to check more takes longer than that.
 const FEW: usize = 64;
 
-pub(super) struct Reader {
+pub(super) struct SegmentReader {
     disk: Arc<dyn Disk>,
     log: Uuid,
     files: Cache<u32, Arc<dyn DiskFile>>,
-    recent: RwLock<Recent>,
+    recent: RwLock<RecentWrites>,
 }
 
 /// Bytes that were written to a segment.
@@ -49,12 +49,12 @@ pub(super) struct Written {
 
 /// The last bytes of the log, in order.
 #[derive(Default)]
-struct Recent {
+struct RecentWrites {
     written: VecDeque<Written>,
     size: usize,
 }
 
-impl Reader {
+impl SegmentReader {
     pub(super) fn new(disk: Arc<dyn Disk>, log: Uuid) -> Self {
         Self { disk, log, files: Cache::new(OPEN_FILES), recent: RwLock::default() }
     }
@@ -78,7 +78,7 @@ impl Reader {
     }
 
     /// The commits of `entries`, if all of them were written a short while ago. Does no I/O.
-    pub(super) fn recent(&self, entries: &[Entry<Address>]) -> Option<Vec<Record>> {
+    pub(super) fn recent(&self, entries: &[IndexEntry<Address>]) -> Option<Vec<Record>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let frame = |address: &Address| {
             let place = (address.segment, address.offset as usize);
@@ -99,7 +99,7 @@ impl Reader {
     /// The commits of `entries`, if they are few and nobody has to wait for the disk.
     pub(super) fn at_hand(
         &self,
-        entries: &[Entry<Address>],
+        entries: &[IndexEntry<Address>],
     ) -> Result<Option<Vec<Record>>, StoreError> {
         if entries.len() > FEW {
             return Ok(None);
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// The commits of `entries`, from the disk.
-    pub(super) fn read(&self, entries: &[Entry<Address>]) -> Result<Vec<Record>, StoreError> {
+    pub(super) fn read(&self, entries: &[IndexEntry<Address>]) -> Result<Vec<Record>, StoreError> {
         let records = self.records(entries, |segment, start, buffer| {
             let open = || self.disk.open(&file_name(segment.into()));
             self.files.get_or_insert_with(&segment, open)?.read_at(buffer, start)?;
@@ -122,7 +122,7 @@ impl Reader {
     /// The commits of `entries`, if all of them can be read. Those that lie side by side are read with one call.
     fn records(
         &self,
-        entries: &[Entry<Address>],
+        entries: &[IndexEntry<Address>],
         read: impl Fn(u32, u64, &mut [u8]) -> io::Result<bool>,
     ) -> Result<Option<Vec<Record>>, StoreError> {
         let mut records = Vec::with_capacity(entries.len());
@@ -157,7 +157,7 @@ impl Reader {
 }
 
 /// How many of the first `entries` lie side by side, and where the last of them ends.
-fn span(entries: &[Entry<Address>]) -> (usize, u64) {
+fn span(entries: &[IndexEntry<Address>]) -> (usize, u64) {
     let start = u64::from(entries[0].value.offset);
     let mut end = entries[0].value.end();
     let following = entries[1..].iter().take_while(|next| {
@@ -172,6 +172,6 @@ fn span(entries: &[Entry<Address>]) -> (usize, u64) {
     (1 + following.count(), end)
 }
 
-fn record(entry: &Entry<Address>, frame: Bytes) -> Record {
+fn record(entry: &IndexEntry<Address>, frame: Bytes) -> Record {
     Record { position: entry.position, token: 0, frame }
 }

@@ -120,13 +120,13 @@ pub(super) fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
 pub(super) struct Found {
     pub(super) index: Index<Address>,
     /// The last segment; `None` in an empty directory.
-    pub(super) last: Option<Last>,
+    pub(super) last: Option<LastSegment>,
     /// Whether the log was closed, and nothing was lost since.
     pub(super) is_closed: bool,
 }
 
 /// The segment at which the log ends.
-pub(super) struct Last {
+pub(super) struct LastSegment {
     pub(super) header: Header,
     /// Behind the last sound record.
     pub(super) end: usize,
@@ -207,7 +207,7 @@ impl Found {
             let what = "what was written here and synced is not sound, but later records are";
             return Err(FileError::damaged(name, end, what));
         }
-        self.last = Some(Last { header, end, torn });
+        self.last = Some(LastSegment { header, end, torn });
         Ok(())
     }
 

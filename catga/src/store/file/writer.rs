@@ -10,11 +10,11 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    ahead::Ahead,
+    ahead::NextSegment,
     disk::{Disk, DiskFile, write_whole},
-    pending::{Group, Pending, Place},
-    reader::{Reader, Written},
-    recovery::{Address, CLOSED, Closed, FileError, Found, Last, file_name, fill},
+    pending::{Pending, SegmentOffset, SyncGroup},
+    reader::{SegmentReader, Written},
+    recovery::{Address, CLOSED, Closed, FileError, Found, LastSegment, file_name, fill},
     segment::{HEADER, Header},
 };
 use crate::{log::Position, store::index::Index};
@@ -22,12 +22,12 @@ use crate::{log::Position, store::index::Index};
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     disk: Arc<dyn Disk>,
-    pub(super) reader: Arc<Reader>,
+    pub(super) reader: Arc<SegmentReader>,
     pub(super) index: Arc<Index<Address>>,
     pub(super) pending: Arc<Pending>,
-    ahead: Ahead,
+    ahead: NextSegment,
     /// The segment that is written.
     header: Header,
     file: Arc<dyn DiskFile>,
@@ -41,7 +41,7 @@ pub(super) struct Writer {
 }
 
 /// Why a group was not written.
-struct Failure {
+struct WriteFailure {
     why: String,
     /// Whether it may be on the disk all the same.
     is_in_doubt: bool,
@@ -57,7 +57,7 @@ struct Trouble {
     since: Instant,
 }
 
-impl Writer {
+impl LogWriter {
     /// Makes the log that was found ready for writing.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
@@ -66,7 +66,7 @@ impl Writer {
     ) -> Result<Self, FileError> {
         let failed = || FileError::io("the log can't be written");
         let is_new = found.last.is_none();
-        let Last { header, end, torn } = found.last.unwrap_or_else(|| Last {
+        let LastSegment { header, end, torn } = found.last.unwrap_or_else(|| LastSegment {
             header: Header {
                 log: Uuid::new_v4(),
                 number: 1,
@@ -92,10 +92,10 @@ impl Writer {
         };
         let file = file.map_err(failed())?;
         let index = Arc::new(found.index);
-        let place = Place { segment: header, offset: end };
+        let place = SegmentOffset { segment: header, offset: end };
         let mut writer = Self {
-            reader: Arc::new(Reader::new(disk.clone(), header.log)),
-            ahead: Ahead::new(disk.clone(), segment_bytes),
+            reader: Arc::new(SegmentReader::new(disk.clone(), header.log)),
+            ahead: NextSegment::new(disk.clone(), segment_bytes),
             disk,
             pending: Arc::new(Pending::new(index.clone(), place, segment_bytes)),
             index,
@@ -129,37 +129,38 @@ impl Writer {
     }
 
     /// Writes a group, and tells those who wait for it.
-    pub(super) fn write(&mut self, group: Group) {
+    pub(super) fn write(&mut self, group: SyncGroup) {
         match self.keep(&group) {
             Ok(()) => self.publish(group),
-            Err(Failure { why, is_in_doubt }) => {
+            Err(WriteFailure { why, is_in_doubt }) => {
                 // The next segment may be there although its making failed: nothing can follow in this one.
                 let offset = if self.is_full { self.header.size } else { self.end as u64 };
                 let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-                let place = Place { segment: self.header, offset };
+                let place = SegmentOffset { segment: self.header, offset };
                 self.pending.fail(group, place, &why, is_in_doubt);
             }
         }
     }
 
     /// Returns once the group survives a power cut.
-    fn keep(&mut self, group: &Group) -> Result<(), Failure> {
+    fn keep(&mut self, group: &SyncGroup) -> Result<(), WriteFailure> {
         if group.bytes.is_empty() {
             return Ok(());
         }
-        self.make_ready(&group.place.segment).map_err(|why| Failure { why, is_in_doubt: false })?;
+        self.make_ready(&group.place.segment)
+            .map_err(|why| WriteFailure { why, is_in_doubt: false })?;
         let begin = Instant::now();
         let written = self.file.write_at(&group.bytes, self.end as u64);
         let synced = written.and_then(|()| self.file.sync());
         self.sync_time = begin.elapsed();
         synced.map_err(|error| {
             let why = self.fail(&error, true);
-            Failure { why, is_in_doubt: true }
+            WriteFailure { why, is_in_doubt: true }
         })
     }
 
     /// Makes the synced commits visible, and answers them.
-    fn publish(&mut self, mut group: Group) {
+    fn publish(&mut self, mut group: SyncGroup) {
         if !group.bytes.is_empty() {
             self.end = group.end();
             let bytes = std::mem::take(&mut group.bytes).into();
@@ -224,7 +225,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for LogWriter {
     fn drop(&mut self) {
         self.pending.abandon();
     }

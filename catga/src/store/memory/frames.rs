@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::log::Record;
-use crate::store::index::Entry;
+use crate::store::index::IndexEntry;
 
 /// How many bytes of frames a block has. What is read of the open block is a copy of all of it, so it is small.
 const BLOCK: usize = 4 << 10;
@@ -29,7 +29,7 @@ struct Blocks {
 
 /// Where a frame is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct FrameLocation {
     block: u32,
     offset: u16,
     length: u16,
@@ -37,7 +37,7 @@ pub(super) struct Place {
 
 impl Frames {
     /// Keeps a copy of `frame`.
-    pub(super) fn add(&self, frame: &[u8]) -> Place {
+    pub(super) fn add(&self, frame: &[u8]) -> FrameLocation {
         let mut blocks = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if blocks.open.len() + frame.len() > BLOCK {
             blocks.close();
@@ -46,18 +46,18 @@ impl Frames {
             blocks.close();
             let block = blocks.next();
             blocks.full.push(Bytes::copy_from_slice(frame));
-            return Place { block, offset: 0, length: WHOLE };
+            return FrameLocation { block, offset: 0, length: WHOLE };
         }
         let (offset, length) = (short(blocks.open.len()), short(frame.len()));
         blocks.open.extend_from_slice(frame);
-        Place { block: blocks.next(), offset, length }
+        FrameLocation { block: blocks.next(), offset, length }
     }
 
     /// The commits at `entries`.
-    pub(super) fn records(&self, entries: &[Entry<Place>]) -> Vec<Record> {
+    pub(super) fn records(&self, entries: &[IndexEntry<FrameLocation>]) -> Vec<Record> {
         let blocks = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut open = None;
-        let frame = |Place { block, offset, length }| {
+        let frame = |FrameLocation { block, offset, length }| {
             let block = match blocks.full.get(block as usize) {
                 Some(block) => block,
                 None => open.get_or_insert_with(|| Bytes::copy_from_slice(&blocks.open)),
@@ -107,7 +107,7 @@ mod tests {
             let frame: Vec<u8> =
                 (position..).map(|n: u64| n.to_le_bytes()[0]).take(length).collect();
             let position = position.into();
-            entries.push(Entry { position, value: frames.add(&frame) });
+            entries.push(IndexEntry { position, value: frames.add(&frame) });
             expected.push(Record { position, token: 0, frame: frame.into() });
             // The one before, too, however the blocks have changed since.
             let from = entries.len().saturating_sub(2);

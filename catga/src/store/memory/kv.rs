@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     log::StoreError,
-    store::{BoxFuture, Entry, KvStore},
+    store::{BoxFuture, KvEntry, KvStore},
 };
 
 /// A [`KvStore`] in memory, gone with the process.
@@ -25,7 +25,7 @@ struct Values {
     /// The last revision given out; shared by all keys, so that a key deleted and made again never
     /// has an old revision.
     revision: u64,
-    by_key: HashMap<String, (Entry, Option<Instant>)>,
+    by_key: HashMap<String, (KvEntry, Option<Instant>)>,
 }
 
 impl MemoryKvStore {
@@ -53,7 +53,7 @@ impl Values {
 }
 
 impl KvStore for MemoryKvStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         Box::pin(
             async move { Ok(self.values(key).by_key.get(key).map(|(entry, _)| entry.clone())) },
         )
@@ -74,7 +74,7 @@ impl KvStore for MemoryKvStore {
             values.revision += 1;
             let revision = values.revision;
             let end = ttl.map(|ttl| Instant::now() + ttl);
-            values.by_key.insert(key.to_owned(), (Entry { value, revision }, end));
+            values.by_key.insert(key.to_owned(), (KvEntry { value, revision }, end));
             Ok(Some(revision))
         })
     }

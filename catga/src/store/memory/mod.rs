@@ -7,7 +7,7 @@ use std::{fmt, future::ready};
 
 pub use self::kv::MemoryKvStore;
 
-use self::frames::{Frames, Place};
+use self::frames::{FrameLocation, Frames};
 use super::{
     Append, AppendError, Appended, Durability, DurabilityReport, EventStore, StoreError,
     index::Index,
@@ -19,7 +19,7 @@ use crate::{
 
 /// An [`EventStore`] in memory, bound by every promise but P2.
 pub struct MemoryStore {
-    index: Index<Place>,
+    index: Index<FrameLocation>,
     frames: Frames,
 }
 

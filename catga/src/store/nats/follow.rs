@@ -14,7 +14,7 @@ use std::{
 use tokio::time::{interval, sleep};
 
 use super::{
-    log::{Cursor, Log},
+    log::{LogConsumer, NatsLog},
     message::{last_position, sequence_after},
     publication::locked,
 };
@@ -38,7 +38,7 @@ const MOMENT: Duration = Duration::from_millis(2);
 /// moments later. When the processors are busy, an answer is often late by one, behind those to hundreds of others.
 const LOOKS: u32 = 2;
 
-impl Log {
+impl NatsLog {
     /// Follows the log for as long as the store is open, over every outage of the server.
     pub(super) async fn follow(self: Arc<Self>) {
         let mut backoff = new_backoff();
@@ -114,9 +114,13 @@ impl Log {
     }
 
     /// Takes in what everybody appends, until so many were only ours. Answers the consumer that is not needed then.
-    async fn follow_all(&self, alone: u64, backoff: &mut Backoff) -> Result<Cursor, StoreError> {
+    async fn follow_all(
+        &self,
+        alone: u64,
+        backoff: &mut Backoff,
+    ) -> Result<LogConsumer, StoreError> {
         let next = locked(&self.recent).next();
-        let mut cursor = Cursor::new(&self.topic, next).await?;
+        let mut cursor = LogConsumer::new(&self.topic, next).await?;
         loop {
             let ours = locked(&self.recent).ours();
             for _ in 0..alone {

@@ -33,21 +33,21 @@ const MOST: usize = 512;
 /// until nobody came for so long.
 const LINGER: Duration = Duration::from_millis(1);
 
-type Answer = Result<u64, NotPublished>;
-type Waiting = (Publication, oneshot::Sender<Answer>);
+type PublishOutcome = Result<u64, NotPublished>;
+type QueuedMessage = (Publication, oneshot::Sender<PublishOutcome>);
 
 /// Publishes to a stream that allows atomic batches: one by one what comes alone, together what comes together.
-pub(super) struct Group {
+pub(super) struct Batcher {
     topic: Topic,
     /// Those that are published one by one.
     alone: Semaphore,
     /// How many are in the queue or in a batch. While there are any, who comes joins them.
     together: AtomicUsize,
-    queue: mpsc::UnboundedSender<Waiting>,
+    queue: mpsc::UnboundedSender<QueuedMessage>,
     _batches: AbortOnDropHandle<()>,
 }
 
-impl Group {
+impl Batcher {
     pub(super) fn new(topic: Topic) -> Self {
         let (queue, arrivals) = mpsc::unbounded_channel();
         let batches = tokio::spawn(publish_batches(topic.clone(), arrivals));
@@ -61,7 +61,7 @@ impl Group {
     }
 
     /// As [`Topic::publish`].
-    pub(super) async fn publish(&self, message: Publication) -> Answer {
+    pub(super) async fn publish(&self, message: Publication) -> PublishOutcome {
         if self.together.load(Ordering::Relaxed) == 0
             && let Ok(_permit) = self.alone.try_acquire()
         {
@@ -92,7 +92,7 @@ impl Drop for Counted<'_> {
 }
 
 /// Publishes what waits, batch by batch, until nobody is left to send anything.
-async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Waiting>) {
+async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<QueuedMessage>) {
     let (mut waiting, mut last) = (Vec::new(), 0);
     while arrivals.recv_many(&mut waiting, MOST).await > 0 {
         while waiting.len() < last.min(MOST)
@@ -108,13 +108,13 @@ async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Wai
 }
 
 /// Those that can be in a batch, which checks an expectation once for each subject, and the others.
-fn one_of_each_subject(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+fn one_of_each_subject(waiting: Vec<QueuedMessage>) -> (Vec<QueuedMessage>, Vec<QueuedMessage>) {
     let mut subjects = HashSet::with_capacity(waiting.len());
     waiting.into_iter().partition(|(message, _)| subjects.insert(message.subject.clone()))
 }
 
 /// Publishes them as a batch; as smaller and smaller ones, when the server refuses one for the sake of one of its messages.
-async fn publish(topic: &Topic, batch: Vec<Waiting>) {
+async fn publish(topic: &Topic, batch: Vec<QueuedMessage>) {
     let mut batches = vec![batch];
     while let Some(batch) = batches.pop() {
         if batch.len() < FEW {
@@ -145,7 +145,7 @@ async fn publish(topic: &Topic, batch: Vec<Waiting>) {
     }
 }
 
-async fn publish_each(topic: &Topic, messages: Vec<Waiting>) {
+async fn publish_each(topic: &Topic, messages: Vec<QueuedMessage>) {
     join_all(messages.into_iter().map(async |(message, answer)| {
         let _ = answer.send(topic.publish(message).await);
     }))

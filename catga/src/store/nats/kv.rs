@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     log::{Clock, StoreError},
-    store::Entry,
+    store::KvEntry,
 };
 
 /// When a value is gone by itself, in microseconds since 1970. Old servers have no time to live for a key.
@@ -21,13 +21,13 @@ const ENDS: &str = "Catga-Ends";
 const OPERATION: &str = "KV-Operation";
 
 /// The values, each the last message of a subject.
-pub(super) struct Values {
+pub(super) struct KvBucket {
     topic: Topic,
     bucket: String,
 }
 
-impl Values {
-    pub(super) async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+impl KvBucket {
+    pub(super) async fn get(&self, key: &str) -> Result<Option<KvEntry>, StoreError> {
         Ok(self.last(key).await?.entry)
     }
 
@@ -107,14 +107,14 @@ impl Values {
 /// The last message of a key, and the value in it that is still there.
 struct Last {
     sequence: u64,
-    entry: Option<Entry>,
+    entry: Option<KvEntry>,
 }
 
-fn entry(message: StreamMessage) -> Option<Entry> {
+fn entry(message: StreamMessage) -> Option<KvEntry> {
     let header = |name| message.headers.get(name).map(async_nats::HeaderValue::as_str);
     let is_over = header(ENDS)
         .and_then(|ends| ends.parse::<i64>().ok())
         .is_some_and(|ends| ends <= Clock::system().now().as_micros());
     let is_there = header(OPERATION).is_none() && !is_over;
-    is_there.then_some(Entry { revision: message.sequence, value: message.payload })
+    is_there.then_some(KvEntry { revision: message.sequence, value: message.payload })
 }

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::{
     head::Head,
-    message::{Stored, last_position, sequence_after},
+    message::{CommitMessage, last_position, sequence_after},
     options::REQUEST_TIMEOUT,
     publication::{locked, unavailable},
-    recent::Recent,
+    recent::RecentMessages,
     topic::Topic,
 };
 use crate::log::{Position, Record, StoreError};
@@ -29,24 +29,24 @@ const PAGE_BYTES: usize = 4 << 20;
 const CURSORS: usize = 8;
 
 /// The log in order.
-pub(super) struct Log {
+pub(super) struct NatsLog {
     pub(super) topic: Topic,
     pub(super) head: Head,
-    pub(super) recent: Mutex<Recent>,
+    pub(super) recent: Mutex<RecentMessages>,
     /// How many commits of this node are not answered yet.
     pub(super) appending: AtomicUsize,
     /// Consumers of readers that stopped between two pages.
-    cursors: Mutex<Vec<Cursor>>,
+    cursors: Mutex<Vec<LogConsumer>>,
 }
 
 /// A consumer, and what it brings next.
-pub(super) struct Cursor {
+pub(super) struct LogConsumer {
     next: u64,
     name: String,
     messages: Ordered,
 }
 
-impl Log {
+impl NatsLog {
     pub(super) async fn open(topic: Topic) -> Result<Arc<Self>, StoreError> {
         let head = last_position(topic.end().await?);
         let (recent, appending, cursors) = Default::default();
@@ -98,7 +98,7 @@ impl Log {
         let last = last.min(first.saturating_add(limit as u64 - 1));
         stream::iter(first..=last)
             .map(|sequence| async move {
-                Ok(Stored::try_from(self.topic.get(sequence).await?)?.record())
+                Ok(CommitMessage::try_from(self.topic.get(sequence).await?)?.record())
             })
             .buffered(PARALLEL)
             .try_collect()
@@ -118,7 +118,7 @@ impl Log {
         };
         let mut cursor = match waiting {
             Some(cursor) => cursor,
-            None => Cursor::new(&self.topic, first).await?,
+            None => LogConsumer::new(&self.topic, first).await?,
         };
         let (mut records, mut bytes) = (Vec::new(), 0);
         while records.len() < limit && bytes < PAGE_BYTES && cursor.next <= last {
@@ -139,14 +139,14 @@ impl Log {
     }
 }
 
-impl Cursor {
+impl LogConsumer {
     pub(super) async fn new(topic: &Topic, next: u64) -> Result<Self, StoreError> {
         let (name, messages) = topic.follow(next).await?;
         Ok(Self { next, name, messages })
     }
 
     /// The next message, which must be the next one of the log: nothing is ever skipped.
-    pub(super) async fn next(&mut self) -> Result<Stored, StoreError> {
+    pub(super) async fn next(&mut self) -> Result<CommitMessage, StoreError> {
         let message = match self.messages.next().await {
             Some(message) => message.map_err(|error| unavailable("JetStream", error))?,
             None => return Err(StoreError::unavailable("NATS closed the consumer")),
@@ -158,7 +158,7 @@ impl Cursor {
         }
         self.next += 1;
         let message = message.message;
-        Stored::read(sequence, message.headers.as_ref(), message.payload)
+        CommitMessage::read(sequence, message.headers.as_ref(), message.payload)
     }
 
     /// Has the server forget the consumer, which it would do by itself after a while.

@@ -29,7 +29,7 @@ pub(super) fn sequence_after(after: Position) -> u64 {
 
 /// Where a commit of a stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct CommitLocation {
     pub(super) sequence: u64,
     /// The version of its first event.
     pub(super) first: Version,
@@ -37,23 +37,23 @@ pub(super) struct Place {
 
 /// A commit as it is stored.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
-    pub(super) place: Place,
+pub(super) struct CommitMessage {
+    pub(super) place: CommitLocation,
     pub(super) events: u64,
     /// Some of the stream's earlier commits, up to the one just before, oldest first. None for the first commit.
-    pub(super) earlier: Vec<Place>,
+    pub(super) earlier: Vec<CommitLocation>,
     /// The position of the first event, when it is not in its own log.
     pub(super) position: Option<Position>,
     pub(super) frame: Bytes,
 }
 
-impl Stored {
+impl CommitMessage {
     pub(super) fn last_version(&self) -> Version {
         self.place.first + self.events - 1
     }
 
     pub(super) fn record(self) -> Record {
-        let Place { sequence, .. } = self.place;
+        let CommitLocation { sequence, .. } = self.place;
         let position = self.position.unwrap_or(last_position(sequence) + 1 - self.events);
         Record { position, token: sequence, frame: self.frame }
     }
@@ -67,7 +67,7 @@ impl Stored {
         let number = |name| headers?.get(name)?.as_str().parse::<u64>().ok();
         let earlier = headers.and_then(|headers| headers.get(EARLIER)).map_or("", |v| v.as_str());
         let stored = || {
-            let place = Place { sequence, first: number(FIRST)?.into() };
+            let place = CommitLocation { sequence, first: number(FIRST)?.into() };
             let listed = earlier.split(',').filter(|e| !e.is_empty()).map(parse);
             let events = number(EVENTS).filter(|events| (1..POSITIONS).contains(events))?;
             let (earlier, position) =
@@ -80,7 +80,7 @@ impl Stored {
     }
 }
 
-impl TryFrom<StreamMessage> for Stored {
+impl TryFrom<StreamMessage> for CommitMessage {
     type Error = StoreError;
 
     fn try_from(message: StreamMessage) -> Result<Self, StoreError> {
@@ -88,13 +88,16 @@ impl TryFrom<StreamMessage> for Stored {
     }
 }
 
-fn parse(text: &str) -> Option<Place> {
+fn parse(text: &str) -> Option<CommitLocation> {
     let (sequence, first) = text.split_once(':')?;
-    Some(Place { sequence: sequence.parse().ok()?, first: Version::new(first.parse().ok()?) })
+    Some(CommitLocation {
+        sequence: sequence.parse().ok()?,
+        first: Version::new(first.parse().ok()?),
+    })
 }
 
 /// The headers of a commit of `events` events from version `first` on, after the commits at `earlier`.
-pub(super) fn headers(first: Version, events: usize, earlier: &[Place]) -> HeaderMap {
+pub(super) fn headers(first: Version, events: usize, earlier: &[CommitLocation]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(FIRST, first.to_string());
     headers.insert(EVENTS, events.to_string());

@@ -31,17 +31,17 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    group::{Counted, Group},
-    kv::Values,
-    log::Log,
-    message::{Place, Stored, last_position},
-    places::{PlaceCache, Places},
+    group::{Batcher, Counted},
+    kv::KvBucket,
+    log::NatsLog,
+    message::{CommitLocation, CommitMessage, last_position},
+    places::{CommitLocations, LocationCache},
     publication::{After, NotPublished, Publication},
     topic::Topic,
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
 use super::{
-    Append, AppendError, Appended, DurabilityReport, Entry, EventStore, KvStore, StoreError,
+    Append, AppendError, Appended, DurabilityReport, EventStore, KvEntry, KvStore, StoreError,
     shared::Shared,
 };
 use crate::{
@@ -65,12 +65,12 @@ pub struct NatsStore {
     monitor: Option<String>,
     topic: Topic,
     /// Publishes commits together, where that is faster.
-    group: Option<Group>,
-    log: Arc<Log>,
+    group: Option<Batcher>,
+    log: Arc<NatsLog>,
     /// What the server says is the log's last position.
     end: Shared<Position>,
-    places: PlaceCache,
-    values: Values,
+    places: LocationCache,
+    values: KvBucket,
     /// Keeps `log` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
 }
@@ -106,8 +106,8 @@ impl NatsStore {
         let monitor = options.monitor.as_deref();
         let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
             && topic.allow_batches().await;
-        let group = is_grouped.then(|| Group::new(topic.clone()));
-        let log = Log::open(topic.clone()).await?;
+        let group = is_grouped.then(|| Batcher::new(topic.clone()));
+        let log = NatsLog::open(topic.clone()).await?;
         let follower = tokio::spawn(log.clone().follow());
         let end = Shared::new({
             let log = log.clone();
@@ -122,8 +122,8 @@ impl NatsStore {
             group,
             log,
             end,
-            places: PlaceCache::new(),
-            values: Values::new(values, options.prefix.clone()),
+            places: LocationCache::new(),
+            values: KvBucket::new(values, options.prefix.clone()),
             prefix: options.prefix,
             monitor: options.monitor,
             _follower: AbortOnDropHandle::new(follower),
@@ -142,7 +142,7 @@ impl NatsStore {
         let places = match known.filter(|p| (p.version, p.sequence()) == (version, token)) {
             Some(places) => places,
             // A new stream: if there is one already, the server says so.
-            None if version == 0 && token == 0 => Places::default(),
+            None if version == 0 && token == 0 => CommitLocations::default(),
             None => {
                 let places = self.ask_places(stream).await.map_err(AppendError::Refused)?;
                 // Another token at the same version is another commit, in a log that was filled anew.
@@ -166,7 +166,7 @@ impl NatsStore {
         };
         match published {
             Ok(sequence) => {
-                let place = Place { sequence, first: version.next() };
+                let place = CommitLocation { sequence, first: version.next() };
                 self.places.keep(stream, places.with(place, events as u64));
                 let position = last_position(sequence) + 1 - events as u64;
                 self.log.appended(Record { position, token: sequence, frame });
@@ -182,14 +182,17 @@ impl NatsStore {
     }
 
     /// Where the stream's last commits are, asking the server.
-    async fn ask_places(&self, stream: &StreamId) -> Result<Places, StoreError> {
+    async fn ask_places(&self, stream: &StreamId) -> Result<CommitLocations, StoreError> {
         Ok(self.ask_last(stream).await?.map(|(_, places)| places).unwrap_or_default())
     }
 
-    async fn ask_last(&self, stream: &StreamId) -> Result<Option<(Stored, Places)>, StoreError> {
+    async fn ask_last(
+        &self,
+        stream: &StreamId,
+    ) -> Result<Option<(CommitMessage, CommitLocations)>, StoreError> {
         let Some(message) = self.topic.last(&self.subject(stream)).await? else { return Ok(None) };
-        let last = Stored::try_from(message)?;
-        let mut places = Places::of(&last);
+        let last = CommitMessage::try_from(message)?;
+        let mut places = CommitLocations::of(&last);
         if let Some(known) = self.places.get(stream) {
             places.join(&known);
         }
@@ -223,12 +226,12 @@ impl NatsStore {
     async fn find_older(
         &self,
         stream: &StreamId,
-        mut places: Places,
-        mut oldest: Place,
+        mut places: CommitLocations,
+        mut oldest: CommitLocation,
         from: Version,
-    ) -> Result<Places, StoreError> {
+    ) -> Result<CommitLocations, StoreError> {
         while oldest.first > from {
-            let stored = Stored::try_from(self.topic.get(oldest.sequence).await?)?;
+            let stored = CommitMessage::try_from(self.topic.get(oldest.sequence).await?)?;
             places.add_older(stored.earlier)?;
             let Some(older) = places.oldest() else { break };
             oldest = older;
@@ -237,10 +240,14 @@ impl NatsStore {
         Ok(places)
     }
 
-    async fn read_at(&self, place: Place, known: Option<Stored>) -> Result<Record, StoreError> {
+    async fn read_at(
+        &self,
+        place: CommitLocation,
+        known: Option<CommitMessage>,
+    ) -> Result<Record, StoreError> {
         let stored = match known {
             Some(stored) => stored,
-            None => Stored::try_from(self.topic.get(place.sequence).await?)?,
+            None => CommitMessage::try_from(self.topic.get(place.sequence).await?)?,
         };
         if stored.place != place {
             return Err(StoreError::corrupt("a commit is not where another one says it is"));
@@ -289,7 +296,7 @@ impl EventStore for NatsStore {
 }
 
 impl KvStore for NatsStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         Box::pin(self.values.get(key))
     }
 

@@ -7,7 +7,7 @@ use std::{hash::BuildHasher, ops::Deref, sync::Arc};
 use foldhash::fast::RandomState;
 use quick_cache::{Weighter, sync::Cache};
 
-use super::message::{Place, Stored};
+use super::message::{CommitLocation, CommitMessage};
 use crate::log::{StoreError, StreamId, Version};
 
 /// How many earlier commits a message lists. Those before are found through the oldest of these.
@@ -21,7 +21,7 @@ const BYTES: u64 = 32 << 20;
 
 /// The places of a stream's last commits, oldest first: all from some commit on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Places {
+pub(super) struct CommitLocations {
     commits: Commits,
     /// The version of the stream.
     pub(super) version: Version,
@@ -30,14 +30,14 @@ pub(super) struct Places {
 /// Most streams that are appended to are young: one place is kept without an allocation. Many are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Commits {
-    One(Place),
-    Many(Arc<[Place]>),
+    One(CommitLocation),
+    Many(Arc<[CommitLocation]>),
 }
 
 impl Deref for Commits {
-    type Target = [Place];
+    type Target = [CommitLocation];
 
-    fn deref(&self) -> &[Place] {
+    fn deref(&self) -> &[CommitLocation] {
         match self {
             Self::One(place) => std::slice::from_ref(place),
             Self::Many(places) => places,
@@ -45,8 +45,8 @@ impl Deref for Commits {
     }
 }
 
-impl FromIterator<Place> for Commits {
-    fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Self {
+impl FromIterator<CommitLocation> for Commits {
+    fn from_iter<I: IntoIterator<Item = CommitLocation>>(places: I) -> Self {
         let mut places = places.into_iter();
         match (places.next(), places.next()) {
             (Some(place), None) => Self::One(place),
@@ -61,9 +61,9 @@ impl Default for Commits {
     }
 }
 
-impl Places {
+impl CommitLocations {
     /// What the last message tells.
-    pub(super) fn of(last: &Stored) -> Self {
+    pub(super) fn of(last: &CommitMessage) -> Self {
         let commits = last.earlier.iter().copied().chain([last.place]).collect();
         Self { commits, version: last.last_version() }
     }
@@ -74,24 +74,24 @@ impl Places {
     }
 
     /// What the next message lists.
-    pub(super) fn to_list(&self) -> &[Place] {
+    pub(super) fn to_list(&self) -> &[CommitLocation] {
         &self.commits[self.commits.len().saturating_sub(LISTED)..]
     }
 
     /// The places after one more commit.
-    pub(super) fn with(&self, place: Place, events: u64) -> Self {
+    pub(super) fn with(&self, place: CommitLocation, events: u64) -> Self {
         let forget = self.commits.len().saturating_sub(REMEMBERED - 1);
         let commits = self.commits[forget..].iter().copied().chain([place]).collect();
         Self { commits, version: self.version + events }
     }
 
     /// The oldest commit that is known, if there are ones before it.
-    pub(super) fn oldest(&self) -> Option<Place> {
+    pub(super) fn oldest(&self) -> Option<CommitLocation> {
         self.commits.first().copied().filter(|place| place.first > 1)
     }
 
     /// Adds older commits: those that the oldest one lists.
-    pub(super) fn add_older(&mut self, older: Vec<Place>) -> Result<(), StoreError> {
+    pub(super) fn add_older(&mut self, older: Vec<CommitLocation>) -> Result<(), StoreError> {
         let oldest = self.oldest().map_or(Version::ZERO, |place| place.first);
         let is_older = older.last().is_some_and(|place| place.first < oldest);
         if !is_older {
@@ -109,12 +109,12 @@ impl Places {
         }
     }
 
-    fn prepend(&mut self, older: impl IntoIterator<Item = Place>) {
+    fn prepend(&mut self, older: impl IntoIterator<Item = CommitLocation>) {
         self.commits = older.into_iter().chain(self.commits.iter().copied()).collect();
     }
 
     /// The commits that hold version `from` or a later one, at most `limit`.
-    pub(super) fn from(&self, from: Version, limit: usize) -> &[Place] {
+    pub(super) fn from(&self, from: Version, limit: usize) -> &[CommitLocation] {
         if from > self.version {
             return &[];
         }
@@ -128,32 +128,32 @@ impl Places {
 /// small allocations that each live for a while leave the heap in pieces, and make all others slow.
 ///
 /// Two streams may have the same hash. A sequence is that of one message, so it tells whose places they are.
-pub(super) struct PlaceCache {
-    places: Cache<u64, Places, ByLength>,
+pub(super) struct LocationCache {
+    places: Cache<u64, CommitLocations, ByLength>,
     hasher: RandomState,
 }
 
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<u64, Places> for ByLength {
-    fn weight(&self, _: &u64, places: &Places) -> u64 {
+impl Weighter<u64, CommitLocations> for ByLength {
+    fn weight(&self, _: &u64, places: &CommitLocations) -> u64 {
         96 + 16 * places.commits.len() as u64
     }
 }
 
-impl PlaceCache {
+impl LocationCache {
     pub(super) fn new() -> Self {
         let places = Cache::with_weighter(1 << 16, BYTES, ByLength);
         Self { places, hasher: RandomState::default() }
     }
 
     /// What is known of `stream`, or of another one with its hash: the sequences tell.
-    pub(super) fn get(&self, stream: &StreamId) -> Option<Places> {
+    pub(super) fn get(&self, stream: &StreamId) -> Option<CommitLocations> {
         self.places.get(&self.hasher.hash_one(stream))
     }
 
-    pub(super) fn keep(&self, stream: &StreamId, places: Places) {
+    pub(super) fn keep(&self, stream: &StreamId, places: CommitLocations) {
         self.places.insert(self.hasher.hash_one(stream), places);
     }
 }
@@ -163,12 +163,13 @@ mod tests {
     use super::*;
 
     /// Commits of one event each.
-    fn places(sequences: &[u64], version: u64) -> Places {
+    fn places(sequences: &[u64], version: u64) -> CommitLocations {
         let first = version + 1 - sequences.len() as u64;
         let places = sequences.iter().zip(first..);
-        let commits =
-            places.map(|(&sequence, first)| Place { sequence, first: first.into() }).collect();
-        Places { commits, version: version.into() }
+        let commits = places
+            .map(|(&sequence, first)| CommitLocation { sequence, first: first.into() })
+            .collect();
+        CommitLocations { commits, version: version.into() }
     }
 
     #[test]
@@ -183,9 +184,9 @@ mod tests {
 
     #[test]
     fn an_append_remembers_what_the_next_ones_list() {
-        let mut all = Places::default();
+        let mut all = CommitLocations::default();
         for sequence in 1..=1000 {
-            all = all.with(Place { sequence, first: sequence.into() }, 1);
+            all = all.with(CommitLocation { sequence, first: sequence.into() }, 1);
             let listed: Vec<_> = all.to_list().iter().map(|place| place.sequence).collect();
             let first = sequence.saturating_sub(LISTED as u64) + 1;
             assert_eq!(listed, (first..=sequence).collect::<Vec<_>>());

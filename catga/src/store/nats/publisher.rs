@@ -71,13 +71,13 @@ pub(super) struct Publisher {
     lost: watch::Receiver<u64>,
     /// What the subjects of the answers begin with; the number of the message follows.
     inbox: String,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<PendingAcks>>,
     _answers: AbortOnDropHandle<()>,
 }
 
 /// Those who wait for an answer, by the numbers of their messages.
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingAcks {
     /// The number of the last message.
     last: u64,
     senders: HashMap<u64, (Instant, oneshot::Sender<Message>), RandomState>,
@@ -115,7 +115,7 @@ impl Publisher {
         let inbox = format!("{}.", client.new_inbox());
         let answers = client.subscribe(format!("{inbox}*")).await;
         let answers = answers.map_err(|error| unavailable("NATS", error))?;
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let waiting = Arc::<Mutex<PendingAcks>>::default();
         let answers = tokio::spawn(hand_out(answers, waiting.clone(), lost.clone()));
         Ok(Self { client, lost, inbox, waiting, _answers: AbortOnDropHandle::new(answers) })
     }
@@ -156,7 +156,7 @@ impl Publisher {
     }
 }
 
-impl Waiting {
+impl PendingAcks {
     fn add(&mut self) -> (u64, oneshot::Receiver<Message>) {
         let (sender, answer) = oneshot::channel();
         self.last += 1;
@@ -178,7 +178,7 @@ impl Waiting {
 /// Hands out the answers. Those whose answer can't come any more, or does not in time, are let go without one.
 async fn hand_out(
     answers: impl Stream<Item = Message> + Unpin,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<PendingAcks>>,
     mut lost: watch::Receiver<u64>,
 ) {
     let mut answers = answers.ready_chunks(TOGETHER);
@@ -215,7 +215,7 @@ fn outcome(answer: Option<Message>, is_lost: bool) -> Result<Published, NotPubli
 
 /// What JetStream answers to a message, as JSON.
 #[derive(Deserialize)]
-struct Answer {
+struct PubAck {
     seq: Option<u64>,
     count: Option<u64>,
     error: Option<jetstream::Error>,
@@ -228,7 +228,7 @@ fn read(answer: &Message) -> Result<Published, NotPublished> {
         return Err(NotPublished::Refused(StoreError::unavailable(what)));
     }
     let in_doubt = |error| NotPublished::Unknown(unavailable("JetStream", error));
-    let answer: Answer = serde_json::from_slice(&answer.payload).map_err(in_doubt)?;
+    let answer: PubAck = serde_json::from_slice(&answer.payload).map_err(in_doubt)?;
     match (answer.error, answer.seq) {
         (Some(error), _) => Err(not_stored(error)),
         (None, Some(sequence)) => Ok(Published { sequence, batch: answer.count }),
@@ -322,7 +322,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_answer_goes_to_who_waits_for_it_and_nobody_waits_in_vain() {
         let (losses, lost) = watch::channel(0);
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let waiting = Arc::<Mutex<PendingAcks>>::default();
         let (server, mut answers) = mpsc::unbounded_channel();
         let answers = stream::poll_fn(move |cx| answers.poll_recv(cx));
         tokio::spawn(hand_out(answers, waiting.clone(), lost));

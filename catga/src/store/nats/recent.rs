@@ -9,7 +9,7 @@ const BYTES: usize = 8 << 20;
 
 /// The last commits, without gaps.
 #[derive(Default)]
-pub(super) struct Recent {
+pub(super) struct RecentMessages {
     /// The sequence of the first record, 0 while nobody follows the log.
     first: u64,
     records: VecDeque<Record>,
@@ -23,7 +23,7 @@ pub(super) struct Recent {
     last: Option<Record>,
 }
 
-impl Recent {
+impl RecentMessages {
     /// Forgets what is kept, and begins anew with the record at `first`; 0 when nobody follows.
     pub(super) fn begin(&mut self, first: u64) {
         let (ours, last) = (self.ours, self.last.take());
@@ -111,13 +111,13 @@ mod tests {
         Record { position: sequence.into(), token: sequence, frame: Bytes::from_static(&[7; 100]) }
     }
 
-    fn kept(recent: &Recent, first: u64) -> Vec<u64> {
+    fn kept(recent: &RecentMessages, first: u64) -> Vec<u64> {
         recent.read(first, 100).into_iter().map(|record| record.token).collect()
     }
 
     #[test]
     fn p5_what_is_kept_has_no_gap_and_no_repeat() {
-        let mut recent = Recent::default();
+        let mut recent = RecentMessages::default();
         assert_eq!(recent.put_ours(record(2)), 2, "nobody follows: it is the last that is known");
         assert!(kept(&recent, 1).is_empty() && kept(&recent, 2).is_empty());
         recent.begin(3);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn little_is_kept_also_behind_a_gap() {
-        let mut recent = Recent::default();
+        let mut recent = RecentMessages::default();
         recent.begin(1);
         let large = Bytes::from(vec![7; BYTES / 4]);
         for sequence in (1..=6).chain(8..=20) {

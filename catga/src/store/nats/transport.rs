@@ -14,8 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     NatsOptions, OPEN_TIMEOUT, PARALLEL,
-    log::Log,
-    message::{self, Stored, last_position},
+    log::NatsLog,
+    message::{self, CommitMessage, last_position},
     publication::{After, NotPublished, Publication},
     server, token,
     topic::Topic,
@@ -41,7 +41,7 @@ pub struct NatsTransport {
 
 /// The topic's stream, and what is known of it. Its log counts in sequences; the positions are those of another log.
 struct Open {
-    log: Arc<Log>,
+    log: Arc<NatsLog>,
     /// Sequences of messages by the position of their last event.
     places: BTreeMap<Position, u64>,
     /// Keeps `log` up to date.
@@ -50,7 +50,7 @@ struct Open {
 
 impl Open {
     async fn new(topic: Topic) -> Result<Self, StoreError> {
-        let log = Log::open(topic).await?;
+        let log = NatsLog::open(topic).await?;
         let follower = AbortOnDropHandle::new(tokio::spawn(log.clone().follow()));
         Ok(Self { log, places: BTreeMap::new(), _follower: follower })
     }
@@ -102,7 +102,7 @@ impl NatsTransport {
     }
 
     /// The topic as it is now. What was known of one that has lost its end is forgotten.
-    async fn log(&self) -> Result<Arc<Log>, StoreError> {
+    async fn log(&self) -> Result<Arc<NatsLog>, StoreError> {
         let mut open = self.open.lock().await;
         if open.log.head.check().is_err() {
             *open = Open::new(self.topic.clone()).await?;
@@ -111,7 +111,7 @@ impl NatsTransport {
     }
 
     async fn record(&self, sequence: u64) -> Result<Record, StoreError> {
-        Ok(Stored::try_from(self.topic.get(sequence).await?)?.record())
+        Ok(CommitMessage::try_from(self.topic.get(sequence).await?)?.record())
     }
 
     /// The sequence of the last message that ends at `position` or before it; that before the first one, if none does.

@@ -23,19 +23,19 @@ pub(super) const WINDOW: usize = 256;
 const AT_ONCE: usize = 4;
 
 /// The end of the log before the window was read, and its entries.
-type Answer = Result<(Option<u64>, Value), CallError>;
+type WindowReply = Result<(Option<u64>, Value), CallError>;
 
 /// What somebody who reads the log from page to page will want next.
-pub(super) struct Ahead {
+pub(super) struct ReadAhead {
     /// Where the last commit ends that was read.
     after: Position,
     /// Windows were asked for up to here.
     asked: Position,
     /// The last position of each window, and its answer.
-    windows: VecDeque<(Position, AbortOnDropHandle<Answer>)>,
+    windows: VecDeque<(Position, AbortOnDropHandle<WindowReply>)>,
 }
 
-impl Ahead {
+impl ReadAhead {
     pub(super) fn has_windows(&self) -> bool {
         !self.windows.is_empty()
     }
@@ -71,7 +71,7 @@ fn read(
     store: &RedisStore,
     begin: Position,
     end: Position,
-) -> impl Future<Output = Answer> + Send + 'static {
+) -> impl Future<Output = WindowReply> + Send + 'static {
     let mut commands = redis::pipe();
     commands.get(&store.keys.head);
     commands.cmd("XRANGE").arg(&store.keys.log).arg(format!("(0-{begin}")).arg(format!("0-{end}"));
@@ -81,19 +81,19 @@ fn read(
 
 /// Keeps what was asked for between two pages of the same reader.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<Option<Ahead>>);
+pub(super) struct ReadAheadSlot(Mutex<Option<ReadAhead>>);
 
-impl Kept {
+impl ReadAheadSlot {
     /// What the reader has asked for who has read up to `after`; `None` when the last one who read is somebody else.
-    pub(super) fn take(&self, after: Position) -> Option<Ahead> {
+    pub(super) fn take(&self, after: Position) -> Option<ReadAhead> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.take().filter(|ahead| ahead.after == after)
     }
 
     /// Keeps it for who reads on after `after`.
-    pub(super) fn keep(&self, ahead: Option<Ahead>, after: Position) {
-        let begin = Ahead { after, asked: after, windows: VecDeque::new() };
-        let ahead = Ahead { after, ..ahead.unwrap_or(begin) };
+    pub(super) fn keep(&self, ahead: Option<ReadAhead>, after: Position) {
+        let begin = ReadAhead { after, asked: after, windows: VecDeque::new() };
+        let ahead = ReadAhead { after, ..ahead.unwrap_or(begin) };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
     }
 }

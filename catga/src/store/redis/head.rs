@@ -88,7 +88,7 @@ fn checksum(commit: &Record) -> u32 {
 }
 
 /// A time without a connection.
-struct Outage {
+struct FollowerOutage {
     backoff: Backoff,
     /// What was seen when it began.
     seen: Seen,
@@ -96,13 +96,13 @@ struct Outage {
 
 /// Follows the log for as long as the store is open, over every outage of the server.
 pub(super) async fn follow(link: Arc<Link>, keys: Arc<Keys>, head: Arc<Head>) {
-    let mut outage: Option<Outage> = None;
+    let mut outage: Option<FollowerOutage> = None;
     loop {
         let Err(error) = follow_connected(&link, &keys, &head, &mut outage).await;
         let outage = outage.get_or_insert_with(|| {
             tracing::warn!(reason = explain(&error), %error, "Redis can't be followed");
             let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
-            Outage { backoff, seen: *head.seen.borrow() }
+            FollowerOutage { backoff, seen: *head.seen.borrow() }
         });
         sleep(outage.backoff.next_delay()).await;
     }
@@ -112,7 +112,7 @@ async fn follow_connected(
     link: &Link,
     keys: &Keys,
     head: &Head,
-    outage: &mut Option<Outage>,
+    outage: &mut Option<FollowerOutage>,
 ) -> RedisResult<Infallible> {
     let mut connection = link.connect(BLOCK + RESPONSE_TIMEOUT).await?;
     if let Some(seen) = outage.as_ref().map(|outage| outage.seen).filter(|seen| seen.head > 0) {

@@ -11,18 +11,18 @@ use super::{
 };
 use crate::{
     log::StoreError,
-    store::{BoxFuture, Entry, KvStore},
+    store::{BoxFuture, KvEntry, KvStore},
 };
 
 impl KvStore for RedisStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         Box::pin(async move {
             let key = self.keys.value(key);
             match self.ask(redis::cmd("GET").arg(key)).await? {
                 Value::Nil => Ok(None),
                 value => {
                     let (revision, value) = split_number(value)?;
-                    Ok(Some(Entry { value, revision }))
+                    Ok(Some(KvEntry { value, revision }))
                 }
             }
         })

@@ -76,7 +76,7 @@ pub struct RedisStore {
     /// How many commits the next page of the log is asked for at first: as many as the last one was.
     page: AtomicUsize,
     /// What is under way of the log behind that.
-    ahead: ahead::Kept,
+    ahead: ahead::ReadAheadSlot,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
 }
@@ -128,7 +128,7 @@ impl RedisStore {
                 delete: Script::new(include_str!("delete.lua")),
             },
             page: AtomicUsize::new(read::FIRST_PAGE),
-            ahead: ahead::Kept::default(),
+            ahead: ahead::ReadAheadSlot::default(),
             _follower: AbortOnDropHandle::new(follower),
         })
     }

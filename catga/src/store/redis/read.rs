@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{
     RedisStore,
-    ahead::{Ahead, WINDOW},
+    ahead::{ReadAhead, WINDOW},
     stored::{array, commit, log_entry, unreadable},
 };
 use crate::log::{Position, Record, StoreError, StreamId, Version};
@@ -24,7 +24,7 @@ const SMALL_PAGE: usize = 64 << 10;
 const LARGE_PAGE: usize = 4 << 20;
 
 /// A stream that is being read.
-struct Reading {
+struct StreamScan {
     key: String,
     /// Where in the stream's list to go on.
     index: u64,
@@ -59,15 +59,15 @@ impl RedisStore {
         self.read_rest(reading, page).await.map(Some)
     }
 
-    fn reading(&self, stream: &StreamId, index: u64, limit: usize) -> Reading {
+    fn reading(&self, stream: &StreamId, index: u64, limit: usize) -> StreamScan {
         let (key, records) = (self.keys.stream(stream), Vec::new());
-        Reading { key, index, is_at_end: false, limit, records }
+        StreamScan { key, index, is_at_end: false, limit, records }
     }
 
     /// Reads all that is wanted and not there yet, at first a page of so many events.
     async fn read_rest(
         &self,
-        mut reading: Reading,
+        mut reading: StreamScan,
         mut page: usize,
     ) -> Result<Vec<Record>, StoreError> {
         while !reading.is_at_end && reading.records.len() < reading.limit {
@@ -83,11 +83,11 @@ impl RedisStore {
     /// than `longest`.
     async fn read_page(
         &self,
-        reading: &mut Reading,
+        reading: &mut StreamScan,
         page: usize,
         longest: u64,
     ) -> Result<bool, StoreError> {
-        let Reading { key, index, is_at_end, limit, records } = reading;
+        let StreamScan { key, index, is_at_end, limit, records } = reading;
         let mut call = self.scripts.read.prepare_invoke();
         call.key(&*key).key(&self.keys.log);
         call.arg(*index).arg(page).arg(*limit - records.len()).arg(records.is_empty()).arg(longest);
@@ -149,7 +149,7 @@ impl RedisStore {
                 page = next_page(page, bytes - before);
             }
             // A window is taken in whole or left for the next call.
-            let next = if ahead.as_ref().is_some_and(Ahead::has_windows) { WINDOW } else { 1 };
+            let next = if ahead.as_ref().is_some_and(ReadAhead::has_windows) { WINDOW } else { 1 };
             let is_full = limit - records.len() < next;
             if is_end || is_full || bytes >= LARGE_PAGE {
                 let is_large = bytes >= LARGE_PAGE;

@@ -43,7 +43,7 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// again.
 pub struct RedisTransport {
     address: String,
-    keys: Arc<Keys>,
+    keys: Arc<TopicKeys>,
     link: Arc<Link>,
     publish: Script,
     /// The topic's last position, as far as it was seen.
@@ -52,7 +52,7 @@ pub struct RedisTransport {
     _follower: AbortOnDropHandle<()>,
 }
 
-struct Keys {
+struct TopicKeys {
     end: String,
     partitions: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl RedisTransport {
         Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
         let end = format!("{{{}}}:topic", options.prefix);
         let partitions = (0..PARTITIONS).map(|partition| format!("{end}:{partition}")).collect();
-        let keys = Arc::new(Keys { end, partitions });
+        let keys = Arc::new(TopicKeys { end, partitions });
         let (sender, end) = watch::channel(Position::ZERO);
         let follower = tokio::spawn(follow(link.clone(), keys.clone(), sender));
         Ok(Self {
@@ -148,7 +148,7 @@ impl RedisTransport {
     }
 }
 
-impl Keys {
+impl TopicKeys {
     /// Reads what follows `after` in all partitions, at most `page` commits of each.
     fn read(&self, after: Position, page: usize, block: Option<Duration>) -> redis::Cmd {
         let mut command = redis::cmd("XREAD");
@@ -163,7 +163,7 @@ impl Keys {
 }
 
 /// Follows the end of the topic for as long as the transport is open, over every outage of the server.
-async fn follow(link: Arc<Link>, keys: Arc<Keys>, end: watch::Sender<Position>) {
+async fn follow(link: Arc<Link>, keys: Arc<TopicKeys>, end: watch::Sender<Position>) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let Err(error) = follow_connected(&link, &keys, &end, &mut backoff).await;
@@ -174,7 +174,7 @@ async fn follow(link: Arc<Link>, keys: Arc<Keys>, end: watch::Sender<Position>) 
 
 async fn follow_connected(
     link: &Link,
-    keys: &Keys,
+    keys: &TopicKeys,
     end: &watch::Sender<Position>,
     backoff: &mut Backoff,
 ) -> RedisResult<Infallible> {

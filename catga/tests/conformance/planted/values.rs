@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use catga::store::{BoxFuture, Entry, KvStore, StoreError};
+use catga::store::{BoxFuture, KvEntry, KvStore, StoreError};
 use tokio::{task::yield_now, time::Instant};
 
 /// What the values do wrong.
@@ -28,7 +28,7 @@ pub(crate) enum Wrong {
 #[derive(Debug, Default)]
 struct Inner {
     revision: u64,
-    by_key: HashMap<String, (Entry, Option<Instant>)>,
+    by_key: HashMap<String, (KvEntry, Option<Instant>)>,
 }
 
 /// What all handles share.
@@ -62,10 +62,10 @@ impl PlantedValues {
     }
 
     /// What is under `key`, and until when.
-    fn found(&self, key: &str) -> Option<(Entry, Option<Instant>)> {
+    fn found(&self, key: &str) -> Option<(KvEntry, Option<Instant>)> {
         let mut inner = self.values.0.lock().unwrap();
         let is_over =
-            |(_, end): &(Entry, Option<Instant>)| end.is_some_and(|e| e <= Instant::now());
+            |(_, end): &(KvEntry, Option<Instant>)| end.is_some_and(|e| e <= Instant::now());
         if !self.is(Wrong::IgnoresTimesToLive) && inner.by_key.get(key).is_some_and(is_over) {
             inner.by_key.remove(key);
         }
@@ -74,7 +74,7 @@ impl PlantedValues {
 }
 
 impl KvStore for PlantedValues {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<KvEntry>, StoreError>> {
         Box::pin(async move { Ok(self.found(&self.key(key)).map(|(entry, _)| entry)) })
     }
 
@@ -111,7 +111,7 @@ impl KvStore for PlantedValues {
                 false => value,
             };
             if !is_forgotten {
-                inner.by_key.insert(key, (Entry { value, revision: next }, end));
+                inner.by_key.insert(key, (KvEntry { value, revision: next }, end));
             }
             Ok(Some(next))
         })

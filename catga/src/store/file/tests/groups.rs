@@ -7,16 +7,16 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{super::pending::Group, *};
+use super::{super::pending::SyncGroup, *};
 
-fn writer(disk: &SimDisk) -> Writer {
-    Writer::open(Arc::new(disk.clone()), recovery::read(disk).unwrap(), SEGMENT).unwrap()
+fn writer(disk: &SimDisk) -> LogWriter {
+    LogWriter::open(Arc::new(disk.clone()), recovery::read(disk).unwrap(), SEGMENT).unwrap()
 }
 
 type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
 
 /// Hands in a commit of one event.
-fn hand_in(writer: &Writer, key: usize, version: u64, payload: &[u8]) -> Answer {
+fn hand_in(writer: &LogWriter, key: usize, version: u64, payload: &[u8]) -> Answer {
     let stream = stream(key);
     let frame = frame(&stream, version, 1, payload);
     let append = Append { stream: &stream, version: version.into(), token: 0, events: 1, frame };
@@ -24,17 +24,17 @@ fn hand_in(writer: &Writer, key: usize, version: u64, payload: &[u8]) -> Answer 
 }
 
 /// Takes what waits, without waiting for more.
-fn next(writer: &Writer) -> Group {
+fn next(writer: &LogWriter) -> SyncGroup {
     writer.pending.next(Duration::ZERO).unwrap()
 }
 
-fn write_next(writer: &mut Writer) {
+fn write_next(writer: &mut LogWriter) {
     let group = next(writer);
     writer.write(group);
 }
 
 /// A commit on its way to the disk, and what came meanwhile: the next one of its stream, and what conflicts with either.
-fn under_way(disk: &SimDisk) -> (Writer, Group, [Answer; 4]) {
+fn under_way(disk: &SimDisk) -> (LogWriter, SyncGroup, [Answer; 4]) {
     let writer = writer(disk);
     let come = |version| hand_in(&writer, 0, version, b"of a stream");
     let first = come(0);
@@ -131,7 +131,7 @@ fn p1_what_waits_behind_a_group_in_doubt_is_refused() {
 fn a_group_waits_for_as_many_as_were_answered_before_it() {
     let disk = SimDisk::new();
     let mut writer = writer(&disk);
-    let come = |writer: &Writer, key| hand_in(writer, key, 0, b"one");
+    let come = |writer: &LogWriter, key| hand_in(writer, key, 0, b"one");
     let _first = [0, 1].map(|key| come(&writer, key));
     write_next(&mut writer);
     let group = thread::scope(|scope| {
