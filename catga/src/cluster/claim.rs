@@ -1,4 +1,4 @@
-//! Who works on a work of the deliveries, and how far it is, as it is stored.
+//! Who does a piece of work, and how far it has come, as it is stored.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::log::{EventId, Position, StoreError};
 
-/// The value under a share's key. Every write of it is under the condition that it is as its writer knows it, so
+/// The value under the key of a piece of work. Every write of it is under the condition that it is as its writer knows it, so
 /// from the moment somebody else claims the work, what its former owner writes is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Claim {

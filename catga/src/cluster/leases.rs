@@ -1,4 +1,4 @@
-//! Claiming shares, and writing under a claim.
+//! Claiming work, and writing under a claim.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     store::{BoxFuture, KvStore},
 };
 
-/// How often a work that somebody else still has is looked at.
+/// How often work that somebody else still has is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often a work is looked at that another program took from one that is in no cluster.
+/// How often work is looked at that another program took from one that is in no cluster.
 const LOOK_AT_TAKEN: Duration = Duration::from_secs(1);
 
 /// What this node may work on.
@@ -27,7 +27,7 @@ pub(crate) struct Leases {
     is_alone: bool,
 }
 
-/// A work that this node has claimed.
+/// Work that this node has claimed.
 pub(crate) struct Held {
     kv: Arc<dyn KvStore>,
     view: watch::Receiver<View>,
@@ -40,7 +40,7 @@ pub(crate) struct Held {
     pub(crate) is_taken_over: bool,
 }
 
-/// Why the work on a work is over.
+/// Why a node stops what it has claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     /// It is another node's turn: what was begun is finished, and the work handed over.
@@ -71,7 +71,7 @@ impl Leases {
         (!self.is_alone).then(|| self.view.borrow().me.is_some())
     }
 
-    /// Waits until `share` is this node's turn and nobody else has it, and claims it.
+    /// Waits until it is this node's turn to do `work` and nobody else has it, and claims it.
     pub(crate) async fn claim(&self, work: Work) -> Result<Held, StoreError> {
         let mut view = self.view.clone();
         loop {
@@ -107,7 +107,7 @@ impl Leases {
             if last == 0 {
                 tracing::warn!(
                     %work,
-                    "another program has taken it, and it is left to that one; programs work the work \
+                    "another program has taken this work, and it is left to that one; programs share the work \
                      when each is started as a node of a cluster"
                 );
             }
@@ -150,7 +150,7 @@ impl Leases {
 }
 
 impl Held {
-    /// Returns when the work on the work has to end.
+    /// Returns when this node has to stop doing the work.
     pub(crate) fn over(&self) -> impl Future<Output = Over> + Send + 'static {
         let (mut view, work, run) = (self.view.clone(), self.work, self.run);
         async move {

@@ -7,9 +7,9 @@
 //! ([Gray and Cheriton, Leases, 1989](https://doi.org/10.1145/74851.74870)). The beat was written before it was
 //! seen, so a node stops before anybody takes over from it.
 //!
-//! What is to be done by one node at a time is a work: a handler on a partition, or the relay. Every node works
-//! out from the roster whose a work is, and claims its own. That a paused node may not know that it was given
-//! up is no danger: a claim is a conditional write, and so is all that its owner writes.
+//! One node at a time does each piece of work: a handler on a partition, or the relay. Every node finds out from the
+//! roster what is its own, and claims that. It is no danger that a paused node may not know that the others have given
+//! it up: a claim is a conditional write, and so is all that its owner writes.
 
 mod claim;
 mod leases;

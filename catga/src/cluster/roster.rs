@@ -277,7 +277,7 @@ impl Membership {
         Ok(true)
     }
 
-    /// Tells who works on shares what the roster says, if that changes anything for them.
+    /// Tells those who do the work what the roster says, if that changes anything for them.
     fn show(&self, members: Vec<Member>) {
         let me = (Instant::now() < self.good_until).then_some(self.me.run);
         self.view.send_if_modified(|view| {

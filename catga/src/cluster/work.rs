@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::cluster::{Claim, Member};
 
-/// What one node at a time works on.
+/// A piece of work, which one node at a time does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// An event handler on a partition.
@@ -44,7 +44,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Whether this node is to work on `share`: the partitions of each handler go round the nodes that have it.
+    /// Whether this node is to do `work`: the partitions of each handler go round the nodes that have it.
     pub(crate) fn gives(&self, work: &Work) -> bool {
         let Some(me) = self.me else { return false };
         if self.members.is_empty() {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn every_share_has_one_owner_and_the_nodes_have_equally_many() {
+    fn every_piece_of_work_has_one_owner_and_the_nodes_have_equally_many() {
         let members = ["a", "b", "c", "d"].map(|node| member(node, &["one", "two"]));
         for name in ["one", "two"] {
             let mut count = std::collections::HashMap::new();

@@ -1,4 +1,4 @@
-//! P7, the values beside the log: checkpoints, and the leases that let one node at a time work on a share.
+//! P7, the values beside the log: checkpoints, and the leases that let one node at a time do a piece of work.
 
 use std::{sync::Arc, time::Duration};
 

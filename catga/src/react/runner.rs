@@ -31,14 +31,14 @@ use crate::{
     store::{Backoff, RUNS_WELL, guarded},
 };
 
-/// From how many commits in hand on a runner reads no more.
+/// A runner stops reading at this many unfinished commits.
 const WINDOW: usize = 1024;
 
-/// How long it may lag behind what only went by.
+/// How long the checkpoint may lag behind commits that the handler does not want.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
-/// How long another program's checkpoint may stand still before a program that is in no cluster takes the work back
-/// from it: at first, and at most when that happens again and again.
+/// A program that is in no cluster takes its work back from another program whose checkpoint has stood still for this
+/// long: the first time, and the most after it has happened repeatedly.
 const STANDS_STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(320));
 
 pub(crate) struct Runner {
@@ -55,13 +55,13 @@ impl Runner {
         let (first, longest) = (Duration::from_millis(50), Duration::from_secs(2));
         let mut backoff = Backoff::new(first, longest);
         let mut begun = None::<Instant>;
-        // Whether the former owner has still to be kept from writing letters.
+        // Whether the former owner must still be kept from writing dead letters.
         let mut is_taken_over = false;
-        // Who takes the work from this runner, once it has had it, is left at work for so long.
+        // How long another program that took the work from this runner may stand still.
         let mut patience = None;
         loop {
             let outcome = tokio::select! {
-                // Who has just handed over must not claim again.
+                // A runner that has just handed over must not claim again.
                 biased;
                 () = self.shutdown.cancelled() => return,
                 held = self.claim(patience) => match held {

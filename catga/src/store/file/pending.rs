@@ -1,8 +1,8 @@
-//! What is appended and not synced yet.
+//! Commits that are appended and not yet synced.
 //!
-//! Whoever appends checks the version, gives the commit its place and encodes it, under one lock. So a group fills
-//! while the one before it is on its way to the disk, and the thread that writes has little else to do. A commit
-//! counts as there for those that are handed in after it, and for nobody else before it is synced.
+//! An append checks the version, gives the commit its place and encodes it, under one lock. So a group fills while the
+//! one before it is being written, and the writing thread has little else to do. Later appends see the commit at once;
+//! everyone else sees it when it is synced.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,7 +22,7 @@ use crate::{
     store::{Append, AppendError, Appended, index::Index},
 };
 
-/// How many appends may wait to be synced; more wait for their turn to wait.
+/// How many appends may be queued; further ones wait until there is room.
 const ROOM: usize = 4096;
 
 /// The most commits that are synced at once.
@@ -31,27 +31,27 @@ const GROUP: usize = 512;
 /// The most bytes of commits that are synced at once; one commit may be larger.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// When nobody comes for this part of the time that a group may wait, it goes.
+/// A group is written when no append has arrived for this part (1/LULL) of the time that it may wait.
 const LULL: u32 = 4;
 
-/// How long it takes until the next one of those who were answered comes again.
+/// How long after an answer the same client is expected to append again.
 const COMES_AGAIN: Duration = Duration::from_micros(1);
 
 type Outcome = Result<Appended, AppendError>;
 
-/// The commits that wait, in the groups that they will be synced in.
+/// The queued commits, in the groups that they will be synced in.
 pub(super) struct Pending {
     index: Arc<Index<Address>>,
     room: Semaphore,
     state: Mutex<Queue>,
-    /// Told when as many wait as are wanted, and when no more come.
+    /// Notified when as many commits are queued as the writing thread wants, and when the store closes.
     filled: Condvar,
 }
 
 struct Queue {
     /// The last one may take more.
     groups: VecDeque<SyncGroup>,
-    /// The versions of the streams that have commits which are not published yet, these included.
+    /// The versions of the streams that have unpublished commits, counting those commits.
     versions: HashMap<StreamId, Version, RandomState>,
     /// Where the next record goes.
     place: SegmentOffset,
@@ -61,12 +61,12 @@ struct Queue {
     segment_bytes: usize,
     /// How many were answered with the last group.
     answered: usize,
-    /// How many the thread that writes waits for; 0 when it does not wait.
+    /// How many commits the writing thread waits for; 0 when it does not wait.
     wanted: usize,
     is_closed: bool,
 }
 
-/// A place in the log. Behind the last byte of a segment begins the next one.
+/// A place in the log. The next segment begins behind the last byte of one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SegmentOffset {
     pub(super) segment: Header,
@@ -79,12 +79,12 @@ pub(super) struct SyncGroup {
     /// The encoded records.
     pub(super) bytes: Vec<u8>,
     pub(super) commits: Vec<QueuedCommit>,
-    /// Appends that conflict with a commit which is not published, in this group or one before it. They are told
-    /// when it is, as the version that they are told must be there.
+    /// Appends that conflict with an unpublished commit, in this group or one before it. They are answered once it is
+    /// published, since a reader must find the version that they are told.
     conflicts: Vec<(Version, oneshot::Sender<Outcome>)>,
 }
 
-/// A commit that waits.
+/// A queued commit.
 pub(super) struct QueuedCommit {
     pub(super) stream: StreamId,
     pub(super) version: Version,

@@ -1,8 +1,9 @@
 //! Following the log, so that its head and its end are known without asking.
 //!
-//! What other nodes append comes through a consumer. It brings this node's own commits too, which costs the server and
-//! the client as much as appending them did. So while all that comes is its own, the answers to its appends are enough:
-//! they say the sequence of each. When they leave a gap, or none is under way, there is a consumer again.
+//! A consumer brings what other nodes append. It also brings this node's own commits, which costs the server and the
+//! client as much as appending them did. So while only this node appends, the consumer is dropped and the answers to
+//! the appends are used: they say the sequence of each commit. When they leave a gap, or no append is under way, a
+//! consumer is made again.
 
 use std::{
     convert::Infallible,
@@ -20,22 +21,22 @@ use super::{
 };
 use crate::{log::StoreError, store::Backoff};
 
-/// How often the end of the log is looked at, beside what comes by itself.
+/// How often the end of the log is checked, beside what the consumer brings.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// After so many commits it is seen whether they were all ours. While that is not seen, a node that begins to write is sent
-/// each of them back, and its clients wait longer. But a commit that comes before its answer is taken for another node's: of
-/// fewer commits these could be too many each time. And of fewer, by chance, nearly all could be ours when others write too.
+/// Check after this many commits whether all were our own. Until then the server sends a node that begins to write each of
+/// its commits back, and its clients wait longer. Fewer would give false results: a commit that arrives before its answer
+/// counts as another node's, and by chance nearly all of a few could be our own although others write too.
 const ALONE: u64 = 128;
 
-/// As [`ALONE`], after another node's commit: if it writes a little now and then, there is a new consumer after each.
+/// As [`ALONE`], after another node's commit. A node that writes now and then would otherwise cost a new consumer each time.
 const NOT_ALONE: u64 = 4 * ALONE;
 
-/// How often it is looked whether answers leave a gap, or nobody waits for any.
+/// How often to check whether the answers leave a gap, or no append is under way.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// After so many looks at the same gap there is a consumer again, so that we are told of another node's commit at most three
-/// moments later. When the processors are busy, an answer is often late by one, behind those to hundreds of others.
+/// Make a consumer again after seeing the same gap this many times: another node's commit is then known at most three
+/// moments late. On busy processors an answer is often late by one moment, behind those to hundreds of other appends.
 const LOOKS: u32 = 2;
 
 impl NatsLog {
@@ -77,7 +78,7 @@ impl NatsLog {
         Ok(())
     }
 
-    /// Looks again and again whether the server still has what was seen, and whether what it has was followed.
+    /// Checks regularly whether the server still has what was seen, and whether all that it has was followed.
     async fn look(&self) -> Result<Infallible, StoreError> {
         let mut look = interval(LOOK);
         let mut missing = None;

@@ -1,8 +1,8 @@
-//! Group commit on a server that syncs before it answers: what waits for the sync of others is published as one
-//! atomic batch (NATS ADR-50), which the server checks as a whole, writes, and syncs once.
+//! Group commit on a server that syncs before it answers: commits that arrive while others are being synced are
+//! published together as one atomic batch (NATS ADR-50). The server checks it as a whole, writes it, and syncs once.
 //!
 //! A commit stays a message of its own, with its own expectation; only the sync is shared. A batch costs the server a
-//! folder and some syncs of its own, so that few messages are faster one by one.
+//! directory and some syncs of its own, so a few messages are faster one by one.
 
 use std::{
     collections::HashSet,
@@ -23,25 +23,25 @@ use super::{
 };
 use crate::log::StoreError;
 
-/// From how many messages on a batch is faster than as many syncs: it takes about as long as 15 of them.
+/// Batch from this many messages on: a batch takes about as long as 15 single syncs.
 const FEW: usize = 16;
 
 /// The most messages of a batch. The server takes 1,000.
 const MOST: usize = 512;
 
-/// A batch takes some milliseconds, so it waits for those whom the one before answered for as long as they keep coming:
-/// until nobody came for so long.
+/// A batch takes some milliseconds, so it first waits for the senders whose messages were in the one before, until none
+/// has arrived for this long.
 const LINGER: Duration = Duration::from_millis(1);
 
 type PublishOutcome = Result<u64, NotPublished>;
 type QueuedMessage = (Publication, oneshot::Sender<PublishOutcome>);
 
-/// Publishes to a stream that allows atomic batches: one by one what comes alone, together what comes together.
+/// Publishes to a stream that allows atomic batches: a single message alone, messages that arrive together in a batch.
 pub(super) struct Batcher {
     topic: Topic,
-    /// Those that are published one by one.
+    /// Bounds how many are published one by one.
     alone: Semaphore,
-    /// How many are in the queue or in a batch. While there are any, who comes joins them.
+    /// How many are in the queue or in a batch. While there are any, new messages join them.
     together: AtomicUsize,
     queue: mpsc::UnboundedSender<QueuedMessage>,
     _batches: AbortOnDropHandle<()>,
@@ -75,7 +75,7 @@ impl Batcher {
     }
 }
 
-/// Counts somebody for as long as it is there.
+/// Counts a message for as long as this exists.
 pub(super) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -91,7 +91,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Publishes what waits, batch by batch, until nobody is left to send anything.
+/// Publishes the queue, batch by batch, until every sender is gone.
 async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<QueuedMessage>) {
     let (mut waiting, mut last) = (Vec::new(), 0);
     while arrivals.recv_many(&mut waiting, MOST).await > 0 {
@@ -107,7 +107,7 @@ async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Que
     }
 }
 
-/// Those that can be in a batch, which checks an expectation once for each subject, and the others.
+/// Splits into what can be in one batch, which checks one expectation for each subject, and the rest.
 fn one_of_each_subject(waiting: Vec<QueuedMessage>) -> (Vec<QueuedMessage>, Vec<QueuedMessage>) {
     let mut subjects = HashSet::with_capacity(waiting.len());
     waiting.into_iter().partition(|(message, _)| subjects.insert(message.subject.clone()))

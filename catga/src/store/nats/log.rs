@@ -16,16 +16,16 @@ use super::{
 };
 use crate::log::{Position, Record, StoreError};
 
-/// From how many messages on a consumer is made for them, which takes the server some milliseconds.
+/// Read through a consumer from this many messages on: making one takes the server some milliseconds.
 const MANY: u64 = 256;
 
-/// How many messages are asked for at once.
+/// How many messages are requested at once.
 const PARALLEL: usize = 64;
 
-/// A page ends after so many bytes, even when it could hold more commits.
+/// A page ends after this many bytes, even when it could hold more commits.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// How many consumers wait for their reader to go on.
+/// How many consumers are kept for readers that may go on.
 const CURSORS: usize = 8;
 
 /// The log in order.

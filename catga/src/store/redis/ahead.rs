@@ -1,9 +1,9 @@
-//! Windows of the log, asked for before anybody wants them: a start reads all of it.
+//! Read-ahead: windows of the log that are requested before they are needed, since a start reads all of it.
 //!
-//! Only a page that is there says where the next one begins. A window is a stretch of positions, so several can be on
-//! their way at once. The server says in the same breath where its log ended before it read the window: when that is
-//! inside of it, commits could have followed there since, and what was read is worth nothing (P5). A window can be
-//! empty, for a script that failed may have left positions unused; the log goes on behind it.
+//! A page says where the next one begins only once it has arrived. A window is a fixed range of positions, so several
+//! can be requested at once. With each the server also says where the log ended before it read the window: if that is
+//! inside the window, commits may have followed since, and the window is thrown away (P5). A window can be empty, since
+//! a script that failed may have left positions unused; the log goes on behind it.
 
 use std::{
     collections::VecDeque,
@@ -19,15 +19,15 @@ use crate::log::{Position, StoreError};
 /// How many positions a window has, and so how many commits at most.
 pub(super) const WINDOW: usize = 256;
 
-/// How many windows are on their way at once.
+/// How many windows are requested at once.
 const AT_ONCE: usize = 4;
 
 /// The end of the log before the window was read, and its entries.
 type WindowReply = Result<(Option<u64>, Value), CallError>;
 
-/// What somebody who reads the log from page to page will want next.
+/// The windows that a reader, who goes from page to page, will want next.
 pub(super) struct ReadAhead {
-    /// Where the last commit ends that was read.
+    /// Where the last commit that was read ends.
     after: Position,
     /// Windows were asked for up to here.
     asked: Position,
