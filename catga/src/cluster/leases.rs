@@ -120,6 +120,24 @@ impl Leases {
         }
     }
 
+    /// Leaves a work that stopped for good to whoever claims it next. `is_taken_over` says that its former owner has still to
+    /// be kept from it: then the next one takes it over as from a node that is gone.
+    pub(crate) async fn give_back(
+        &self,
+        work: Work,
+        is_taken_over: bool,
+    ) -> Result<(), StoreError> {
+        let me = self.view.borrow().me;
+        let Some(entry) = self.kv.get(&work.key()).await? else { return Ok(()) };
+        let claim = Claim::decode(&entry.value)?;
+        if me.is_some() && claim.owner == me {
+            let nobodys = Claim { owner: is_taken_over.then(Uuid::nil), ..claim };
+            // Where somebody wrote it since, it is not this node's any more.
+            self.kv.put(&work.key(), nobodys.encode(), entry.revision, None).await?;
+        }
+        Ok(())
+    }
+
     async fn try_claim(&self, work: Work, run: Uuid) -> Result<Option<Held>, StoreError> {
         let key = work.key();
         let entry = self.kv.get(&key).await?;

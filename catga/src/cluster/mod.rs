@@ -61,4 +61,14 @@ pub struct Member {
     pub(crate) beat: u64,
     /// The event handlers that its program has.
     pub(crate) handlers: Vec<String>,
+    /// What stopped for good on it, and is for the others to do. Written behind the members, where earlier versions do not look.
+    #[serde(skip)]
+    pub(crate) stopped: Vec<String>,
+}
+
+/// What a node works on, and what it can't work on any more: both as in [`Member::leases`].
+#[derive(Debug, Default)]
+pub(crate) struct NodeWork {
+    pub(crate) held: Vec<String>,
+    pub(crate) stopped: Vec<String>,
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    cluster::{ClusterSettings, Member, View},
+    cluster::{ClusterSettings, Member, NodeWork, View},
     log::{Clock, StoreError},
     store::KvStore,
 };
@@ -58,16 +58,23 @@ impl Roster {
             return Ok(Self { members: Vec::new(), revision: 0 });
         };
         let damaged = || StoreError::corrupt("the roster of the cluster is damaged");
-        let members = match entry.value.split_first() {
-            Some((&FORMAT, members)) => postcard::from_bytes(members).map_err(|_| damaged())?,
-            _ => return Err(damaged()),
-        };
+        let Some((&FORMAT, value)) = entry.value.split_first() else { return Err(damaged()) };
+        let (mut members, rest): (Vec<Member>, _) =
+            postcard::take_from_bytes(value).map_err(|_| damaged())?;
+        if !rest.is_empty() {
+            let stopped: Vec<Vec<String>> = postcard::from_bytes(rest).map_err(|_| damaged())?;
+            for (member, stopped) in members.iter_mut().zip(stopped) {
+                member.stopped = stopped;
+            }
+        }
         Ok(Self { members, revision: entry.revision })
     }
 
     /// Writes the roster, unless somebody did since it was read.
     async fn write(&self, kv: &dyn KvStore) -> Result<bool, StoreError> {
-        let value = postcard::to_extend(&self.members, vec![FORMAT]);
+        let stopped: Vec<_> = self.members.iter().map(|member| &member.stopped).collect();
+        let value = postcard::to_extend(&self.members, vec![FORMAT])
+            .and_then(|value| postcard::to_extend(&stopped, value));
         let value = Bytes::from(value.expect("a roster fits in a Vec"));
         Ok(kv.put(KEY, value, self.revision, None).await?.is_some())
     }
@@ -139,6 +146,7 @@ impl Membership {
             run: Uuid::new_v4(),
             beat: 0,
             handlers,
+            stopped: Vec::new(),
         };
         let view = watch::Sender::new(View::default());
         let now = Instant::now();
@@ -185,8 +193,8 @@ impl Membership {
         self.settings.lease / 20
     }
 
-    /// Beats and looks at the others until `stop`, and leaves the roster then. `leases` says what the node works on.
-    pub(crate) async fn run(&mut self, stop: &CancellationToken, leases: impl Fn() -> Vec<String>) {
+    /// Beats and looks at the others until `stop`, and leaves the roster then. `work` says what the node works on.
+    pub(crate) async fn run(&mut self, stop: &CancellationToken, work: impl Fn() -> NodeWork) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -197,7 +205,7 @@ impl Membership {
                 () = sleep(self.look_every()) => {
                     let good_until = self.good_until;
                     let step = tokio::select! {
-                        step = self.step(&leases) => step,
+                        step = self.step(&work) => step,
                         // A store that hangs must not keep the node from giving itself up.
                         () = sleep_until(good_until), if Instant::now() < good_until => continue,
                     };
@@ -220,7 +228,7 @@ impl Membership {
     }
 
     /// Looks, and beats when it is time to, or when somebody is to be given up.
-    async fn step(&mut self, leases: &impl Fn() -> Vec<String>) -> Result<(), StoreError> {
+    async fn step(&mut self, work: &impl Fn() -> NodeWork) -> Result<(), StoreError> {
         for _ in 0..WRITES {
             let begun = Instant::now();
             let mut roster = self.look().await?;
@@ -245,7 +253,8 @@ impl Membership {
                 self.show(roster.members);
                 return Ok(());
             }
-            self.me.leases = leases();
+            let NodeWork { held, stopped } = work();
+            (self.me.leases, self.me.stopped) = (held, stopped);
             if self.beat(&mut roster, begun).await? {
                 return Ok(());
             }
@@ -281,8 +290,10 @@ impl Membership {
     fn show(&self, members: Vec<Member>) {
         let me = (Instant::now() < self.good_until).then_some(self.me.run);
         self.view.send_if_modified(|view| {
-            let runs = |members: &[Member]| members.iter().map(|m| m.run).collect::<Vec<_>>();
-            let is_news = view.me != me || runs(&view.members) != runs(&members);
+            let is_same = |(a, b): (&Member, &Member)| (a.run, &a.stopped) == (b.run, &b.stopped);
+            let is_news = view.me != me
+                || view.members.len() != members.len()
+                || !view.members.iter().zip(&members).all(is_same);
             *view = View { me, members };
             is_news
         });

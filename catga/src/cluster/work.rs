@@ -44,16 +44,19 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Whether this node is to do `work`: the partitions of each handler go round the nodes that have it.
+    /// Whether this node is to do `work`: the partitions of each handler go round the nodes that have it. What stopped
+    /// for good on a node is for those on which it did not.
     pub(crate) fn gives(&self, work: &Work) -> bool {
         let Some(me) = self.me else { return false };
         if self.members.is_empty() {
             return true;
         }
-        let able = |member: &&Member| match work {
+        let has = |member: &Member| match work {
             Work::Relay => true,
             Work::Handler { name, .. } => member.handlers.iter().any(|handler| handler == name),
         };
+        let shown = work.to_string();
+        let able = |member: &&Member| has(member) && !member.stopped.contains(&shown);
         let able: Vec<_> = self.members.iter().filter(able).collect();
         let turn = match work {
             Work::Relay => 0,
@@ -82,6 +85,7 @@ mod tests {
             run: Uuid::new_v4(),
             beat: 0,
             handlers: handlers.iter().map(|&name| name.to_owned()).collect(),
+            stopped: Vec::new(),
         }
     }
 
@@ -116,6 +120,23 @@ mod tests {
             assert_eq!(owners(&members, &Work::Handler { name: "two", partition }), ["new"]);
         }
         assert!(owners(&members, &Work::Handler { name: "none", partition: 0 }).is_empty());
+    }
+
+    #[test]
+    fn what_stopped_on_a_node_is_for_the_others_and_nothing_else_moves() {
+        let mut members = ["a", "b"].map(|node| member(node, &["one"]));
+        let all = |members: &[Member]| {
+            let work = |partition| Work::Handler { name: "one", partition };
+            (0..8).map(|partition| owners(members, &work(partition))).collect::<Vec<_>>()
+        };
+        let before = all(&members);
+        let at = before.iter().position(|owners| owners == &["a"]).unwrap();
+        members[0].stopped.push(format!("one/{at}"));
+        let mut expected = before;
+        expected[at] = vec!["b".to_owned()];
+        assert_eq!(all(&members), expected);
+        members[1].stopped.push(format!("one/{at}"));
+        assert!(all(&members)[at].is_empty(), "each had its try");
     }
 
     #[test]

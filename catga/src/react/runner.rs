@@ -93,6 +93,7 @@ impl Runner {
             if !error.is_retryable() {
                 tracing::error!(work = %self.state.work, %error, "an event handler stopped");
                 self.state.set_stopped(error.to_string());
+                self.give_back(is_taken_over, backoff).await;
                 return;
             }
             tracing::warn!(work = %self.state.work, %error, "an event handler starts again");
@@ -112,6 +113,22 @@ impl Runner {
             leases.leave_to_other(self.state.work, patience, end).await?;
         }
         leases.claim(self.state.work).await
+    }
+
+    /// Leaves the work, which stopped for good here, to the other nodes: whatever stopped it may be this node's alone.
+    async fn give_back(&self, is_taken_over: bool, mut backoff: Backoff) {
+        let work = self.state.work;
+        let leases = &self.dispatcher.leases;
+        while let Err(error) = leases.give_back(work, is_taken_over).await.map_err(Error::from) {
+            tracing::warn!(%work, %error, "the claim of what stopped can't be given back");
+            if !error.is_retryable() {
+                return;
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(backoff.next_delay()) => {}
+            }
+        }
     }
 
     async fn run_as_owner(&self, held: Held, is_taken_over: &mut bool) -> Result<(), Error> {
@@ -184,11 +201,10 @@ impl Runner {
         }
         match outcome {
             Ok(()) => progress.held.release(progress.lanes.done()).await?,
-            // It stops for good: whoever is started next need not wait for this node's end.
-            Err(ref error) if !error.is_retryable() => {
-                progress.held.release(progress.lanes.done()).await?;
+            // What it failed with says more than what a write of the checkpoint fails with then.
+            Err(_) => {
+                let _ = self.save_checkpoint(&mut progress).await;
             }
-            Err(_) => self.save_checkpoint(&mut progress).await?,
         }
         outcome
     }

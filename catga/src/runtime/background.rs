@@ -118,7 +118,7 @@ impl Runtime {
         let membership = Mutex::new(membership);
         let beating = async move {
             let beat = async || {
-                membership.lock().await.run(&stop, || runtime.held_work()).await;
+                membership.lock().await.run(&stop, || runtime.node_work()).await;
             };
             supervised("membership", beat).await;
         };

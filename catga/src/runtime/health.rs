@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    cluster::{Claim, Member, Work},
+    cluster::{Claim, Member, NodeWork, Work},
     log::{Position, StoreError},
     program::telemetry,
     react::WorkState,
@@ -138,6 +138,14 @@ impl Runtime {
     pub(super) fn held_work(&self) -> Vec<String> {
         let all = self.runners.iter().chain([&self.relay]);
         all.filter(|work| work.is_held()).map(|work| work.work.to_string()).collect()
+    }
+
+    /// What this node tells the others of its work.
+    pub(super) fn node_work(&self) -> NodeWork {
+        let all = self.runners.iter().chain([&self.relay]);
+        let stopped = all.filter(|work| work.stopped().is_some());
+        let stopped = stopped.map(|work| work.work.to_string()).collect();
+        NodeWork { held: self.held_work(), stopped }
     }
 
     async fn transport_end(&self) -> Result<Option<Position>, StoreError> {

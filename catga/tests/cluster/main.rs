@@ -114,6 +114,8 @@ async fn see(noted: Recorded<Noted>, hands: &State<Hands>) -> Result<(), Broken>
 struct Cord {
     kv: Arc<MemoryKvStore>,
     is_cut: AtomicBool,
+    /// The next checkpoint that is written fails, and not as an outage does.
+    is_torn: AtomicBool,
 }
 
 impl Cord {
@@ -145,6 +147,10 @@ impl KvStore for Cord {
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
         Box::pin(async move {
             self.check()?;
+            let is_checkpoint = key.starts_with("handler/") && expected > 0;
+            if is_checkpoint && self.is_torn.swap(false, Ordering::SeqCst) {
+                return Err(StoreError::corrupt("the cord is torn"));
+            }
             self.kv.put(key, value, expected, ttl).await
         })
     }
@@ -198,7 +204,7 @@ impl Cluster {
         node: &'static str,
         cluster: Option<ClusterSettings>,
     ) -> Result<Node, StartError> {
-        let cord = Arc::new(Cord { kv: self.kv.clone(), is_cut: AtomicBool::new(false) });
+        let cord = Arc::new(Cord { kv: self.kv.clone(), ..Cord::default() });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
             .backend(Backend::new(self.store.clone(), cord.clone()))
@@ -322,6 +328,31 @@ async fn p7_a_program_in_no_cluster_leaves_its_shares_to_another_one_while_that_
     cluster.all_seen(33).await;
     let taken = cluster.store.head().await.unwrap() - 33 * 32 - 60;
     assert_eq!(taken, 16, "a took each share once more");
+    b.catga.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_stops_for_good_on_a_node_goes_on_at_another() {
+    let cluster = Cluster::default();
+    let (a, b) = (cluster.start("a").await, cluster.start("b").await);
+    a.has(4).await;
+    b.has(4).await;
+    a.cord.is_torn.store(true, Ordering::SeqCst);
+    cluster.note(&b).await;
+    a.has(3).await;
+    b.has(5).await;
+    let health = a.catga.health().await;
+    let trouble: Vec<_> = health.handlers.iter().filter_map(|h| h.trouble.as_ref()).collect();
+    assert!(matches!(*trouble, [reason] if reason.contains("the cord is torn")), "{trouble:?}");
+    cluster.note(&a).await;
+    cluster.all_seen(2).await;
+    // The next run of that node takes its part again.
+    a.catga.shutdown().await;
+    let a = cluster.start("a").await;
+    a.has(4).await;
+    cluster.note(&a).await;
+    cluster.all_seen(3).await;
+    a.catga.shutdown().await;
     b.catga.shutdown().await;
 }
 
