@@ -48,8 +48,8 @@ pub(crate) fn command<C: Command + Handled<Output: JsonSchema> + JsonSchema>(
         ),
         header(
             "X-Correlation-ID",
-            "Kept with the events",
-            json_schema!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" }),
+            "Kept with the events when it is 1 to 128 visible ASCII characters; else another takes its place",
+            json_schema!({ "type": "string" }),
         ),
         header(
             "traceparent",
@@ -164,7 +164,8 @@ pub(crate) fn own(tag: &str) -> Vec<Operation> {
     events.tag = tag.to_owned();
     events.parameters = vec![
         parameter("from", "Resume right after this position", from),
-        header("Last-Event-ID", "As `from`; wins over it", last),
+        parameter("lastEventId", "As `from`; wins over it", last.clone()),
+        header("Last-Event-ID", "As `from`; wins over both parameters", last),
     ];
     let mut all = vec![
         info,

@@ -32,20 +32,29 @@ const PAGE: usize = 64;
 /// Up to how many bytes a page has the next one has more commits; else it has fewer.
 const PAGE_BYTES: usize = 256 << 10;
 
+/// The query parameter of clients that can't set the header, as polyfills of `EventSource` in old browsers.
+const LAST_EVENT_ID: &str = "lastEventId";
+
 pub(crate) async fn events(
     State(shared): State<Arc<Shared>>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    params.only(&["from"])?;
+    params.only(&["from", LAST_EVENT_ID])?;
     let from = params.parse("from", "a log position", number)?;
-    // A browser that reconnects repeats the URL and adds the header: the header knows better.
-    let last = match headers.get("last-event-id") {
+    let in_query = match params.text(LAST_EVENT_ID) {
+        Some("") => None,
+        _ => params.parse(LAST_EVENT_ID, "a log position", number)?,
+    };
+    // A browser that reconnects repeats the URL and adds the header: the header knows better. One that has seen no event
+    // yet may send it empty.
+    let in_header = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
         None => None,
         Some(id) => Some(id.to_str().ok().and_then(number).ok_or_else(|| {
             Problem::bad_request("the header Last-Event-ID takes a log position, a whole number")
         })?),
     };
+    let last = in_header.or(in_query);
     let feed = Feed {
         shared,
         after: last.or(from).unwrap_or(0).into(),

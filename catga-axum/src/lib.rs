@@ -41,7 +41,7 @@
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
 //!   writing
 //! - [`problem`][]: errors
-//! - `system`, `dead_letters`, `feed`: the routes that every service has
+//! - `system`, `accept`, `dead_letters`, `feed`: the routes that every service has
 //! - `describe`, [`openapi`]: the document
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
 
@@ -54,6 +54,7 @@ pub mod openapi;
 pub mod problem;
 pub mod validate;
 
+mod accept;
 mod app;
 mod backend;
 mod body;

@@ -13,6 +13,7 @@ use catga::{
     log::{Position, Version},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::{
     body::MAX_BODY,
@@ -180,14 +181,31 @@ impl<S: Send + Sync> FromRequest<S> for Reason {
 pub(crate) async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let bytes = to_bytes(body, MAX_BODY).await;
     let bytes = bytes.map_err(|_| Problem::bad_request("the body ended early"))?;
-    if bytes.is_empty() || is_json(headers) {
-        return Ok(bytes);
+    let detail = match bytes.is_empty() || is_json(headers) {
+        false => "the body must be JSON, with Content-Type: application/json",
+        true if is_encoded(headers) => "the body must be sent as it is, without Content-Encoding",
+        true => return Ok(bytes),
+    };
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+}
+
+/// Whether the body is compressed, or encoded otherwise.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lists.flat_map(|list| list.to_str().unwrap_or("?").split(',')).map(str::trim);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+}
+
+/// Whether a request names one host, as HTTP/1.1 asks ([RFC 9112, 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
+///
+/// # Errors
+/// When it names none, or several: what is in front of the service may have taken another than what is behind.
+pub(crate) fn check_host<B>(request: &http::Request<B>) -> Result<(), Problem> {
+    match request.headers().get_all(header::HOST).iter().count() {
+        1 => Ok(()),
+        0 if request.version() <= http::Version::HTTP_10 => Ok(()),
+        _ => Err(Problem::bad_request("the header Host is to be there once")),
     }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "the body must be JSON, with Content-Type: application/json",
-    ))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -211,11 +229,20 @@ pub(crate) fn metadata(
         command_id: idempotency_key(headers)?
             .and_then(|key| CommandId::new(format!("{scope}{key}"))),
         expected,
-        correlation: visible(headers, CORRELATION, 128)?.map(str::to_owned),
+        correlation: correlation(headers),
         causation: None,
         traceparent: traceparent(headers),
     };
     Ok((metadata, others))
+}
+
+/// What the request is part of. It is for tracing alone, so one that can't be kept does not cost the command, and another
+/// takes its place.
+fn correlation(headers: &HeaderMap) -> Option<String> {
+    match visible(headers, CORRELATION, 128) {
+        Ok(correlation) => correlation.map(str::to_owned),
+        Err(_) => Some(Uuid::new_v4().to_string()),
+    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderValue, Request, header::CONNECTION};
+use axum::{
+    http::{HeaderValue, Request, header::CONNECTION},
+    response::IntoResponse,
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
@@ -23,7 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::TimedBody, refusals::UNREAD, service::Service, stream::ClientStream, timer::RequestTimer,
+    body::TimedBody, refusals::UNREAD, request, service::Service, stream::ClientStream,
+    timer::RequestTimer,
 };
 
 /// The largest request head, in bytes.
@@ -137,7 +141,10 @@ impl Served {
             let (served, timer) = (own.clone(), body_timer.clone());
             async move {
                 let timed = |body| TimedBody::new(body, timer);
-                let mut response = served.service.answer(request.map(timed)).await;
+                let mut response = match request::check_host(&request) {
+                    Ok(()) => served.service.answer(request.map(timed)).await,
+                    Err(problem) => problem.into_response(),
+                };
                 if served.is_stopping.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);

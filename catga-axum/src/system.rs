@@ -11,7 +11,8 @@ use catga::{Clock, Health, Timestamp, cluster::Member};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    log_lines, problem::Problem, request::Params, respond::json_response, service::Shared,
+    accept::prefers_html, log_lines, problem::Problem, request::Params, respond::json_response,
+    service::Shared,
 };
 
 fn now() -> Timestamp {
@@ -24,12 +25,17 @@ pub(crate) async fn info(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("text/html")) {
-        return Ok(Redirect::to("/docs").into_response());
-    }
+    let mut response = match prefers_html(&headers) {
+        true => Redirect::to("/docs").into_response(),
+        false => node_info(&shared),
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}
+
+fn node_info(shared: &Shared) -> Response {
     let node = &shared.node;
-    Ok(json_response(
+    json_response(
         StatusCode::OK,
         &json!({
             "service": shared.domain.name,
@@ -41,7 +47,7 @@ pub(crate) async fn info(
             "status": "running",
             "timestamp": now(),
         }),
-    ))
+    )
 }
 
 pub(crate) async fn health(

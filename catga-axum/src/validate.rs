@@ -9,11 +9,16 @@ use crate::Money;
 /// What is wrong with a text that people write: it is to have 1 to `longest` characters, not all blank, and none of
 /// them a control character.
 pub fn text(field: impl Display, value: &str, longest: usize) -> Option<FieldError> {
-    let is_allowed = !value.trim().is_empty()
+    let is_allowed = !value.chars().all(is_blank)
         && value.chars().count() <= longest
         && !value.chars().any(char::is_control);
     let rule = "characters are allowed, not all blank, none of them control characters";
     check(field, is_allowed, format_args!("1 to {longest} {rule}"))
+}
+
+/// Whether nothing shows of a character that is no control character: white space, or one of no width.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}')
 }
 
 /// What is wrong with a number that is not in the range `allowed`, or was none to begin with.
@@ -55,8 +60,10 @@ mod tests {
     #[test]
     fn a_text_has_characters_that_show() {
         let is_allowed = |value: &str| text("name", value, 3).is_none();
-        assert!(is_allowed("abc") && is_allowed("äöü") && is_allowed(" a "));
-        for value in ["", "   ", "abcd", "a\nb", "\0"] {
+        assert!(
+            is_allowed("abc") && is_allowed("äöü") && is_allowed(" a ") && is_allowed("\u{FEFF}a")
+        );
+        for value in ["", "   ", "abcd", "a\nb", "\0", "\u{FEFF}", "\u{A0}\u{200B}\u{2060}"] {
             assert!(!is_allowed(value), "{value:?}");
         }
     }

@@ -108,6 +108,13 @@ pub(crate) async fn wrong_methods_sizes_and_types_are_refused(service: &Service)
     check(post(&server, path, &larger), 413, "payload_too_large", "1 MiB and a byte").await;
     let text = server.post(path, &Value::Null).body("{}");
     check(text, 415, "unsupported_media_type", "no JSON").await;
+    let encoded = |coding: &str| service.make(&server).header("content-encoding", coding);
+    for coding in ["gzip", "identity, br", "GZip"] {
+        check(encoded(coding), 415, "unsupported_media_type", coding).await;
+    }
+    for coding in ["identity", "Identity", ""] {
+        assert_eq!(encoded(coding).send().await.unwrap().status(), 201, "{coding:?}");
+    }
 }
 
 pub(crate) async fn a_refusal_is_a_problem(service: &Service) {

@@ -104,3 +104,22 @@ pub(crate) async fn the_metrics_do_not_grow_with_what_strangers_send(service: &S
         assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
     }
 }
+
+pub(crate) async fn a_request_names_one_host(service: &Service) {
+    let server = service.start(&[]).await;
+    for (head, status) in [
+        ("HTTP/1.1", 400),
+        ("HTTP/1.1\r\nHost: a\r\nHost: b", 400),
+        ("HTTP/1.0\r\nHost: a\r\nHost: a", 400),
+        ("HTTP/1.1\r\nHost: a", 200),
+        ("HTTP/1.0", 200),
+    ] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let request = format!("GET /health/live {head}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status.to_string().as_str()), "{head}: {answer}");
+        assert!(status == 200 || answer.contains("application/problem+json"), "{answer}");
+    }
+}

@@ -141,7 +141,7 @@ contract! {
     keys: forty_posts_with_one_key_have_one_effect_and_forty_equal_answers
         a_key_counts_for_its_target_and_a_refusal_leaves_no_trace tags_save_a_read_and_guard_a_write
         a_command_takes_a_list_of_tags;
-    limits: bodies_of_a_mebibyte_are_refused_and_not_kept half_sent_bodies_shut_nobody_out
+    limits: a_request_names_one_host bodies_of_a_mebibyte_are_refused_and_not_kept half_sent_bodies_shut_nobody_out
         who_sends_all_before_reading_gets_the_refusal
         the_metrics_do_not_grow_with_what_strangers_send;
     process: wrong_flags_are_named_and_exit_with_2 a_taken_port_is_a_clear_failure the_program_tells_what_is_in_it
@@ -152,5 +152,6 @@ contract! {
         idle_connections_do_not_hold_up_a_stop;
     reads: a_list_is_paged_and_a_link_keeps_every_parameter a_history_is_paged_and_shows_what_happened
         the_feed_shows_what_happens_while_it_is_open the_node_describes_itself every_documented_operation_is_served
-        a_read_says_how_fresh_it_must_be;
+        a_browser_goes_to_the_page_and_a_program_gets_json a_feed_resumes_by_its_address_too
+        a_correlation_that_can_not_be_kept_is_replaced a_read_says_how_fresh_it_must_be;
 }

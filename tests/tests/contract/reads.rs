@@ -1,7 +1,7 @@
 //! Lists, histories, the feed, and what a node says about itself.
 
 use futures_util::StreamExt;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 
 use crate::{Service, check};
@@ -121,4 +121,60 @@ pub(crate) async fn a_read_says_how_fresh_it_must_be(service: &Service) {
     assert_eq!(read.json::<Value>().await.unwrap().as_array().unwrap().len(), 1);
     let bad = server.get(&list).header("x-catga-position", "soon");
     check(bad, 400, "bad_request", "no position").await;
+}
+
+pub(crate) async fn a_browser_goes_to_the_page_and_a_program_gets_json(service: &Service) {
+    let server = service.start(&[]).await;
+    let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    for (accept, status) in [
+        ("application/json", StatusCode::OK),
+        ("*/*", StatusCode::OK),
+        ("application/json, text/html;q=0.1", StatusCode::OK),
+        ("text/html;q=0, application/json", StatusCode::OK),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", StatusCode::SEE_OTHER),
+        ("application/json;q=0.2, text/html", StatusCode::SEE_OTHER),
+    ] {
+        let request = client.get(format!("{}/", server.url)).header("accept", accept);
+        let answer = request.send().await.unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()["vary"]),
+            (status, &"accept".parse().unwrap()),
+            "{accept}"
+        );
+    }
+}
+
+/// Polyfills of `EventSource` can't set a header, and send an empty one while they have seen no event.
+pub(crate) async fn a_feed_resumes_by_its_address_too(service: &Service) {
+    let server = service.start(&[]).await;
+    for _ in 0..4 {
+        service.made(&server).await;
+    }
+    let by_address = server.get("/events?from=1&lastEventId=2");
+    let by_header = server.get("/events?lastEventId=1").header("last-event-id", "3");
+    let from_begin = server.get("/events?lastEventId=").header("last-event-id", "");
+    for (request, first) in [(by_address, 3), (by_header, 4), (from_begin, 1)] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let (mut text, mut body) = (String::new(), answer.bytes_stream());
+        while !text.contains("id: 4\n") {
+            text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+        let ids: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        assert_eq!(ids, (first..=4).map(|n| n.to_string()).collect::<Vec<_>>(), "{first}");
+    }
+    check(server.get("/events?lastEventId=x"), 400, "bad_request", "lastEventId=x").await;
+}
+
+/// It is for tracing alone.
+pub(crate) async fn a_correlation_that_can_not_be_kept_is_replaced(service: &Service) {
+    let server = service.start(&[]).await;
+    for bad in ["", "a b", &"x".repeat(129), "ä"] {
+        let answer = service.make(&server).header("x-correlation-id", bad).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED, "{bad:?}");
+        let path = answer.headers()["location"].to_str().unwrap();
+        let history = server.json(&format!("{path}/history")).await;
+        let kept = history[0]["metadata"]["correlationId"].as_str().unwrap();
+        assert!(!kept.is_empty() && kept != bad, "{bad:?}: {kept}");
+    }
 }
