@@ -63,14 +63,15 @@ pub enum Command {
         #[arg(long, value_name = "STORE")]
         to: Location,
     },
-    /// Ask a running server on --host and --port whether it is ready; exit 1 when it is not
+    /// Ask a running server whether it is ready; exit 1 when it is not. Without --host and --port it is the one
+    /// that runs here
     Healthcheck,
 }
 
 /// The flags.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
-    /// The address to listen on
+    /// The address to listen on, or a name of it, such as localhost
     #[arg(
         long,
         global = true,
@@ -79,7 +80,7 @@ pub struct Serve {
         value_parser = host,
         help_heading = "Server"
     )]
-    pub host: IpAddr,
+    pub host: String,
     /// The port to listen on; 0 takes a free one
     #[arg(
         long,
@@ -294,6 +295,19 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The name of the store, as `--persistence` has it.
+    pub(crate) fn store(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            #[cfg(feature = "redis")]
+            Self::Redis(..) => "redis",
+            #[cfg(feature = "nats")]
+            Self::Nats(..) => "nats",
+        }
+    }
+}
+
 impl FromStr for Location {
     type Err = Allowed;
 
@@ -359,8 +373,15 @@ impl Persistence {
 #[error("{0}")]
 pub struct Allowed(pub &'static str);
 
-fn host(text: &str) -> Result<IpAddr, Allowed> {
-    text.parse().map_err(|_| Allowed("an IP address is allowed"))
+fn host(text: &str) -> Result<String, Allowed> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_name = (1..=253).contains(&bare.len())
+        && bare.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    match is_name || bare.parse::<IpAddr>().is_ok() {
+        true => Ok(bare.to_owned()),
+        false => Err(Allowed("an IP address or the name of a host is allowed")),
+    }
 }
 
 fn port(text: &str) -> Result<u16, Allowed> {

@@ -35,7 +35,7 @@
 //! `redis` and `nats`, both by default: the stores of these names, with their flags.
 //!
 //! # Modules, in reading order
-//! - `app`, `serve`, [`cli`], `usage`, `backend`: a service, from its routes to its exit code
+//! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`: a service, from its routes to its exit code
 //! - `server`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
@@ -64,6 +64,7 @@ mod describe;
 mod endpoint;
 mod event_json;
 mod feed;
+mod healthcheck;
 mod history;
 mod log_lines;
 mod members;

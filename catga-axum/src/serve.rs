@@ -2,8 +2,9 @@
 
 use std::{
     convert::Infallible,
-    io::{IsTerminal, Read, Write},
-    net::{SocketAddr, TcpStream},
+    future::pending,
+    io::{IsTerminal, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -25,10 +26,11 @@ use crate::{
     App,
     backend::{self, Failure},
     cli::{Cli, Command, LogFormat, Persistence, Serve},
+    healthcheck::healthcheck,
     log_lines::{LogLines, log_panics},
     server,
     service::{Node, Shared},
-    usage,
+    usage::{self, Usage},
 };
 
 /// The upper bounds of the buckets of every histogram; all of them measure seconds.
@@ -45,12 +47,19 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
     let program = program();
     let read = usage::read::<A>(&mut app.clap(program), std::env::args_os());
-    let Cli { command, serve: flags, own } = read.unwrap_or_else(|error| error.exit());
+    let Usage { cli, ignored, names_address } = read.unwrap_or_else(|error| error.exit());
+    let Cli { command, serve: flags, own } = cli;
     match command {
         Some(Command::Handlers) => print(&app.catalogue()),
         Some(Command::Openapi) => print(&app.openapi()),
-        Some(Command::Healthcheck) => healthcheck(&flags),
+        Some(Command::Healthcheck) => healthcheck(&flags, names_address),
         command => run(program, &flags, async {
+            if let Some(name) = ignored {
+                tracing::warn!(
+                    name,
+                    "a variable is ignored: it is the address of a Service, which Kubernetes sets"
+                );
+            }
             match command {
                 Some(Command::Check) => print(&backend::check(&flags.backends).await?),
                 Some(Command::Verify) => print(&backend::verify(&flags.backends)?),
@@ -95,10 +104,9 @@ fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failu
 /// Serves until a signal.
 async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> Result<(), Failure> {
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
-    let wanted = SocketAddr::new(flags.host, flags.port);
-    let listener = TcpListener::bind(wanted)
-        .await
-        .map_err(|error| format!("can't listen on {wanted} (--host, --port): {error}"))?;
+    let listener = listen(&flags.host, flags.port).await.map_err(|error| {
+        format!("can't listen on {}:{} (--host, --port): {error}", flags.host, flags.port)
+    })?;
     let address = listener.local_addr()?;
     let node_id = flags.node_id.clone().unwrap_or_else(random_node_id);
     check_cluster(flags)?;
@@ -161,6 +169,14 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
     Ok(())
 }
 
+/// Listens on the first address of `host` that can be listened on. IPv4 goes first, as clients that find nobody on
+/// `::1` try 127.0.0.1 next, and some only that.
+async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
+    let mut addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    TcpListener::bind(&addresses[..]).await
+}
+
 /// Sums up what histograms were told, again and again: until then each of their values is kept, whether somebody asks
 /// for the metrics or not.
 async fn upkeep(metrics: &PrometheusHandle, every: Duration) -> Infallible {
@@ -204,7 +220,7 @@ fn start_logging(flags: &Serve) -> Result<LogLines, Failure> {
 }
 
 /// Writes a line to stderr. Nobody has to read it.
-fn complain(line: &str) {
+pub(crate) fn complain(line: &str) {
     writeln!(std::io::stderr(), "{line}").ok();
 }
 
@@ -226,15 +242,27 @@ fn banner(shared: &Shared, address: SocketAddr, program: &str, store: &str) {
     print(&text);
 }
 
-/// The first SIGTERM or Ctrl-C begins the shutdown; a second one ends the process at once.
+/// The first SIGTERM or Ctrl-C begins the shutdown; a second one ends the process at once. The first SIGHUP does so, too:
+/// a terminal was closed, which sends it twice.
 fn spawn_signals(stop: CancellationToken) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     tokio::spawn(async move {
         for is_first in [true, false] {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) if is_first => hangup.recv().await,
+                    _ => pending().await,
+                }
+            };
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hung_up => {}
             }
             if is_first {
                 tracing::info!("stopping; once more stops at once");
@@ -246,40 +274,20 @@ fn spawn_signals(stop: CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether SIGHUP was ignored when the program was started, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Prints `text` to stdout. A reader that has gone away is no failure.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// Asks a running server whether it is ready.
-fn healthcheck(flags: &Serve) -> ExitCode {
-    let address = SocketAddr::new(flags.host, flags.port);
-    match ask(address) {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
-        Ok(answer) => {
-            let line = answer.lines().next().unwrap_or("no answer");
-            complain(&format!("{address} is not ready: {line}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            complain(&format!("{address} can't be asked (--host, --port): {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let limit = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream
-        .write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 #[cfg(test)]

@@ -4,14 +4,28 @@
 //! program writes ends up in logs. So no usage error repeats any part of an argument, or of a variable of the
 //! environment, but for the names of flags.
 
-use std::fmt::Write;
-
-use clap::{
-    Args, FromArgMatches,
-    error::{ContextKind, ContextValue, ErrorKind},
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write,
 };
 
-use crate::cli::{Allowed, Cli};
+use clap::{
+    ArgMatches, Args, FromArgMatches,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
+
+use crate::cli::{Allowed, Backends, Cli, Command, Location, Persistence, Transport};
+
+/// A command line that was read.
+pub(crate) struct Usage<A: Args> {
+    pub(crate) cli: Cli<A>,
+    /// A variable that was not taken for what its name says.
+    pub(crate) ignored: Option<String>,
+    /// Whether the command line itself says where to listen, or whom to ask.
+    pub(crate) names_address: bool,
+}
 
 /// The command line of `command`, or what is wrong with it.
 ///
@@ -19,17 +33,140 @@ use crate::cli::{Allowed, Cli};
 /// When it is wrong, and when help is asked for.
 pub(crate) fn read<A: Args>(
     command: &mut clap::Command,
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Cli<A>, clap::Error> {
-    // What the environment holds is shown by `env`: help is copied into tickets.
-    let own = std::mem::take(command);
-    *command = own.mut_args(|arg| arg.hide_env_values(true));
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Usage<A>, clap::Error> {
+    let ignored = take_variables(command);
     let matches = command.try_get_matches_from_mut(arguments);
-    let read = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    read.map_err(|error| match error.use_stderr() {
+    let read = matches.and_then(|matches| Ok((Cli::<A>::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = read.map_err(|error| match error.use_stderr() {
         true => command.error(error.kind(), explain(&error)),
         false => error,
-    })
+    })?;
+    let is_given = |id: &str| is_given(&matches, id);
+    if let Some((flag, needed)) = without_effect(&cli, is_given) {
+        let flag = flag.replace('_', "-");
+        let text = format!("--{flag} has no effect here: {needed}, or leave it out");
+        return Err(command.error(ErrorKind::ArgumentConflict, text));
+    }
+    let names_address = is_given("host") || is_given("port");
+    Ok(Usage { cli, ignored, names_address })
+}
+
+/// Prepares flags for the variables that there are. One that is set to nothing counts as not set: so does
+/// `${NAME:-}` in a compose file. Answers the name of one that is not meant for the program.
+fn take_variables(command: &mut clap::Command) -> Option<String> {
+    let mut ignored = None;
+    let own = std::mem::take(command);
+    *command = own.mut_args(|arg| {
+        let name = arg.get_env().map(OsStr::to_owned);
+        // What the environment holds is shown by `env`: help is copied into tickets.
+        let arg = arg.hide_env_values(true);
+        match name.as_deref().and_then(std::env::var_os) {
+            Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+            Some(value) if name.as_deref().is_some_and(|name| is_of_kubernetes(name, &value)) => {
+                ignored = name.and_then(|name| name.into_string().ok());
+                arg.env(Resettable::Reset)
+            }
+            _ => arg,
+        }
+    });
+    ignored
+}
+
+/// Whether Kubernetes has set a variable: each pod has one with the address of each Service in its namespace, called
+/// `CATGA_PORT` when a Service is called `catga`.
+fn is_of_kubernetes(name: &OsStr, value: &OsStr) -> bool {
+    let is_address = |value: &str| {
+        ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
+    };
+    name.to_str().is_some_and(|name| name.ends_with("_PORT"))
+        && value.to_str().is_some_and(is_address)
+}
+
+/// Whether a flag is on the command line. One that the environment sets may be there for another command, or come with
+/// an image.
+fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    let is_known = matches.try_contains_id(id).is_ok();
+    is_known && matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// A flag that is given and that nothing would read, with what to add. Silently, the log would be in memory.
+fn without_effect<A: Args>(
+    Cli { command, serve, .. }: &Cli<A>,
+    is_given: impl Fn(&str) -> bool,
+) -> Option<(&'static str, &'static str)> {
+    let find = |flags: &[&'static str], needed| {
+        flags.iter().find(|flag| is_given(flag)).map(|flag| (*flag, needed))
+    };
+    let Backends { transport, persistence, .. } = serve.backends;
+    match command {
+        None | Some(Command::Serve | Command::Check) => {
+            let is_file = persistence == Persistence::File;
+            let (is_redis, is_nats) =
+                (on_redis(transport, persistence), on_nats(transport, persistence));
+            let file = || find(&["data_dir"], "add --persistence file");
+            let redis = || find(&REDIS, "add --persistence redis or --transport redis");
+            let nats = || find(&NATS, "add --persistence nats or --transport nats");
+            let lease = || find(&["lease"], "add --cluster");
+            let unread = [
+                if is_file { None } else { file() },
+                if is_redis { None } else { redis() },
+                if is_nats { None } else { nats() },
+                if serve.cluster { None } else { lease() },
+            ];
+            unread.into_iter().flatten().next()
+        }
+        Some(Command::Verify) => {
+            let needed = "verify checks a log in files, below --data-dir";
+            let other = find(&["persistence"], needed).filter(|_| persistence != Persistence::File);
+            other.or_else(|| find(&REDIS, needed)).or_else(|| find(&NATS, needed))
+        }
+        Some(Command::Copy { from, to }) => {
+            let places = [
+                "persistence",
+                "transport",
+                "data_dir",
+                "redis",
+                "redis_prefix",
+                "nats",
+                "nats_prefix",
+            ];
+            let is_any = |is: fn(&Location) -> bool| is(from) || is(to);
+            find(&places, "copy reads --from and writes to --to")
+                .or_else(|| {
+                    find(&REDIS, "neither --from nor --to is on Redis")
+                        .filter(|_| !is_any(is_redis))
+                })
+                .or_else(|| {
+                    find(&NATS, "neither --from nor --to is on NATS").filter(|_| !is_any(is_nats))
+                })
+        }
+        // They read no store. Who keeps all flags in one place may give them here, too.
+        Some(Command::Handlers | Command::Openapi | Command::Healthcheck) => None,
+    }
+}
+
+/// The flags about a server of Redis.
+const REDIS: [&str; 3] = ["redis", "redis_ca", "redis_prefix"];
+
+/// The flags about a server of NATS.
+const NATS: [&str; 6] =
+    ["nats", "nats_prefix", "nats_replicas", "nats_monitor", "nats_credentials", "nats_ca"];
+
+fn on_redis(transport: Transport, persistence: Persistence) -> bool {
+    transport.name() == "redis" || persistence.name() == "redis"
+}
+
+fn on_nats(transport: Transport, persistence: Persistence) -> bool {
+    transport.name() == "nats" || persistence.name() == "nats"
+}
+
+fn is_redis(location: &Location) -> bool {
+    location.store() == "redis"
+}
+
+fn is_nats(location: &Location) -> bool {
+    location.store() == "nats"
 }
 
 /// What is wrong, without any value.
@@ -102,7 +239,7 @@ mod tests {
     fn wrong(arguments: &[&str]) -> String {
         let mut command = App::new("Test").clap("test");
         let all = ["test"].iter().chain(arguments).map(Into::into);
-        let error = read::<NoArgs>(&mut command, all).expect_err("it is wrong");
+        let error = read::<NoArgs>(&mut command, all).err().expect("it is wrong");
         let source = std::error::Error::source(&error).map(|source| format!("{source}{source:?}"));
         assert_eq!(error.exit_code(), 2, "{arguments:?}");
         format!("{error}{error:?}{source:?}")
@@ -168,6 +305,72 @@ mod tests {
             for part in parts.iter().chain(&["Usage: test", "--help"]) {
                 assert!(text.contains(part), "{arguments:?}: no {part:?} in {text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_flag_without_effect_is_told_what_to_add() {
+        for (arguments, parts) in [
+            (
+                &["--redis", "host:1"][..],
+                &["--redis ", "--persistence redis or --transport redis"][..],
+            ),
+            (
+                &["--redis-prefix", "p", "--persistence", "file"],
+                &["--redis-prefix", "--persistence redis"],
+            ),
+            (&["--redis", "host:1", "--transport", "nats"], &["--redis", "--transport redis"]),
+            (
+                &["check", "--nats", "nats://host"],
+                &["--nats", "--persistence nats or --transport nats"],
+            ),
+            (&["--nats-monitor", "host:1"], &["--nats-monitor", "--persistence nats"]),
+            (&["--data-dir", "d"], &["--data-dir", "add --persistence file"]),
+            (&["--data-dir", "d", "--persistence", "redis"], &["--data-dir", "--persistence file"]),
+            (&["--lease", "3"], &["--lease", "add --cluster"]),
+            (&["serve", "--lease", "3"], &["--lease", "add --cluster"]),
+            (&["verify", "--persistence", "redis"], &["--persistence", "--data-dir"]),
+            (&["verify", "--redis", "host:1"], &["--redis", "--data-dir"]),
+            (
+                &["copy", "--from", "file:a", "--to", "file:b", "--data-dir", "c"],
+                &["--data-dir", "--from"],
+            ),
+            (
+                &["copy", "--from", "file:a", "--to", "unix:b", "--nats-ca", "c"],
+                &["--nats-ca", "NATS"],
+            ),
+        ] {
+            let text = wrong(arguments);
+            for part in parts.iter().chain(&["has no effect", "or leave it out"]) {
+                assert!(text.contains(part), "{arguments:?}: no {part:?} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_with_an_effect_is_taken() {
+        for arguments in [
+            &["--redis", "host:1", "--persistence", "redis"][..],
+            &[
+                "--redis",
+                "host:1",
+                "--transport",
+                "redis",
+                "--persistence",
+                "file",
+                "--data-dir",
+                "d",
+            ],
+            &["serve", "--nats", "host:1", "--persistence", "nats", "--cluster", "--lease", "3"],
+            &["--persistence", "nats", "check", "--nats-monitor", "host:1"],
+            &["verify", "--data-dir", "d"],
+            &["verify", "--persistence", "file", "--data-dir", "d"],
+            &["copy", "--from", "file:a", "--to", "rediss://b", "--redis-ca", "c"],
+            &["healthcheck", "--redis", "host:1"],
+        ] {
+            let mut command = App::new("Test").clap("test");
+            let all = ["test"].iter().chain(arguments).map(Into::into);
+            assert!(read::<NoArgs>(&mut command, all).is_ok(), "{arguments:?}");
         }
     }
 }

@@ -85,7 +85,7 @@ fn each_profile_runs_order_system_on_its_store() {
         let cli = parse(&words(&service["command"]));
         let serve = &cli.serve;
         assert!(matches!(cli.command, None | Some(Command::Serve)), "{profile}");
-        assert!(serve.host.is_unspecified(), "{profile}: the port is reached from outside");
+        assert!(serve.host == "0.0.0.0", "{profile}: the port is reached from outside");
         assert_eq!(words(&service["ports"]), [format!("127.0.0.1:5000:{}", serve.port)]);
         assert_eq!(serve.backends.persistence, persistence);
         let is_memory = persistence == Persistence::Inmemory;
@@ -116,7 +116,7 @@ fn the_cluster_profile_runs_three_nodes_that_differ_where_they_must() {
         let service = &compose["services"][&name];
         assert_eq!(service["profiles"], json!(["cluster"]), "{name}");
         let serve = parse(&words(&service["command"])).serve;
-        assert!(serve.cluster && serve.host.is_unspecified(), "{name}");
+        assert!(serve.cluster && serve.host == "0.0.0.0", "{name}");
         assert_eq!(serve.node_id.as_deref(), Some(name.as_str()));
         assert_eq!(serve.advertise, Some(format!("{name}:{}", serve.port)));
         assert_eq!(words(&service["ports"]), [format!("127.0.0.1:{}:{}", 5000 + n, serve.port)]);
@@ -324,7 +324,7 @@ fn the_image_runs_the_program_as_a_user_and_asks_it_for_its_health() {
     let image = Image::read();
     assert_eq!(image.words("ENTRYPOINT"), ["order-system"]);
     let cli = parse(&image.words("CMD"));
-    assert!(cli.command.is_none() && cli.serve.host.is_unspecified());
+    assert!(cli.command.is_none() && cli.serve.host == "0.0.0.0");
     assert_eq!(image.the("EXPOSE"), cli.serve.port.to_string());
 
     let check = image.words("HEALTHCHECK");

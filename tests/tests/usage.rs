@@ -70,3 +70,36 @@ fn a_connection_string_is_repeated_nowhere() {
         }
     }
 }
+
+#[test]
+fn a_flag_without_effect_is_wrong_and_a_variable_without_is_not() {
+    let (code, text) = run(&["check", "--redis", "localhost:1"], &[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("add --persistence redis or --transport redis"), "{text}");
+    let variables =
+        [("CATGA_DATA_DIR", "/data"), ("CATGA_REDIS", "localhost:1"), ("CATGA_LEASE", "3")];
+    let (code, text) = run(&["check"], &variables);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, _) = run(&["check", "--data-dir", "x"], &[("CATGA_PERSISTENCE", "inmemory")]);
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let (_, help) = run(&["--help"], &[]);
+    let names = help.split("[env: ").skip(1).filter_map(|rest| rest.split([']', '=']).next());
+    let variables: Vec<_> = names.map(|name| (name, "")).collect();
+    assert!(variables.len() > 20, "{variables:?}");
+    let (code, text) = run(&["check"], &variables);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// A Service called `catga` gives every pod of its namespace such a variable.
+#[test]
+fn the_port_of_a_service_of_kubernetes_is_ignored_and_that_is_said() {
+    let (code, text) = run(&["check"], &[("CATGA_PORT", "tcp://10.43.12.3:5000")]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("Kubernetes") && text.contains("CATGA_PORT"), "{text}");
+    let (code, text) = run(&["check"], &[("CATGA_PORT", "5000x")]);
+    assert_eq!(code, Some(2), "{text}");
+}

@@ -144,7 +144,8 @@ contract! {
     limits: a_request_names_one_host bodies_of_a_mebibyte_are_refused_and_not_kept half_sent_bodies_shut_nobody_out
         who_sends_all_before_reading_gets_the_refusal
         the_metrics_do_not_grow_with_what_strangers_send;
-    process: wrong_flags_are_named_and_exit_with_2 a_taken_port_is_a_clear_failure the_program_tells_what_is_in_it
+    process: sighup_stops_it_as_sigterm_does a_host_can_be_named the_health_check_finds_the_server_beside_it
+        wrong_flags_are_named_and_exit_with_2 a_taken_port_is_a_clear_failure the_program_tells_what_is_in_it
         sigterm_ends_feeds_and_exits_with_0 a_probe_sees_an_idle_server_stop
         a_second_signal_stops_at_once_with_130 a_body_that_does_not_come_is_refused_after_15_seconds
         a_request_in_flight_is_finished_before_the_exit a_client_that_sends_half_a_request_is_cut_off

@@ -29,10 +29,29 @@ async fn run(service: &Service, args: &[&str]) -> (Option<i32>, String) {
 }
 
 async fn terminate(server: &mut Server) -> Option<i32> {
-    let pid = server.child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    signal(server, "-TERM").await;
     let exit = timeout(Duration::from_secs(15), server.child.wait()).await;
     exit.expect("it stops in time").unwrap().code()
+}
+
+async fn signal(server: &Server, signal: &str) {
+    let pid = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+}
+
+/// A terminal that is closed sends it twice.
+pub(crate) async fn sighup_stops_it_as_sigterm_does(service: &Service) {
+    let mut server = service.start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    signal(&server, "-HUP").await;
+    eventually(|| async {
+        let answer = server_get(&address, "/health/ready").await;
+        if answer.starts_with("HTTP/1.1 503 ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    signal(&server, "-HUP").await;
+    let exit = timeout(Duration::from_secs(15), server.child.wait()).await;
+    assert_eq!(exit.expect("it stops in time").unwrap().code(), Some(0));
 }
 
 pub(crate) async fn wrong_flags_are_named_and_exit_with_2(service: &Service) {
@@ -249,4 +268,35 @@ pub(crate) async fn idle_connections_do_not_hold_up_a_stop(service: &Service) {
     assert_eq!(server.terminate().await, Some(0));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     drop(clients);
+}
+
+pub(crate) async fn a_host_can_be_named(service: &Service) {
+    for (host, shown) in [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")] {
+        let server = service.start(&["--host", host]).await;
+        assert!(server.url.starts_with(&format!("http://{shown}:")), "{host}: {}", server.url);
+        let port = server.url.rsplit(':').next().unwrap();
+        let check = ["healthcheck", "--host", host, "--port", port];
+        assert_eq!(run(service, &check).await, (Some(0), String::new()));
+    }
+}
+
+/// The health check of an image does not know the flags of a container.
+pub(crate) async fn the_health_check_finds_the_server_beside_it(service: &Service) {
+    // A program of its own, of which nothing else runs.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("service");
+    std::fs::copy(program(service.program), &path).unwrap();
+    let start = || {
+        let mut command = Command::new(&path);
+        let command = command.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.kill_on_drop(true).spawn().unwrap()
+    };
+    let check = async || Command::new(&path).arg("healthcheck").output().await.unwrap();
+    let mut running = start();
+    let mut line = [0; 9];
+    running.stdout.as_mut().unwrap().read_exact(&mut line).await.unwrap();
+    let found = check().await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    running.kill().await.unwrap();
+    assert_eq!(check().await.status.code(), Some(1));
 }

@@ -65,16 +65,19 @@ impl Servers {
         let name = format!("{mode}-{transport}-{persistence}");
         let directory = self.directory.path().join(&name).display().to_string();
         let (redis, nats) = (self.redis.address(), self.nats.url());
-        [
-            ["--transport", transport, "--persistence", persistence],
-            ["--data-dir", &directory, "--redis", &redis],
-            ["--nats", &nats, "--redis-prefix", &name],
-            ["--nats-prefix", &name, "--drain-timeout", "1"],
-        ]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+        let mut flags = vec!["--transport", transport, "--persistence", persistence];
+        flags.extend(["--drain-timeout", "1"]);
+        let uses = |server| transport == server || persistence == server;
+        if persistence == "file" {
+            flags.extend(["--data-dir", &directory]);
+        }
+        if uses("redis") {
+            flags.extend(["--redis", &redis, "--redis-prefix", &name]);
+        }
+        if uses("nats") {
+            flags.extend(["--nats", &nats, "--nats-prefix", &name]);
+        }
+        flags.into_iter().map(str::to_owned).collect()
     }
 
     /// How many commits the topic on Redis has.
