@@ -90,6 +90,7 @@ fn can_serve(health: &Health) -> bool {
 fn is_healthy(health: &Health) -> bool {
     can_serve(health)
         && health.read_models.is_ok()
+        && health.standstill.is_empty()
         && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
@@ -129,6 +130,9 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
         let lag = health.transport_position.map(|position| health.head.saturating_sub(position));
         checks["transport"] = check(&health.transport);
         checks["transport"]["lag"] = lag.into();
+    }
+    if !health.standstill.is_empty() {
+        checks["progress"] = check(&Err(health.standstill.join("; ")));
     }
     if let Some(is_member) = health.is_member {
         checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });

@@ -160,11 +160,11 @@ impl KvStore for Panicking {
     }
 }
 
-/// A log whose readers can be made to panic at its end.
+/// A log whose readers can be made to panic at its end, or never to hear of more.
 #[derive(Debug, Default)]
-struct PanickingLog(MemoryStore, AtomicBool);
+struct FaultyLog(MemoryStore, AtomicBool, AtomicBool);
 
-impl EventStore for PanickingLog {
+impl EventStore for FaultyLog {
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         self.0.append(append)
     }
@@ -194,6 +194,9 @@ impl EventStore for PanickingLog {
         Box::pin(async move {
             self.0.wait(after).await?;
             assert!(!self.1.load(SeqCst), "a bug in the log");
+            while self.2.load(SeqCst) {
+                sleep(Duration::from_millis(100)).await;
+            }
             Ok(())
         })
     }
@@ -265,7 +268,7 @@ async fn p11_a_projection_that_panics_refuses_its_queries_and_the_others_go_on()
 #[tokio::test]
 async fn p6_a_tail_that_panics_says_so_and_nobody_waits_for_it() {
     assert_eq!(count_of(r#"catga_tasks_stopped_total{task="tail"}"#), 0);
-    let log = Arc::new(PanickingLog::default());
+    let log = Arc::new(FaultyLog::default());
     let (kv, seen) = (Arc::new(MemoryKvStore::new()), Seen::default());
     let catga = start(log.clone(), kv, &seen).await;
     put(&catga, "a", 1).await;
@@ -288,6 +291,34 @@ async fn p6_a_tail_that_panics_says_so_and_nobody_waits_for_it() {
     eventually("it is handled", async || seen.0.lock().unwrap().contains("b")).await;
     assert_eq!(count_of(r#"catga_tasks_stopped_total{task="tail"}"#), 1);
     assert_eq!(count_of(r#"catga_task_panics_total{task="tail"}"#), 1);
+    catga.shutdown().await;
+}
+
+/// The clock is not a real one: it goes on when everybody waits.
+#[tokio::test(start_paused = true)]
+async fn p6_what_stands_still_while_the_log_goes_on_is_in_health_whatever_the_reason() {
+    let log = Arc::new(FaultyLog::default());
+    let catga = start(log.clone(), Arc::new(MemoryKvStore::new()), &Seen::default()).await;
+    put(&catga, "a", 1).await;
+    catga.idle().await.unwrap();
+    log.2.store(true, SeqCst);
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(catga.health().await.standstill, [""; 0], "there was nothing to do");
+    // The first wakes the tail from a wait that began before.
+    put(&catga, "a", 1).await;
+    sleep(Duration::from_secs(1)).await;
+    put(&catga, "a", 1).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(catga.health().await.standstill, [""; 0], "not yet");
+    sleep(Duration::from_secs(20)).await;
+    // Nobody asked meanwhile, and what the tail feeds stands still with it.
+    let standstill = catga.health().await.standstill;
+    for name in ["the read models", "mail/"] {
+        assert!(standstill.iter().any(|reason| reason.starts_with(name)), "{standstill:?}");
+    }
+    assert!(catga.health().await.is_following, "requests still belong here");
+    log.2.store(false, SeqCst);
+    eventually("it goes on", async || catga.health().await.standstill.is_empty()).await;
     catga.shutdown().await;
 }
 

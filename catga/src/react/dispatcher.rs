@@ -22,6 +22,18 @@ pub struct DeliverySettings {
     pub drain: Duration,
 }
 
+impl DeliverySettings {
+    /// How long an event may be under way, with all its attempts, before it is parked.
+    pub(crate) fn longest(&self) -> Duration {
+        let delays = (0..self.attempts.saturating_sub(1)).scan(self.first_delay, |next, _| {
+            let delay = (*next).min(self.longest_delay);
+            *next = delay.saturating_mul(2);
+            Some(delay)
+        });
+        delays.fold(self.timeout.saturating_mul(self.attempts), Duration::saturating_add)
+    }
+}
+
 impl Default for DeliverySettings {
     fn default() -> Self {
         Self {

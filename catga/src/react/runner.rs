@@ -223,6 +223,7 @@ impl Runner {
         loop {
             self.drain_requested(progress, running);
             self.hand_out(progress, running);
+            self.state.set_busy(!running.is_empty());
             if let Some(at) = progress.save_at.filter(|at| *at != saving.deadline()) {
                 saving.as_mut().reset(at);
             }

@@ -19,6 +19,8 @@ pub(crate) struct WorkState {
     is_held: AtomicBool,
     /// Everything up to here is done, as far as this node knows.
     position: AtomicU64,
+    /// Whether events are under way, and so may take as long as their attempts may.
+    is_busy: AtomicBool,
     /// Why it stopped for good, if it did.
     stopped: Mutex<Option<String>>,
     /// When it panicked last, and with what.
@@ -27,8 +29,8 @@ pub(crate) struct WorkState {
 
 impl WorkState {
     pub(crate) fn new(work: Work) -> Self {
-        let (is_held, position, stopped, panicked) = Default::default();
-        Self { work, is_held, position, stopped, panicked }
+        let (is_held, position, is_busy, stopped, panicked) = Default::default();
+        Self { work, is_held, position, is_busy, stopped, panicked }
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -50,6 +52,14 @@ impl WorkState {
             let (at, reason) = panicked.as_ref()?;
             (at.elapsed() < RUNS_WELL).then(|| reason.clone())
         })
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
     }
 
     pub(crate) fn set_held(&self, is_held: bool) {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     program::Program,
     react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
     read::Fold,
+    runtime::standstill::{LOOK_EVERY, Standstill},
     store::{PARTITIONS, guarded, supervised},
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Runtime {
     pub(crate) program: Arc<Program>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) relay: Arc<WorkState>,
+    pub(crate) standstill: Standstill,
     /// Each event handler on each partition.
     pub(crate) runners: Vec<Arc<WorkState>>,
     /// End the background tasks. Event handlers end first: parking needs the tail, and handing over the roster.
@@ -82,6 +84,20 @@ impl Runtime {
             }
         };
         self.program.tasks.spawn(self.unless_abandoned(feeding));
+    }
+
+    /// Looks at how everything is, whether somebody asks or not, so that what stands still is noticed in time.
+    pub(crate) fn spawn_watch(self: &Arc<Self>) {
+        let (runtime, stop) = (self.clone(), self.stop_handlers.clone());
+        let watching = async move {
+            let watch = async || {
+                while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+                    stop.run_until_cancelled(runtime.health()).await;
+                }
+            };
+            supervised("health", watch).await;
+        };
+        self.program.tasks.spawn(self.unless_abandoned(watching));
     }
 
     pub(crate) fn spawn_relay(self: &Arc<Self>) {

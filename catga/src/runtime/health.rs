@@ -10,7 +10,7 @@ use crate::{
     log::{Position, StoreError},
     program::telemetry,
     react::WorkState,
-    runtime::{background::Runtime, catga::Catga},
+    runtime::{background::Runtime, catga::Catga, standstill::PATIENCE},
     store::DurabilityReport,
 };
 
@@ -39,6 +39,9 @@ pub struct Health {
     pub is_caught_up: bool,
     /// Whether the node still takes in the log: it can answer requests, but for queries of projections that failed.
     pub is_following: bool,
+    /// What has stood still for half a minute while the log went on, whatever the reason: the read models, the relay, or an event
+    /// handler on a partition, wherever in the cluster it runs. An event handler has as long in addition as its attempts may take.
+    pub standstill: Vec<String>,
 }
 
 /// How an event handler is on one partition.
@@ -59,39 +62,7 @@ pub struct HandlerStatus {
 impl Catga {
     /// How the program is, asking the store and the transport anew.
     pub async fn health(&self) -> Health {
-        let runtime = &self.runtime;
-        let store = runtime.program.store();
-        let answers = async {
-            let handlers = runtime.handler_states();
-            tokio::join!(store.head(), store.durability(), runtime.transport_end(), handlers)
-        };
-        let late = || StoreError::unavailable("it did not answer in time");
-        let (head, durability, end, handlers) = timeout(runtime.program.timeout, answers)
-            .await
-            .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
-        let progress = runtime.program.progress.now();
-        let is_following = progress.stopped.is_none();
-        Health {
-            head: head.as_ref().copied().unwrap_or_default(),
-            store: head.map(|_| ()).map_err(|error| error.to_string()),
-            transport_position: end.as_ref().ok().copied().flatten(),
-            transport: match runtime.relay.trouble() {
-                Some(reason) => Err(reason),
-                None => end.map(|_| ()).map_err(|error| error.to_string()),
-            },
-            read_models: match progress.stopped {
-                Some(reason) => Err(reason),
-                None if progress.failed.is_empty() => Ok(()),
-                None => Err(progress.failed.join("; ")),
-            },
-            read_model_position: progress.position,
-            // Not to know how durable the store is, is no reason to send no more commands.
-            durability: durability.ok(),
-            handlers,
-            is_member: runtime.dispatcher.leases.is_member(),
-            is_caught_up: progress.is_caught_up,
-            is_following,
-        }
+        self.runtime.health().await
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when this one is in no cluster.
@@ -135,6 +106,69 @@ impl Health {
 }
 
 impl Runtime {
+    pub(super) async fn health(&self) -> Health {
+        let store = self.program.store();
+        let answers = async {
+            let handlers = self.handler_states();
+            tokio::join!(store.head(), store.durability(), self.transport_end(), handlers)
+        };
+        let late = || StoreError::unavailable("it did not answer in time");
+        let (head, durability, end, handlers) = timeout(self.program.timeout, answers)
+            .await
+            .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
+        let progress = self.program.progress.now();
+        let is_following = progress.stopped.is_none();
+        let mut health = Health {
+            head: head.as_ref().copied().unwrap_or_default(),
+            store: head.map(|_| ()).map_err(|error| error.to_string()),
+            transport_position: end.as_ref().ok().copied().flatten(),
+            transport: match self.relay.trouble() {
+                Some(reason) => Err(reason),
+                None => end.map(|_| ()).map_err(|error| error.to_string()),
+            },
+            read_models: match progress.stopped {
+                Some(reason) => Err(reason),
+                None if progress.failed.is_empty() => Ok(()),
+                None => Err(progress.failed.join("; ")),
+            },
+            read_model_position: progress.position,
+            // Not to know how durable the store is, is no reason to send no more commands.
+            durability: durability.ok(),
+            handlers,
+            is_member: self.dispatcher.leases.is_member(),
+            is_caught_up: progress.is_caught_up,
+            is_following,
+            standstill: Vec::new(),
+        };
+        health.standstill = self.standstill_in(&health);
+        health
+    }
+
+    /// What stands still, as far as can be told from `health` and what was seen before.
+    fn standstill_in(&self, health: &Health) -> Vec<String> {
+        if health.store.is_err() {
+            // Nobody can move now.
+            self.standstill.forget();
+            return Vec::new();
+        }
+        let look = |name: &str, position, patience| {
+            let reason = self.standstill.look(name, position, health.head, patience)?;
+            Some(format!("{name} {reason}"))
+        };
+        let relay = health.transport_position.and_then(|end| look("relay", end, PATIENCE));
+        let tail = look("the read models", health.read_model_position, PATIENCE);
+        let handlers = health.handlers.iter().zip(&self.runners).filter_map(|(handler, work)| {
+            // An event may be tried for long before it is parked, and nothing is behind it until then.
+            let may_wait = !handler.is_here || work.is_busy();
+            let patience = match may_wait {
+                true => PATIENCE.saturating_add(self.dispatcher.settings.longest()),
+                false => PATIENCE,
+            };
+            look(&work.work.to_string(), handler.position, patience)
+        });
+        tail.into_iter().chain(relay).chain(handlers).collect()
+    }
+
     pub(super) fn held_work(&self) -> Vec<String> {
         let all = self.runners.iter().chain([&self.relay]);
         all.filter(|work| work.is_held()).map(|work| work.work.to_string()).collect()

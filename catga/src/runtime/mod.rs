@@ -8,6 +8,7 @@ mod health;
 mod idle;
 mod request;
 mod shutdown;
+mod standstill;
 mod start;
 mod subscribe;
 

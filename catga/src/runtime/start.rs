@@ -21,6 +21,7 @@ use crate::{
         builder::Builder,
         catga::Catga,
         error::StartError,
+        standstill::Standstill,
     },
     store::{InMemoryTransport, Transport},
     write::SnapshotStore,
@@ -129,6 +130,7 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             }),
             program,
             relay: Arc::new(WorkState::new(Work::Relay)),
+            standstill: Standstill::default(),
             runners: work_on(&handlers),
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
@@ -144,5 +146,6 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
     runtime.spawn_relay();
     runtime.spawn_runners(&handlers);
     runtime.spawn_membership(membership);
+    runtime.spawn_watch();
     Catga { _handles: Some(handles), runtime, caller: None }
 }
