@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StreamId, Version},
-    store::BoxFuture,
+    store::{BoxFuture, guarded_here},
 };
 
 /// How large a segment of the log is.
@@ -148,7 +148,7 @@ impl FileStore {
         let pending = writer.pending.clone();
         let writer = thread::Builder::new()
             .name("catga-log".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || guarded_here("writer of the log", || writer.run()).unwrap_or_default())
             .map_err(FileError::io("the writer can't be started"))?;
         let (writes, all_written) = mpsc::channel();
         Ok(Self {
@@ -273,7 +273,9 @@ impl EventStore for FileStore {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(async { Ok(self.index.head()) })
+        // Without the thread that writes, nothing can be appended until the store is opened again.
+        let is_gone = self.writer.as_ref().is_some_and(JoinHandle::is_finished);
+        Box::pin(async move { if is_gone { Err(pending::gone()) } else { Ok(self.index.head()) } })
     }
 
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {

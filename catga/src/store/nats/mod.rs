@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StreamId, Version},
-    store::BoxFuture,
+    store::{BoxFuture, supervised},
 };
 
 /// How long opening the store may take.
@@ -108,7 +108,11 @@ impl NatsStore {
             && topic.allow_batches().await;
         let group = is_grouped.then(|| Batcher::new(topic.clone()));
         let log = NatsLog::open(topic.clone()).await?;
-        let follower = tokio::spawn(log.clone().follow());
+        let follower = supervised("follower of the log on NATS", {
+            let log = log.clone();
+            move || log.clone().follow()
+        });
+        let follower = tokio::spawn(follower);
         let end = Shared::new({
             let log = log.clone();
             move || {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{BoxFuture, Transport, partition_of},
+    store::{BoxFuture, Transport, partition_of, supervised},
 };
 
 /// How many places are remembered.
@@ -51,7 +51,11 @@ struct Open {
 impl Open {
     async fn new(topic: Topic) -> Result<Self, StoreError> {
         let log = NatsLog::open(topic).await?;
-        let follower = AbortOnDropHandle::new(tokio::spawn(log.clone().follow()));
+        let follower = supervised("follower of the topic on NATS", {
+            let log = log.clone();
+            move || log.clone().follow()
+        });
+        let follower = AbortOnDropHandle::new(tokio::spawn(follower));
         Ok(Self { log, places: BTreeMap::new(), _follower: follower })
     }
 

@@ -55,7 +55,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StreamId, Version},
-    store::BoxFuture,
+    store::{BoxFuture, supervised},
 };
 
 /// How long opening the store may take.
@@ -114,7 +114,11 @@ impl RedisStore {
                 Box::pin(async move { Ok(read_head(&link, &keys).await?) })
             }
         });
-        let follower = tokio::spawn(head::follow(link.clone(), keys.clone(), head.clone()));
+        let follower = supervised("follower of the log on Redis", {
+            let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
+            move || head::follow(link.clone(), keys.clone(), head.clone())
+        });
+        let follower = tokio::spawn(follower);
         Ok(Self {
             address: options.address(),
             keys,

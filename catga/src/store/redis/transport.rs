@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{Backoff, BoxFuture, PARTITIONS, Transport, partition_of},
+    store::{Backoff, BoxFuture, PARTITIONS, Transport, partition_of, supervised},
 };
 
 /// How many commits of each partition are asked for at once. A commit can have a megabyte.
@@ -77,7 +77,11 @@ impl RedisTransport {
         let partitions = (0..PARTITIONS).map(|partition| format!("{end}:{partition}")).collect();
         let keys = Arc::new(TopicKeys { end, partitions });
         let (sender, end) = watch::channel(Position::ZERO);
-        let follower = tokio::spawn(follow(link.clone(), keys.clone(), sender));
+        let (link_of, keys_of, sender) = (link.clone(), keys.clone(), Arc::new(sender));
+        let follower = supervised("follower of the topic on Redis", move || {
+            follow(link_of.clone(), keys_of.clone(), sender.clone())
+        });
+        let follower = tokio::spawn(follower);
         Ok(Self {
             address: options.address(),
             keys,
@@ -163,7 +167,7 @@ impl TopicKeys {
 }
 
 /// Follows the end of the topic for as long as the transport is open, over every outage of the server.
-async fn follow(link: Arc<Link>, keys: Arc<TopicKeys>, end: watch::Sender<Position>) {
+async fn follow(link: Arc<Link>, keys: Arc<TopicKeys>, end: Arc<watch::Sender<Position>>) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let Err(error) = follow_connected(&link, &keys, &end, &mut backoff).await;

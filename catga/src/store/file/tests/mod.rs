@@ -4,6 +4,8 @@ mod damage;
 mod groups;
 mod sim;
 
+use std::time::Instant;
+
 use futures_util::{FutureExt, future::join_all};
 use uuid::Uuid;
 
@@ -85,6 +87,28 @@ async fn race(store: &FileStore, rounds: u64) -> Run {
         sent: [all.sent, one.sent].concat(),
         acknowledged: [all.acknowledged, one.acknowledged].concat(),
     })
+}
+
+/// Without it nothing is appended any more, so health, which asks for the head, must say so.
+#[tokio::test]
+async fn a_store_whose_writer_ended_does_not_answer_as_if_it_were_well() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    append(&store, &frame(&stream(0), 0, 1, b"one")).await.unwrap();
+    assert_eq!(store.head().await.unwrap(), 1);
+    disk.fail(Fault::Bug);
+    let in_doubt = append(&store, &frame(&stream(0), 1, 1, b"two")).await;
+    assert!(matches!(in_doubt, Err(AppendError::Unknown(_))), "{in_doubt:?}");
+    // The answer comes a moment before the thread is gone.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let error = loop {
+        match store.head().await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "it looks well"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(error.to_string().contains("the writer of the log has ended"), "{error}");
 }
 
 /// The store opens, holds all that was acknowledged and nothing that was not sent, and goes on.

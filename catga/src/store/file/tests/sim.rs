@@ -29,6 +29,8 @@ pub(super) enum Fault {
     Sync,
     /// A sync of the directory fails.
     SyncDirectory,
+    /// A sync of a file panics.
+    Bug,
 }
 
 #[derive(Clone)]
@@ -285,6 +287,10 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.change()?;
+        if state.fault == Fault::Bug {
+            drop(state);
+            panic!("a bug in the disk");
+        }
         let fails = state.fault == Fault::Sync;
         let file = &mut state.files[self.inode];
         if fails {
