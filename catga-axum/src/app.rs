@@ -330,6 +330,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
     use schemars::JsonSchema;
     use serde::Deserialize;
+    use tokio::sync::Semaphore;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -387,6 +388,7 @@ mod tests {
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             draining: CancellationToken::new(),
             domain,
+            feeds: Arc::new(Semaphore::new(1)),
         }))
     }
 
@@ -421,6 +423,20 @@ mod tests {
         assert_eq!(ask(&service, "GET", "/nowhere").await.0, 404);
         let (status, _, problem) = ask(&service, "GET", "/greet/x?times=x").await;
         assert!(status == 400 && problem.contains("times is"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn feeds_have_a_share_of_their_own() {
+        let app = App::new("Test").setup(|builder, _| builder.state(Greeting("hi")));
+        let service = service(app, NoArgs {}).await;
+        let request = || Request::get("/events").body(Body::empty()).unwrap();
+        let open = service.answer(request()).await;
+        assert_eq!(open.status(), StatusCode::OK);
+        let (status, _, problem) = ask(&service, "GET", "/events").await;
+        assert!(status == 503 && problem.contains("overloaded"), "{problem}");
+        assert_eq!(ask(&service, "GET", "/health/live").await.0, 200);
+        drop(open);
+        assert_eq!(service.answer(request()).await.status(), StatusCode::OK);
     }
 
     #[test]

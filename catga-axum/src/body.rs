@@ -73,7 +73,7 @@ impl HttpBody for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self { body, timer, wait, has_ended } = self.get_mut();
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            let wait = wait.get_or_insert_with(|| Wait { begin: timer.now(), bytes: 0 });
+            let wait = wait.get_or_insert_with(|| Wait { begin: timer.begin_wait(), bytes: 0 });
             return match timer.is_over(wait.due()) {
                 true => Poll::Ready(Some(Err(Late.into()))),
                 false => Poll::Pending,
@@ -98,6 +98,9 @@ impl HttpBody for TimedBody {
 
 impl Drop for TimedBody {
     fn drop(&mut self) {
+        if self.wait.is_some() {
+            self.timer.end_wait();
+        }
         if !self.has_ended && !self.body.is_end_stream() {
             self.timer.leave_unread();
         }

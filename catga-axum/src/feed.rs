@@ -17,11 +17,13 @@ use catga::{
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     event_json::{EventJson, key_member},
     message::number,
     problem::Problem,
+    refusals::FEEDS,
     request::Params,
     service::Shared,
 };
@@ -55,7 +57,12 @@ pub(crate) async fn events(
         })?),
     };
     let last = in_header.or(in_query);
+    let place = shared.feeds.clone().try_acquire_owned().map_err(|_| {
+        FEEDS.count();
+        Problem::too_many_feeds()
+    })?;
     let feed = Feed {
+        _place: place,
         shared,
         after: last.or(from).unwrap_or(0).into(),
         count: 1,
@@ -67,6 +74,8 @@ pub(crate) async fn events(
 }
 
 struct Feed {
+    /// One of those that there are for feeds.
+    _place: OwnedSemaphorePermit,
     shared: Arc<Shared>,
     /// Everything up to here was sent, or is ready.
     after: Position,

@@ -36,7 +36,7 @@
 //!
 //! # Modules, in reading order
 //! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`: a service, from its routes to its exit code
-//! - `server`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
+//! - `server`, `connections`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
 //!   writing
@@ -59,6 +59,7 @@ mod app;
 mod backend;
 mod body;
 mod command;
+mod connections;
 mod dead_letters;
 mod describe;
 mod endpoint;

@@ -32,7 +32,22 @@ pub(crate) static SLOW_BODY: Refusals =
 pub(crate) static UNREAD: Refusals =
     Refusals::new("unread_answer", "a client does not read its answer: it is cut off");
 
+/// A client that is waited for while there are as many connections as can be.
+pub(crate) static CROWDED: Refusals = Refusals::new(
+    "connections",
+    "there are as many connections as can be: those whose clients are waited for longest are closed",
+);
+
+/// More feeds than are open at once.
+pub(crate) static FEEDS: Refusals =
+    Refusals::new("feeds", "too many feeds are open: others are answered 503");
+
+/// A connection that the system does not hand over.
+pub(crate) static NOT_ACCEPTED: Refusals =
+    Refusals::new("not_accepted", "connections can't be accepted, mostly for want of descriptors");
+
 /// All that is refused for one reason.
+#[derive(Debug)]
 pub(crate) struct Refusals {
     reason: &'static str,
     text: &'static str,

@@ -5,6 +5,7 @@ use std::{
     future::pending,
     io::{IsTerminal, Write},
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -13,10 +14,12 @@ use std::{
 
 use catga::{Catga, Clock, DeliverySettings, StartError, cluster::ClusterSettings};
 use clap::Args;
+use futures_util::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +29,7 @@ use crate::{
     App,
     backend::{self, Failure},
     cli::{Cli, Command, LogFormat, Persistence, Serve},
+    connections::Limits,
     healthcheck::healthcheck,
     log_lines::{LogLines, log_panics},
     server,
@@ -93,7 +97,13 @@ fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failu
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(task));
+    // What panics in the task itself has no other task that would notice.
+    let task = AssertUnwindSafe(task).catch_unwind();
+    let outcome = runtime.map_err(Failure::from).and_then(|runtime| {
+        runtime
+            .block_on(task)
+            .unwrap_or_else(|_| Err("it ended by a bug, which the log shows".into()))
+    });
     if let Err(failure) = &outcome {
         lines.push(format!("{program}: {failure}\n").as_bytes());
     }
@@ -104,6 +114,7 @@ fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failu
 /// Serves until a signal.
 async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> Result<(), Failure> {
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    let limits = Limits::raise();
     let listener = listen(&flags.host, flags.port).await.map_err(|error| {
         format!("can't listen on {}:{} (--host, --port): {error}", flags.host, flags.port)
     })?;
@@ -143,6 +154,7 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
         metrics: metrics.clone(),
         draining: CancellationToken::new(),
         domain,
+        feeds: Arc::new(Semaphore::new(limits.feeds)),
     });
     let stop = shared.draining.clone();
     // Whoever reads that it listens may send a signal at once.
@@ -158,13 +170,22 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
     };
     let service = routes.serve(shared);
     let times = server::Times { keep_alive: flags.keep_alive, drain: flags.drain_timeout };
-    let serving = server::serve(listener, service, stop.clone(), times);
+    let Limits { descriptors, connections, feeds } = limits;
+    tracing::info!(connections, feeds, descriptors, "serving, up to these limits");
+    let serving = server::serve(listener, service, stop.clone(), connections, times);
+    let serving = async {
+        // It ends before the stop when there is no listener any more.
+        let outcome = serving.await;
+        stop.cancel();
+        outcome
+    };
     let serving = async { tokio::join!(serving, handing_over) };
-    tokio::select! {
-        _ = serving => {}
+    let outcome = tokio::select! {
+        (outcome, ()) = serving => outcome,
         never = upkeep(&metrics, UPKEEP) => match never {},
-    }
+    };
     catga.shutdown().await;
+    outcome.map_err(|error| format!("connections are not accepted any more: {error}"))?;
     tracing::info!("stopped");
     Ok(())
 }

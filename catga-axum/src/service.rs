@@ -21,6 +21,7 @@ use bytes::Bytes;
 use catga::{Catga, Timestamp};
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub(crate) draining: CancellationToken,
     /// What the service is about.
     pub(crate) domain: Domain,
+    /// A place for each feed that can be open.
+    pub(crate) feeds: Arc<Semaphore>,
 }
 
 /// What a node says about itself.

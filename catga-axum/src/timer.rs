@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::task::AtomicWaker;
 use hyper::rt::{Sleep, Timer};
+
+use crate::refusals::{CROWDED, Refusals, UNREAD};
 
 /// How long a request's head may take to arrive, from the connection's begin or, for a later one, from when it is noticed
 /// that it has begun, which is at most as long again.
@@ -52,8 +55,13 @@ struct Times {
     is_body_left: AtomicBool,
     /// When the client must have read more of an answer; 0 while it reads as fast as is written.
     stalled_until: AtomicU64,
+    /// Since when the client's request is awaited; 0 while it is worked on.
+    waits_since: AtomicU64,
     /// Whether the client is cut off.
     is_cut_off: AtomicBool,
+    /// Whether there is to be room for others, if nothing is worked on.
+    is_in_the_way: AtomicBool,
+    task: AtomicWaker,
 }
 
 /// No head is awaited.
@@ -78,26 +86,61 @@ impl RequestTimer {
         self.head_time.min(self.stall_time).min(self.keep_alive)
     }
 
-    /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue. `None`: the client did not
-    /// read its answer, and is cut off.
+    /// Runs `connection`, which hyper made with this timer, and wakes it when a part is overdue.
+    ///
+    /// # Errors
+    /// When the client is cut off: it did not read its answer, or was waited for while others had no room.
     ///
     /// Both are in boxes: a task that is made of them would have room for the connection four times.
     pub(crate) fn run<T>(
         self,
         connection: impl Future<Output = T>,
-    ) -> impl Future<Output = Option<T>> {
+    ) -> impl Future<Output = Result<T, &'static Refusals>> {
         let mut connection = Box::pin(connection);
         let mut timer = Box::pin(tokio::time::sleep(self.limit()));
         poll_fn(move |cx| {
+            self.shared.task.register(cx.waker());
+            if self.shared.is_in_the_way.swap(false, Ordering::Relaxed) && self.waited().is_some() {
+                let is_stalled = self.shared.stalled_until.load(Ordering::Relaxed) != 0;
+                self.shared.is_cut_off.store(is_stalled, Ordering::Relaxed);
+                return Poll::Ready(Err(&CROWDED));
+            }
             while timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset((self.begin + self.fire()).into());
                 if self.is_stalled() {
                     self.shared.is_cut_off.store(true, Ordering::Relaxed);
-                    return Poll::Ready(None);
+                    return Poll::Ready(Err(&UNREAD));
                 }
             }
-            connection.as_mut().poll(cx).map(Some)
+            connection.as_mut().poll(cx).map(Ok)
         })
+    }
+
+    /// For how long the client is waited for; `None` when it waits itself.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        let begin = self.shared.waits_since.load(Ordering::Relaxed);
+        let stalled = self.shared.stalled_until.load(Ordering::Relaxed);
+        let stalled = (stalled != 0).then(|| stalled.saturating_sub(nanos(self.stall_time)));
+        let since = stalled.into_iter().chain((begin != 0).then_some(begin)).min()?;
+        Some(self.now().saturating_sub(Duration::from_nanos(since)))
+    }
+
+    /// Ends the connection, unless a request of its is worked on.
+    pub(crate) fn make_room(&self) {
+        self.shared.is_in_the_way.store(true, Ordering::Relaxed);
+        self.shared.task.wake();
+    }
+
+    /// A part of a request is awaited.
+    pub(crate) fn begin_wait(&self) -> Duration {
+        let now = self.now();
+        self.shared.waits_since.store(nanos(now).max(1), Ordering::Relaxed);
+        now
+    }
+
+    /// It is there.
+    pub(crate) fn end_wait(&self) {
+        self.shared.waits_since.store(0, Ordering::Relaxed);
     }
 
     /// Not all of an answer could be written.
@@ -198,6 +241,9 @@ impl Timer for RequestTimer {
             true => (IDLE, deadline - self.begin),
         };
         times.due.store(nanos(due), Ordering::Relaxed);
+        let now = deadline - self.begin;
+        let since = nanos(now.saturating_sub(self.keep_alive)).max(1);
+        times.waits_since.store(since, Ordering::Relaxed);
         times.head.store(head, Ordering::Relaxed);
         times.is_body_left.store(false, Ordering::Relaxed);
         Box::pin(Head(self.shared.clone()))
@@ -228,6 +274,7 @@ impl Sleep for Head {}
 impl Drop for Head {
     fn drop(&mut self) {
         self.0.head.store(NONE, Ordering::Relaxed);
+        self.0.waits_since.store(0, Ordering::Relaxed);
     }
 }
 
@@ -277,6 +324,6 @@ mod tests {
         assert!(timer.shared.stalled_until.load(Ordering::Relaxed) - until < 10_000_000);
         let end = timer.clone().run(std::future::pending::<()>());
         let end = tokio::time::timeout(50 * LONG, end).await.expect("it ends");
-        assert!(end.is_none() && timer.is_cut_off());
+        assert!(end.is_err() && timer.is_cut_off());
     }
 }

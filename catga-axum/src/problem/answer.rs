@@ -79,6 +79,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
     }
 
+    pub(crate) fn too_many_feeds() -> Self {
+        let detail = "too many feeds are open; each takes one of the connections that there can be";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
     /// The answer when a handler panicked, too: as any bug, it says nothing about the inside.
     pub(crate) fn internal() -> Self {
         let detail = "the request could not be handled; the log of the service says why";

@@ -150,7 +150,7 @@ contract! {
         a_second_signal_stops_at_once_with_130 a_body_that_does_not_come_is_refused_after_15_seconds
         a_request_in_flight_is_finished_before_the_exit a_client_that_sends_half_a_request_is_cut_off
         an_idle_connection_is_kept_by_its_own_flag a_later_head_has_its_own_time
-        idle_connections_do_not_hold_up_a_stop;
+        idle_connections_do_not_hold_up_a_stop descriptors_are_raised_to_the_hard_limit;
     reads: a_list_is_paged_and_a_link_keeps_every_parameter a_history_is_paged_and_shows_what_happened
         the_feed_shows_what_happens_while_it_is_open the_node_describes_itself every_documented_operation_is_served
         a_browser_goes_to_the_page_and_a_program_gets_json a_feed_resumes_by_its_address_too

@@ -9,9 +9,9 @@ use catga_tests::{Server, eventually, program};
 use futures_util::{StreamExt, future::join_all};
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
-    process::Command,
+    process::{ChildStderr, Command},
     time::timeout,
 };
 
@@ -299,4 +299,34 @@ pub(crate) async fn the_health_check_finds_the_server_beside_it(service: &Servic
     assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     running.kill().await.unwrap();
     assert_eq!(check().await.status.code(), Some(1));
+}
+
+pub(crate) async fn descriptors_are_raised_to_the_hard_limit(service: &Service) {
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -Sn 100; exec \"$0\" --port 0"])
+        .arg(program(service.program))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = said_in_time(said, "serving, up to these limits").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|column| files.split_whitespace().nth(column).unwrap());
+    assert!(soft == hard && said.ends_with(&format!("descriptors={hard}")), "{files}; {said}");
+}
+
+/// The line that has `text` in it.
+async fn said_in_time(mut lines: Lines<BufReader<ChildStderr>>, text: &str) -> String {
+    let find = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("it goes on");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), find).await.expect("it says so")
 }
