@@ -23,7 +23,7 @@ use crate::{
     describe,
     endpoint::{At, Endpoint, field, fields, operation_id, texts},
     path::{Names, Values},
-    problem::Failure,
+    problem::{Failure, Problem},
     request::{self, Params},
     respond::command_response,
     service::Shared,
@@ -125,7 +125,12 @@ where
             false => Bytes::new(),
         };
         let asked = self.read(parts, values, &bytes)?;
-        let done = execute(&shared.catga, asked).await?;
+        let has_id = asked.metadata.command_id.is_some();
+        let done = execute(&shared.catga, asked).await.map_err(|error| match error.kind() {
+            // 503 would tell clients and proxies to send it again, and it could be done twice.
+            ErrorKind::Timeout if !has_id => Failure::Problem(Problem::in_doubt()),
+            _ => error.into(),
+        })?;
         Ok(self.respond(&done))
     }
 

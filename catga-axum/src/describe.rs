@@ -66,7 +66,8 @@ pub(crate) fn command<C: Command + Handled<Output: JsonSchema> + JsonSchema>(
         operation.request = Some(Body { schema, except: names.as_slice() });
         operation.problems.extend([TOO_LARGE, NO_JSON]);
     }
-    operation.problems.extend([BAD_REQUEST, MISMATCH, INVALID, REUSED, UNAVAILABLE, OVERLOADED]);
+    operation.problems.extend([BAD_REQUEST, MISMATCH, COMMIT_TOO_LARGE, INVALID, REUSED]);
+    operation.problems.extend([UNAVAILABLE, OVERLOADED, IN_DOUBT]);
     operation
 }
 
@@ -301,6 +302,13 @@ const UNAVAILABLE: ProblemKind = kind(
     503,
     "store_unavailable",
     "The store can't be reached or did not answer in time; `Retry-After` says when to try again",
+);
+const COMMIT_TOO_LARGE: ProblemKind =
+    kind(413, "commit_too_large", "What the command records is larger than the event store takes");
+const IN_DOUBT: ProblemKind = kind(
+    504,
+    "in_doubt",
+    "The end of a command without an `Idempotency-Key` is not known: sent again, it could be done twice",
 );
 const OVERLOADED: ProblemKind =
     kind(503, "overloaded", "Too many requests are being worked on, and nothing was done");

@@ -429,3 +429,33 @@ async fn a_hundred_thousand_events_replay_and_page() {
     assert_eq!(node.query(Get { account: "long".into() }).await.unwrap(), (100_000, 100_000));
     assert_eq!(node.send(add_to("long", 1)).await.unwrap(), 100_001);
 }
+
+/// Counts what is in bags, by name.
+#[catga::command(name = "account.add-bags")]
+struct AddBags {
+    #[key]
+    account: String,
+    bags: std::collections::HashMap<String, u64>,
+}
+
+#[command_handler]
+fn add_bags(command: AddBags, account: &mut Root<Account>) -> u64 {
+    let sum = command.bags.values().sum();
+    account.record(Added { amount: sum });
+    sum
+}
+
+#[tokio::test]
+async fn p4_a_command_with_a_map_is_known_again() {
+    let node = Fixture::new().node().await;
+    for round in 0..20 {
+        // Made anew, it has another order.
+        let bags = (0..50).map(|n| (n.to_string(), n)).collect();
+        let sent = node.send(AddBags { account: "a".into(), bags }).id("once").outcome().await;
+        let outcome = sent.unwrap();
+        assert_eq!((outcome.output, outcome.is_replay), (49 * 25, round > 0));
+    }
+    let bags = [("0".to_owned(), 1)].into();
+    let other = node.send(AddBags { account: "a".into(), bags }).id("once").await.unwrap_err();
+    assert!(matches!(other.kind(), ErrorKind::CommandIdReused), "{other:?}");
+}

@@ -343,3 +343,35 @@ async fn what_is_too_much_is_turned_away_at_once() {
         "nothing was done about the others"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_command_in_doubt_says_whether_it_can_be_sent_again() {
+    let redis = RedisServer::start().await;
+    let server = start(&redis.address()).await;
+    let post = || server.post("/orders", &order("c"));
+    assert_eq!(post().send().await.unwrap().status(), StatusCode::CREATED);
+    // What is written waits until it is taken back, and is then done.
+    redis.command("CLIENT PAUSE 60000 WRITE").await;
+    let (without, with) = tokio::join!(post().send(), post().header("idempotency-key", "k").send());
+    let (without, with) = (without.unwrap(), with.unwrap());
+    assert_eq!(without.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert!(!without.headers().contains_key(RETRY_AFTER), "clients would send it again");
+    assert_eq!(without.json::<Value>().await.unwrap()["code"], "in_doubt");
+    assert_eq!(with.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(with.headers()[RETRY_AFTER], "1");
+    redis.command("CLIENT UNPAUSE").await;
+    eventually(|| async {
+        let answer = post().header("idempotency-key", "k").send().await.unwrap();
+        if answer.status() == StatusCode::CREATED {
+            Ok(())
+        } else {
+            Err(answer.status().to_string())
+        }
+    })
+    .await;
+    let total = server.json("/stats").await["totalOrders"].as_u64().unwrap();
+    assert!(
+        (2..=3).contains(&total),
+        "{total} orders: the first, the one with a key, and perhaps the one in doubt"
+    );
+}

@@ -74,6 +74,14 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
 
+    /// The end of a command without an id is not known.
+    pub(crate) fn in_doubt() -> Self {
+        let detail = "it took too long, and may have been done or not: look before you send it again; with an \
+                      Idempotency-Key it can be sent again at any time, and is done once";
+        tracing::warn!("the end of a command without an Idempotency-Key is not known");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "in_doubt", detail)
+    }
+
     pub(crate) fn overloaded() -> Self {
         let detail = "too many requests are being worked on; nothing was done about this one";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
@@ -119,10 +127,17 @@ impl From<catga::Error> for Problem {
                 "idempotency_key_reused",
                 "the Idempotency-Key was used for another request before",
             ),
+            ErrorKind::Store(store) if store.is_too_large() => {
+                tracing::warn!(%error, "a commit is too large for the store");
+                let detail = "what it records, with its answer if it has an Idempotency-Key, is larger than the event \
+                              store takes; nothing was done";
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "commit_too_large", detail)
+            }
             _ if error.is_retryable() => {
                 tracing::warn!(%error, "the store is unavailable");
                 Self::unavailable(
-                    "the event store did not answer in time; send it again with the same Idempotency-Key",
+                    "the event store can't be reached or did not answer in time; send it again, with the same \
+                     Idempotency-Key if it has one",
                 )
             }
             _ => {
@@ -219,5 +234,20 @@ impl From<Problem> for Failure {
 impl From<catga::Error> for Failure {
     fn from(error: catga::Error) -> Self {
         Self::Error(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catga::log::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_that_the_store_can_never_take_is_no_fault_of_the_service() {
+        let error: catga::Error = StoreError::too_large("at most 20000 bytes").into();
+        let problem = Problem::from(error);
+        assert_eq!((problem.status.as_u16(), problem.code), (413, "commit_too_large"));
+        assert!(!problem.detail.contains("20000"), "what a store takes is of the inside");
     }
 }

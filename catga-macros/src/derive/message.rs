@@ -1,6 +1,6 @@
 //! `#[derive(Command)]` and `#[derive(Query)]`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Token, Type, ext::IdentExt,
@@ -36,6 +36,24 @@ struct Key<'a> {
     aggregate: Option<Type>,
 }
 
+/// serde can't tell a set from a list, whose order means something.
+fn no_hash_set(fields: &Fields, errors: &mut Errors) {
+    for field in fields {
+        if mentions(field.ty.to_token_stream(), "HashSet") {
+            let message = "a `HashSet` has another order each time, so that a command which is sent again would not be \
+                           known for the same: use a `BTreeSet`";
+            errors.at(&field.ty, message);
+        }
+    }
+}
+
+fn mentions(tokens: TokenStream, name: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        token => token.to_string() == name,
+    })
+}
+
 /// The impls for `input`, and what is wrong with it.
 pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
@@ -44,7 +62,12 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
     let attribute = only(&input.attrs, noun, &mut errors);
     let given = attribute.map(|attribute| read(kind, attribute, &mut errors)).unwrap_or_default();
     let keys = match &input.data {
-        Data::Struct(data) => read_keys(&data.fields, &mut errors),
+        Data::Struct(data) => {
+            if let Kind::Command = kind {
+                no_hash_set(&data.fields, &mut errors);
+            }
+            read_keys(&data.fields, &mut errors)
+        }
         _ => {
             errors.at(&input.ident, format!("a {noun} is a struct: one for each thing to ask"));
             Vec::new()

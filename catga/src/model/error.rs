@@ -53,7 +53,7 @@ pub enum ErrorKind {
     /// Worth trying again; HTTP: 503.
     Contention,
     /// It took longer than the timeout. Whether it had an effect is not known; sent again under the same command
-    /// id, it has one effect. HTTP: 503.
+    /// id, it has one effect. HTTP: 503, or 504 for a command without an id.
     Timeout,
     /// The store can't be reached or can't say how the append ended. Sent again under the same
     /// command id, the command has one effect. HTTP: 503.

@@ -140,6 +140,9 @@ impl<C, R> CommandRequest<'_, C, R> {
     /// An id of 1 to [`MAX_COMMAND_ID`] bytes, so that sending the command again has no second effect: it is answered
     /// as it was the first time. It counts for this aggregate alone.
     ///
+    /// An id has one effect, its commit. A command that was refused, or recorded nothing, leaves nothing, and is decided
+    /// anew when it is sent again: who needs a decision remembered records it as an event.
+    ///
     /// Awaited with another id, the command fails with [`ErrorKind::Invalid`], and is not sent.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.command.metadata.command_id = CommandId::new(id);

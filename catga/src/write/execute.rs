@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     model::{Command, Error, ErrorKind, Interrupt, InterruptReason, Metadata},
     program::{Caller, CommandOutput, Context, Handled, Program, telemetry},
     store::Backoff,
+    write::fingerprint::fingerprint,
 };
 
 /// How often a command handler is run on newer state before the command is given up.
@@ -74,16 +74,4 @@ where
         }
     }
     Err(ErrorKind::Contention.into())
-}
-
-/// Tells a command from another one: the first half of a half of the SHA-256 of its name and encoding.
-fn fingerprint<C: Command>(command: &C) -> Result<u64, Error> {
-    let encoded = postcard::to_stdvec(command)
-        .map_err(|e| Error::misuse(format!("a command with an id can't be encoded: {e}")))?;
-    let mut hash = Sha256::new();
-    hash.update(C::NAME);
-    hash.update([0]);
-    hash.update(encoded);
-    let hash = hash.finalize();
-    Ok(u64::from_le_bytes(hash[..8].try_into().expect("SHA-256 has 32 bytes")))
 }

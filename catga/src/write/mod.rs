@@ -2,6 +2,7 @@
 
 mod encode;
 mod execute;
+mod fingerprint;
 mod loaded;
 mod repository;
 mod snapshot;
