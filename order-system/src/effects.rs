@@ -4,12 +4,10 @@ use catga::{BoxError, prelude::*};
 
 use crate::domain::{OrderEvent, OrderPaid};
 
-/// Writes a line for everything that happens to orders.
+/// Writes a line for everything that happens to orders: not what customers said, since a log has many readers.
 #[event_handler(name = "order-log")]
 fn log_order(event: Recorded<OrderEvent>) {
-    let order = event.stream.key();
-    // What and where, and nothing that customers said: a log has many readers.
-    let event_type = event.event_type().name;
+    let (order, event_type) = (event.stream.key(), event.event_type().name);
     tracing::info!(order, version = event.version.get(), event_type, "an order changed");
 }
 

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::log::{EventId, Position, StoreError};
 
-/// The value under the key of a piece of work. Every write of it is under the condition that it is as its writer knows it, so
-/// from the moment somebody else claims the work, what its former owner writes is refused.
+/// The value under the key of a piece of work. It is written only if it is still as its writer knows it: once somebody
+/// else has claimed the work, what its former owner writes is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Claim {
     /// The run of a node that works on it; `None` when it was handed over, or never claimed.

@@ -120,8 +120,8 @@ impl Leases {
         }
     }
 
-    /// Leaves a work that stopped for good to whoever claims it next. `is_taken_over` says that its former owner has still to
-    /// be kept from it: then the next one takes it over as from a node that is gone.
+    /// Leaves work that stopped for good to whoever claims it next. `is_taken_over` says that its former owner must still be
+    /// kept from it: then the next one takes it over as from a node that is gone.
     pub(crate) async fn give_back(
         &self,
         work: Work,
