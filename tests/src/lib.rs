@@ -78,7 +78,9 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start_program(name: &str, flags: &[&str]) -> Self {
-        let mut command = Command::new(program(name));
+        // The tests may run under `nohup`, which has all that they start ignore SIGHUP.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(program(name));
         Self::spawn(command.args(["--log", "warn"]).args(flags).stderr(Stdio::null())).await
     }
 
