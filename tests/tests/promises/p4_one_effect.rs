@@ -15,7 +15,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 fn plan(clients: usize, orders: usize) -> http::Plan {
-    http::Plan { clients, orders, time: Duration::from_secs(20), name: "k".to_owned() }
+    http::Plan { clients, orders, time: Duration::from_secs(60), name: "k".to_owned() }
 }
 
 async fn behind_proxy(server: &Server) -> (Proxy, String) {
