@@ -1,10 +1,10 @@
-//! What orders set off: event handlers, with effects outside the log.
+//! What orders set off: event handlers, with effects outside the log. What they write for operators holds no payload.
 
 use catga::{BoxError, prelude::*};
 
 use crate::domain::{OrderEvent, OrderPaid};
 
-/// Writes a line for everything that happens to orders: not what customers said, since a log has many readers.
+/// Writes a line for everything that happens to orders.
 #[event_handler(name = "order-log")]
 fn log_order(event: Recorded<OrderEvent>) {
     let (order, event_type) = (event.stream.key(), event.event_type().name);
