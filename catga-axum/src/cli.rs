@@ -293,9 +293,7 @@ impl Location {
             _ => None,
         }
     }
-}
 
-impl Location {
     /// The name of the store, as `--persistence` has it.
     pub(crate) fn store(&self) -> &'static str {
         match self {

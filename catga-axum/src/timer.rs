@@ -236,13 +236,13 @@ impl Timer for RequestTimer {
     /// hyper asks for it when it waits for a head, and drops it when that is there.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let times = &*self.shared;
+        let end = deadline - self.begin;
         let (head, due) = match times.is_kept_alive.swap(true, Ordering::Relaxed) {
             false => (FIRST, self.head_time),
-            true => (IDLE, deadline - self.begin),
+            true => (IDLE, end),
         };
         times.due.store(nanos(due), Ordering::Relaxed);
-        let now = deadline - self.begin;
-        let since = nanos(now.saturating_sub(self.keep_alive)).max(1);
+        let since = nanos(end.saturating_sub(self.keep_alive)).max(1);
         times.waits_since.store(since, Ordering::Relaxed);
         times.head.store(head, Ordering::Relaxed);
         times.is_body_left.store(false, Ordering::Relaxed);

@@ -16,7 +16,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use crate::cli::{Allowed, Backends, Cli, Command, Location, Persistence, Transport};
+use crate::cli::{Allowed, Backends, Cli, Command, Persistence, Transport};
 
 /// A command line that was read.
 pub(crate) struct Usage<A: Args> {
@@ -95,31 +95,28 @@ fn without_effect<A: Args>(
     Cli { command, serve, .. }: &Cli<A>,
     is_given: impl Fn(&str) -> bool,
 ) -> Option<(&'static str, &'static str)> {
-    let find = |flags: &[&'static str], needed| {
-        flags.iter().find(|flag| is_given(flag)).map(|flag| (*flag, needed))
+    let unread = |is_read: bool, flags: &[&'static str], needed| {
+        let mut flags = flags.iter().filter(|_| !is_read);
+        flags.find(|flag| is_given(flag)).map(|flag| (*flag, needed))
     };
     let Backends { transport, persistence, .. } = serve.backends;
     match command {
         None | Some(Command::Serve | Command::Check) => {
             let is_file = persistence == Persistence::File;
-            let (is_redis, is_nats) =
-                (on_redis(transport, persistence), on_nats(transport, persistence));
-            let file = || find(&["data_dir"], "add --persistence file");
-            let redis = || find(&REDIS, "add --persistence redis or --transport redis");
-            let nats = || find(&NATS, "add --persistence nats or --transport nats");
-            let lease = || find(&["lease"], "add --cluster");
-            let unread = [
-                if is_file { None } else { file() },
-                if is_redis { None } else { redis() },
-                if is_nats { None } else { nats() },
-                if serve.cluster { None } else { lease() },
-            ];
-            unread.into_iter().flatten().next()
+            let is_redis = on_redis(transport, persistence);
+            let is_nats = on_nats(transport, persistence);
+            unread(is_file, &["data_dir"], "add --persistence file")
+                .or_else(|| {
+                    unread(is_redis, &REDIS, "add --persistence redis or --transport redis")
+                })
+                .or_else(|| unread(is_nats, &NATS, "add --persistence nats or --transport nats"))
+                .or_else(|| unread(serve.cluster, &["lease"], "add --cluster"))
         }
         Some(Command::Verify) => {
             let needed = "verify checks a log in files, below --data-dir";
-            let other = find(&["persistence"], needed).filter(|_| persistence != Persistence::File);
-            other.or_else(|| find(&REDIS, needed)).or_else(|| find(&NATS, needed))
+            unread(persistence == Persistence::File, &["persistence"], needed)
+                .or_else(|| unread(false, &REDIS, needed))
+                .or_else(|| unread(false, &NATS, needed))
         }
         Some(Command::Copy { from, to }) => {
             let places = [
@@ -131,15 +128,10 @@ fn without_effect<A: Args>(
                 "nats",
                 "nats_prefix",
             ];
-            let is_any = |is: fn(&Location) -> bool| is(from) || is(to);
-            find(&places, "copy reads --from and writes to --to")
-                .or_else(|| {
-                    find(&REDIS, "neither --from nor --to is on Redis")
-                        .filter(|_| !is_any(is_redis))
-                })
-                .or_else(|| {
-                    find(&NATS, "neither --from nor --to is on NATS").filter(|_| !is_any(is_nats))
-                })
+            let is_on = |store| from.store() == store || to.store() == store;
+            unread(false, &places, "copy reads --from and writes to --to")
+                .or_else(|| unread(is_on("redis"), &REDIS, "neither --from nor --to is on Redis"))
+                .or_else(|| unread(is_on("nats"), &NATS, "neither --from nor --to is on NATS"))
         }
         // They read no store. Who keeps all flags in one place may give them here, too.
         Some(Command::Handlers | Command::Openapi | Command::Healthcheck) => None,
@@ -159,14 +151,6 @@ fn on_redis(transport: Transport, persistence: Persistence) -> bool {
 
 fn on_nats(transport: Transport, persistence: Persistence) -> bool {
     transport.name() == "nats" || persistence.name() == "nats"
-}
-
-fn is_redis(location: &Location) -> bool {
-    location.store() == "redis"
-}
-
-fn is_nats(location: &Location) -> bool {
-    location.store() == "nats"
 }
 
 /// What is wrong, without any value.

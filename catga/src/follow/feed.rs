@@ -84,7 +84,7 @@ impl Feed {
             let risen = self.risen[usize::from(partition)].notified();
             let sight = self.recent().after(partition, from);
             let found = match sight {
-                Lookup::FeedPage(page) => Some(page),
+                Lookup::Page(page) => Some(page),
                 // Runners ahead wait for new commits, which are of no use here.
                 Lookup::Behind => self.catch_up(partition, from).await?,
                 Lookup::End if is_due && passed.is_some() => None,
@@ -131,7 +131,7 @@ impl Feed {
     /// Reads the page after `after` for all runners, unless the runner before has just read it; `None` when there is none.
     async fn read(&self, partition: u16, after: Position) -> Result<Option<FeedPage>, Error> {
         let sight = self.recent().after(partition, after);
-        if let Lookup::FeedPage(page) = sight {
+        if let Lookup::Page(page) = sight {
             return Ok(Some(page));
         }
         let page = self.transport.read(after, PAGE).await?;

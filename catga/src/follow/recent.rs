@@ -86,7 +86,7 @@ struct Stretch {
 
 /// What [`RecentCommits`] has for a runner.
 pub(crate) enum Lookup {
-    FeedPage(FeedPage),
+    Page(FeedPage),
     /// It was read, and is no longer kept.
     Behind,
     /// Nothing more has been read.
@@ -123,7 +123,7 @@ impl RecentCommits {
             FeedPage::of(partition, stretch.commits[first..].iter())
         });
         match page {
-            Some(page) => Lookup::FeedPage(page),
+            Some(page) => Lookup::Page(page),
             None if after < self.end => Lookup::Behind,
             None => Lookup::End,
         }
@@ -187,9 +187,7 @@ mod tests {
 
     fn positions(recent: &RecentCommits, after: u64) -> Vec<Position> {
         match recent.after(0, after.into()) {
-            Lookup::FeedPage(page) => {
-                page.commits.iter().map(|commit| commit.last.position).collect()
-            }
+            Lookup::Page(page) => page.commits.iter().map(|commit| commit.last.position).collect(),
             Lookup::Behind | Lookup::End => Vec::new(),
         }
     }
@@ -222,7 +220,7 @@ mod tests {
             recent.push((first - 1).into(), &page(first..first + 300, 10));
         }
         let (mut found, mut after) = (0, Position::ZERO);
-        while let Lookup::FeedPage(page) = recent.after(0, after) {
+        while let Lookup::Page(page) = recent.after(0, after) {
             assert!(page.commits.len() <= PAGE);
             (found, after) = (found + page.commits.len(), page.end.position);
         }
@@ -233,9 +231,7 @@ mod tests {
     fn other_partitions_go_by() {
         let mut recent = RecentCommits::default();
         recent.push(0.into(), &page(1..=3, 10));
-        let Lookup::FeedPage(page) = recent.after(7, 1.into()) else {
-            panic!("there is something")
-        };
+        let Lookup::Page(page) = recent.after(7, 1.into()) else { panic!("there is something") };
         assert_eq!((page.commits.len(), page.end.position), (0, 3.into()));
         assert!(matches!(recent.after(7, 3.into()), Lookup::End));
     }

@@ -13,7 +13,7 @@ use crate::{
     log::{Position, StoreError},
     model::{DecodeError, Error},
     react::WorkState,
-    store::{Backoff, EventStore, RUNS_WELL, Transport, guarded},
+    store::{Backoff, EventStore, RUNS_WELL, Transport},
 };
 
 /// How many commits are published at once.
@@ -42,12 +42,7 @@ impl Relay {
                         let begun = Instant::now();
                         let over = held.over();
                         let outcome = tokio::select! {
-                            outcome = guarded(Work::Relay, self.work()) => {
-                                outcome.unwrap_or_else(|reason| {
-                                    self.state.set_panicked(&reason);
-                                    Err(StoreError::unavailable(reason).into())
-                                })
-                            }
+                            outcome = self.state.guard(self.work()) => outcome,
                             over = over => Ok(over),
                             () = shutdown.cancelled() => Ok(Over::Reassigned),
                         };

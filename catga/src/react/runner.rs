@@ -28,7 +28,7 @@ use crate::{
         progress::{CHECKPOINT_EVERY, Parked, RunnerProgress},
         task::{Ended, Task, deliver},
     },
-    store::{Backoff, RUNS_WELL, guarded},
+    store::{Backoff, RUNS_WELL},
 };
 
 /// A runner stops reading at this many unfinished commits.
@@ -76,11 +76,7 @@ impl Runner {
                         is_taken_over = held.is_taken_over;
                         begun = Some(Instant::now());
                         let running = self.run_as_owner(held, &mut is_taken_over);
-                        guarded(self.state.work, running).await.unwrap_or_else(|reason| {
-                            // The claim is this node's still: it goes on from its checkpoint.
-                            self.state.set_panicked(&reason);
-                            Err(StoreError::unavailable(reason).into())
-                        })
+                        self.state.guard(running).await
                     }
                     Err(error) => Err(error.into()),
                 },

@@ -10,7 +10,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{cluster::Work, log::Position, program::telemetry, store::RUNS_WELL};
+use crate::{
+    cluster::Work,
+    log::{Position, StoreError},
+    model::Error,
+    program::telemetry,
+    store::{RUNS_WELL, guarded},
+};
 
 /// How one piece of work goes, for health and metrics.
 pub(crate) struct WorkState {
@@ -70,9 +76,17 @@ impl WorkState {
         self.position.store(position.get(), Ordering::Relaxed);
     }
 
-    pub(crate) fn set_panicked(&self, reason: &str) {
-        let panicked = (Instant::now(), reason.to_owned());
-        *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panicked);
+    /// Does the work for a while. A panic is an error that lets it begin anew: the claim is this node's still, and it goes
+    /// on from its checkpoint.
+    pub(crate) async fn guard<T>(
+        &self,
+        doing: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        guarded(self.work, doing).await.unwrap_or_else(|reason| {
+            let panicked = (Instant::now(), reason.clone());
+            *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panicked);
+            Err(StoreError::unavailable(reason).into())
+        })
     }
 
     pub(crate) fn set_stopped(&self, reason: String) {

@@ -157,13 +157,11 @@ impl Runtime {
         };
         let relay = health.transport_position.and_then(|end| look("relay", end, PATIENCE));
         let tail = look("the read models", health.read_model_position, PATIENCE);
+        // An event may be tried for long before it is parked, and nothing is behind it until then.
+        let long_patience = PATIENCE.saturating_add(self.dispatcher.settings.longest());
         let handlers = health.handlers.iter().zip(&self.runners).filter_map(|(handler, work)| {
-            // An event may be tried for long before it is parked, and nothing is behind it until then.
             let may_wait = !handler.is_here || work.is_busy();
-            let patience = match may_wait {
-                true => PATIENCE.saturating_add(self.dispatcher.settings.longest()),
-                false => PATIENCE,
-            };
+            let patience = if may_wait { long_patience } else { PATIENCE };
             look(&work.work.to_string(), handler.position, patience)
         });
         tail.into_iter().chain(relay).chain(handlers).collect()

@@ -28,11 +28,17 @@ type Encoded = postcard::Result<()>;
 /// made anew has them in another order.
 struct Encoder<'a>(&'a mut Vec<u8>);
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
     /// What is encoded as postcard does it.
     fn put<T: Serialize + ?Sized>(self, value: &T) -> Encoded {
         *self.0 = postcard::to_extend(value, std::mem::take(self.0))?;
         Ok(())
+    }
+
+    /// Begins the parts of a variant of an enum.
+    fn variant(self, index: u32) -> postcard::Result<Parts<'a>> {
+        Encoder(self.0).put(&index)?;
+        Ok(Parts(self.0))
     }
 }
 
@@ -130,8 +136,7 @@ impl<'a> Serializer for Encoder<'a> {
         _: &'static str,
         _: usize,
     ) -> postcard::Result<Parts<'a>> {
-        Encoder(self.0).put(&index)?;
-        Ok(Parts(self.0))
+        self.variant(index)
     }
 
     fn serialize_map(self, _: Option<usize>) -> postcard::Result<Entries<'a>> {
@@ -149,8 +154,7 @@ impl<'a> Serializer for Encoder<'a> {
         _: &'static str,
         _: usize,
     ) -> postcard::Result<Parts<'a>> {
-        Encoder(self.0).put(&index)?;
-        Ok(Parts(self.0))
+        self.variant(index)
     }
 
     fn is_human_readable(&self) -> bool {
