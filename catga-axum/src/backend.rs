@@ -44,12 +44,8 @@ impl fmt::Debug for Backend {
 pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
     let stores = open_stores(flags).await?;
     let durability = stores.store().durability().await?;
-    if durability.level < flags.require_durability {
-        return Err(format!(
-            "an acknowledged command would survive less than --require-durability asks\n{}",
-            describe(flags, &durability)
-        )
-        .into());
+    if let Some(shortfall) = durability.shortfall(flags.require_durability) {
+        return Err(format!("--require-durability: {shortfall}").into());
     }
     let transport = open_transport(flags).await?;
     Ok(Backend { stores, transport, durability })
@@ -92,6 +88,7 @@ fn redis_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> Redi
         server: server.expose().to_owned(),
         prefix: prefix.to_owned(),
         ca: flags.redis_ca.clone(),
+        require_durability: flags.require_durability,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use catga::store::Durability;
+use catga::store::{Durability, UnknownDurability};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The command line of a service: the flags and commands that every service has, and the flags `A` of its own.
@@ -202,8 +202,8 @@ pub struct Backends {
     /// The certificates in PEM that a tls:// server is trusted by, beside those of the system
     #[arg(long, global = true, env = "CATGA_NATS_CA", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
-    /// Refuse to start when an acknowledged command survives less than this: memory, seconds, process-crash or
-    /// power-loss
+    /// Refuse to start, and commands, when an acknowledged one survives less than this: memory, seconds, process-crash
+    /// or power-loss
     #[arg(
         long,
         global = true,
@@ -401,7 +401,7 @@ fn positive_seconds(text: &str) -> Result<Duration, Allowed> {
 }
 
 fn durability(text: &str) -> Result<Durability, Allowed> {
-    text.parse().map_err(|_| Allowed("memory, seconds, process-crash and power-loss are allowed"))
+    text.parse().map_err(|UnknownDurability| Allowed(UnknownDurability::ALLOWED))
 }
 
 #[cfg(feature = "nats")]

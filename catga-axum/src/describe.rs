@@ -67,7 +67,7 @@ pub(crate) fn command<C: Command + Handled<Output: JsonSchema> + JsonSchema>(
         operation.problems.extend([TOO_LARGE, NO_JSON]);
     }
     operation.problems.extend([BAD_REQUEST, MISMATCH, COMMIT_TOO_LARGE, INVALID, REUSED]);
-    operation.problems.extend([UNAVAILABLE, OVERLOADED, IN_DOUBT]);
+    operation.problems.extend([UNAVAILABLE, NOT_DURABLE, OVERLOADED, IN_DOUBT]);
     operation
 }
 
@@ -302,6 +302,11 @@ const UNAVAILABLE: ProblemKind = kind(
     503,
     "store_unavailable",
     "The store can't be reached or did not answer in time; `Retry-After` says when to try again",
+);
+const NOT_DURABLE: ProblemKind = kind(
+    503,
+    "store_not_durable",
+    "The store is not set to keep what it would acknowledge, and nothing was done",
 );
 const COMMIT_TOO_LARGE: ProblemKind =
     kind(413, "commit_too_large", "What the command records is larger than the event store takes");

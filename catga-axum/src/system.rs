@@ -82,6 +82,7 @@ pub(crate) async fn ready(
 /// such as an event handler, is no reason to send them nowhere.
 fn can_serve(health: &Health) -> bool {
     health.store.is_ok()
+        && health.appends.is_ok()
         && health.transport.is_ok()
         && health.is_following
         && health.is_member != Some(false)
@@ -113,7 +114,7 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
         })
         .collect();
     let lag = health.head.saturating_sub(health.read_model_position);
-    let mut store = check(&health.store);
+    let mut store = check(&health.store.clone().and(health.appends.clone()));
     if let Some(durability) = &health.durability {
         store["durability"] = durability.level.to_string().into();
         store["settings"] = durability

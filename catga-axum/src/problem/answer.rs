@@ -133,6 +133,13 @@ impl From<catga::Error> for Problem {
                               store takes; nothing was done";
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "commit_too_large", detail)
             }
+            ErrorKind::Store(store) if store.is_not_durable() => {
+                // What is wrong with it was said when it was found out; this would be a line for each command.
+                tracing::debug!(%error, "a command is refused");
+                let detail = "the event store is not set to keep what it would acknowledge; nothing was done, and \
+                              commands are taken again once it is";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_not_durable", detail)
+            }
             _ if error.is_retryable() => {
                 tracing::warn!(%error, "the store is unavailable");
                 Self::unavailable(
@@ -242,6 +249,14 @@ mod tests {
     use catga::log::StoreError;
 
     use super::*;
+
+    #[test]
+    fn what_a_store_would_not_keep_says_so_and_nothing_of_its_settings() {
+        let error: catga::Error = StoreError::not_durable("appendfsync = no").into();
+        let problem = Problem::from(error);
+        assert_eq!((problem.status.as_u16(), problem.code), (503, "store_not_durable"));
+        assert!(!problem.detail.contains("appendfsync"));
+    }
 
     #[test]
     fn a_commit_that_the_store_can_never_take_is_no_fault_of_the_service() {

@@ -17,6 +17,8 @@ enum StoreErrorKind {
     Unavailable,
     Corrupt,
     TooLarge,
+    NotDurable,
+    Unusable,
 }
 
 impl StoreError {
@@ -35,9 +37,25 @@ impl StoreError {
         Self { kind: StoreErrorKind::TooLarge, message: message.to_string() }
     }
 
-    /// Whether the same call may succeed later.
+    /// The store would keep less of what it acknowledges than it must, and so takes nothing. Nothing was written.
+    pub fn not_durable(message: impl fmt::Display) -> Self {
+        Self { kind: StoreErrorKind::NotDurable, message: message.to_string() }
+    }
+
+    /// The store answers, or was looked for, and can't be used as it is: a password, a version, an address is wrong.
+    /// Trying again does not help.
+    pub fn unusable(message: impl fmt::Display) -> Self {
+        Self { kind: StoreErrorKind::Unusable, message: message.to_string() }
+    }
+
+    /// Whether the same call may succeed later by itself.
     pub fn is_unavailable(&self) -> bool {
         self.kind == StoreErrorKind::Unavailable
+    }
+
+    /// Whether nothing is written until the store is set to keep it.
+    pub fn is_not_durable(&self) -> bool {
+        self.kind == StoreErrorKind::NotDurable
     }
 
     /// Whether the commit was larger than the store takes.

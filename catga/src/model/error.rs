@@ -84,7 +84,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Contention | ErrorKind::Timeout => true,
-            ErrorKind::Store(error) => error.is_unavailable(),
+            ErrorKind::Store(error) => error.is_unavailable() || error.is_not_durable(),
             _ => false,
         }
     }

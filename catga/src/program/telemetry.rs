@@ -1,6 +1,6 @@
 //! The names of all metrics, in one place. Units are in the names; no label holds an id.
 
-use crate::store::TASK_PANICS;
+use crate::store::{NOT_DURABLE, TASK_PANICS};
 
 /// Histogram: seconds from a message's arrival to its answer. Labels: `kind`, `name`, `outcome`
 /// (`ok`, `refused` by a rule, `failed`).
@@ -44,6 +44,10 @@ pub(crate) fn describe() {
     describe_counter!(TASK_PANICS, "Panics of background tasks");
     describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");
     describe_counter!(PROJECTIONS_STOPPED, "Projections that stopped at an event");
+    describe_gauge!(
+        NOT_DURABLE,
+        "Whether commands are refused, as the store would keep less than it must"
+    );
     describe_gauge!(HANDLER_LAG, "Log positions an event handler is behind the head");
     describe_gauge!(RELAY_LAG, "Log positions the transport is behind the head");
     describe_gauge!(READ_MODEL_LAG, "Log positions the read models are behind the head");

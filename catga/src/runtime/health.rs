@@ -19,6 +19,8 @@ use crate::{
 pub struct Health {
     /// Whether the store answers; the text is safe to show.
     pub store: Result<(), String>,
+    /// Whether the store takes commands: not while it would keep less of them than it must.
+    pub appends: Result<(), String>,
     /// Whether the transport answers and can be brought the log; `Ok` when there is none.
     pub transport: Result<(), String>,
     /// Whether all read models take in the log. One whose projection failed answers no query, and the others go on.
@@ -118,9 +120,13 @@ impl Runtime {
             .unwrap_or_else(|_| (Err(late()), Err(late()), Err(late()), Vec::new()));
         let progress = self.program.progress.now();
         let is_following = progress.stopped.is_none();
+        // Not to know how durable the store is, is no reason to send no more commands.
+        let durability = durability.ok();
+        let refusal = durability.as_ref().and_then(|report| report.refusal.clone());
         let mut health = Health {
             head: head.as_ref().copied().unwrap_or_default(),
             store: head.map(|_| ()).map_err(|error| error.to_string()),
+            appends: refusal.map_or(Ok(()), Err),
             transport_position: end.as_ref().ok().copied().flatten(),
             transport: match self.relay.trouble() {
                 Some(reason) => Err(reason),
@@ -132,8 +138,7 @@ impl Runtime {
                 None => Err(progress.failed.join("; ")),
             },
             read_model_position: progress.position,
-            // Not to know how durable the store is, is no reason to send no more commands.
-            durability: durability.ok(),
+            durability,
             handlers,
             is_member: self.dispatcher.leases.is_member(),
             is_caught_up: progress.is_caught_up,

@@ -2,6 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
+/// Gauge: 1 while appends are refused, as the store would keep less than it must. Label: `store`.
+pub(crate) const NOT_DURABLE: &str = "catga_store_not_durable";
+
 /// What an acknowledged commit survives (P2), from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
@@ -37,8 +40,13 @@ impl FromStr for Durability {
 
 /// A text that names no [`Durability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("memory, seconds, process-crash and power-loss are allowed")]
+#[error("{}", Self::ALLOWED)]
 pub struct UnknownDurability;
+
+impl UnknownDurability {
+    /// Which texts do.
+    pub const ALLOWED: &str = "memory, seconds, process-crash and power-loss are allowed";
+}
 
 /// What an acknowledged commit survives on the live store, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +57,34 @@ pub struct DurabilityReport {
     pub settings: Vec<(&'static str, String)>,
     /// What keeps the level down and how to raise it, when the store knows.
     pub advice: Option<String>,
+    /// Why the store takes no append now, if so: it would keep less than it must.
+    pub refusal: Option<String>,
+}
+
+impl DurabilityReport {
+    /// Why this is less than `required`; `None` when it is not.
+    pub fn shortfall(&self, required: Durability) -> Option<String> {
+        if self.level >= required {
+            return None;
+        }
+        let mut text = format!(
+            "an acknowledged command would survive {}, and {required} is required",
+            self.level
+        );
+        if let Some(advice) = &self.advice {
+            text += &format!(": {advice}");
+        }
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        if !settings.is_empty() {
+            text += &format!(" (now {})", settings.join(", "));
+        }
+        Some(text)
+    }
 }
 
 impl From<Durability> for DurabilityReport {
     fn from(level: Durability) -> Self {
-        Self { level, settings: Vec::new(), advice: None }
+        Self { level, settings: Vec::new(), advice: None, refusal: None }
     }
 }

@@ -9,6 +9,8 @@ mod durability;
 mod event_store;
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod guard;
 mod index;
 mod kv_store;
 mod memory;
@@ -30,6 +32,7 @@ pub use self::redis::{RedisOptions, RedisStore, RedisTransport};
 pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
+    durability::NOT_DURABLE,
     supervise::{RUNS_WELL, TASK_PANICS, guarded, guarded_here, panic_text, supervised},
     transport::partition_of,
 };

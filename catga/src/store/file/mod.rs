@@ -294,6 +294,7 @@ impl EventStore for FileStore {
                 "this file system is in memory: a directory on a disk survives a power cut"
                     .to_owned()
             }),
+            refusal: None,
         };
         Box::pin(async { Ok(report) })
     }

@@ -148,6 +148,7 @@ pub(super) async fn durability(
             };
             advice.to_owned()
         }),
+        refusal: None,
     })
 }
 

@@ -5,7 +5,9 @@
 //! server answers a reconnect with anything but an I/O error ("max number of clients reached").
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    error::Error,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,9 +15,16 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind,
     aio::MultiplexedConnection,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::{log::StoreError, store::Backoff};
+use super::server::Server;
+use crate::{
+    log::StoreError,
+    store::{
+        Backoff, Durability, DurabilityReport,
+        guard::{ASK_EVERY, DurabilityGuard},
+    },
+};
 
 /// How long making a connection may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,10 +63,14 @@ pub(super) enum CallError {
     NotSent(RedisError),
     /// It was sent, and this came instead of an answer, or was the answer.
     Failed(RedisError),
+    /// The server would keep less of it than it must: it was not sent.
+    NotKept(StoreError),
 }
 
 pub(super) struct Link {
     client: Client,
+    /// Told of the server before a connection to it is there for commands.
+    guard: DurabilityGuard,
     live: Mutex<Live>,
     /// Held by who connects; the others wait for the outcome.
     outage: tokio::sync::Mutex<Option<Outage>>,
@@ -78,8 +91,9 @@ struct Outage {
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, live: Mutex::default(), outage: tokio::sync::Mutex::default() }
+    pub(super) fn new(client: Client, require_durability: Durability) -> Self {
+        let guard = DurabilityGuard::new("redis", require_durability);
+        Self { client, guard, live: Mutex::default(), outage: tokio::sync::Mutex::default() }
     }
 
     /// A connection of the caller's own, for commands that block.
@@ -102,12 +116,67 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let (connection, generation) = self.connection().await.map_err(CallError::NotSent)?;
-        command(connection).await.map_err(|error| {
+        self.end(generation, command(connection).await)
+    }
+
+    /// As [`call`](Self::call), for what must be kept once it is acknowledged.
+    pub(super) async fn write<T, F>(
+        &self,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let (connection, generation) = self.connection().await.map_err(CallError::NotSent)?;
+        // Only now: what is known before is about the server of the connection before.
+        self.guard.check().map_err(CallError::NotKept)?;
+        self.end(generation, command(connection).await)
+    }
+
+    fn end<T>(&self, generation: u64, outcome: RedisResult<T>) -> Result<T, CallError> {
+        outcome.map_err(|error| {
             if is_broken(&error) {
                 self.give_up(generation);
             }
             CallError::Failed(error)
         })
+    }
+
+    /// How the server is set now.
+    ///
+    /// # Errors
+    /// When it does not answer, or is none that can be used.
+    pub(super) async fn open(&self) -> Result<(), StoreError> {
+        let server = self.ask().await.map_err(|error| error.in_full())?;
+        server.check()?;
+        self.guard.check()
+    }
+
+    /// What an acknowledged append survives now.
+    pub(super) async fn durability(&self) -> Result<DurabilityReport, CallError> {
+        let report = self.ask().await?.durability();
+        Ok(DurabilityReport { refusal: self.guard.refusal(), ..report })
+    }
+
+    /// Keeps an eye on how the server is set, for as long as the store is open.
+    pub(super) async fn watch(&self) {
+        loop {
+            sleep(ASK_EVERY).await;
+            // Where nobody answers there is nothing to learn, and the next connection is asked first.
+            let _ = self.ask().await;
+        }
+    }
+
+    /// Asks the server how it is set.
+    async fn ask(&self) -> Result<Server, CallError> {
+        let (mut connection, generation) = self.connection().await.map_err(CallError::NotSent)?;
+        let server = self.end(generation, Server::ask(&mut connection).await)?;
+        // An answer that was on its way for longer than its connection was there is about another server, maybe.
+        let live = self.live();
+        if live.generation == generation && live.connection.is_some() {
+            server.tell(&self.guard);
+        }
+        Ok(server)
     }
 
     async fn connection(&self) -> RedisResult<(MultiplexedConnection, u64)> {
@@ -121,10 +190,12 @@ impl Link {
         if let Some(outage) = outage.as_ref().filter(|o| Instant::now() < o.next_attempt) {
             return Err(outage.cause.clone());
         }
-        match self.connect(RESPONSE_TIMEOUT).await {
-            Ok(connection) => {
+        match self.connect_checked().await {
+            Ok((connection, server)) => {
                 *outage = None;
-                Ok(self.live().set(connection))
+                let mut live = self.live();
+                server.tell(&self.guard);
+                Ok(live.set(connection))
             }
             Err(cause) => {
                 let mut backoff = outage
@@ -135,6 +206,13 @@ impl Link {
                 Err(cause)
             }
         }
+    }
+
+    /// A connection, and the server that it is to.
+    async fn connect_checked(&self) -> RedisResult<(MultiplexedConnection, Server)> {
+        let mut connection = self.connect(RESPONSE_TIMEOUT).await?;
+        let server = Server::ask(&mut connection).await?;
+        Ok((connection, server))
     }
 
     fn give_up(&self, generation: u64) {
@@ -168,6 +246,28 @@ fn is_broken(error: &RedisError) -> bool {
     matches!(error.kind(), Io | Parse | AuthenticationFailed | Server(ServerErrorKind::ReadOnly))
 }
 
+/// Whether a server that is being opened may yet come to answer otherwise, with nothing changed by anybody: it is not
+/// there yet, or still starts.
+fn may_heal(error: &RedisError) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
+    match error.kind() {
+        // A certificate that is not trusted is invalid data.
+        ErrorKind::Io => {
+            let source =
+                error.source().and_then(|e| e.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+            let io = source.and_then(|e| e.downcast_ref::<io::Error>());
+            !io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput | PermissionDenied))
+        }
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            matches!(
+                error.code(),
+                Some("LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN")
+            )
+        }
+        _ => false,
+    }
+}
+
 /// What went wrong, safe to show: a server's own text can repeat what it was sent, and an I/O error's can
 /// hold an address.
 pub(super) fn explain(error: &RedisError) -> String {
@@ -194,25 +294,23 @@ pub(super) fn explain(error: &RedisError) -> String {
 impl CallError {
     /// For who starts the program, with what the client itself says: it may hold the address, not the password.
     pub(super) fn in_full(&self) -> StoreError {
-        let error = self.error();
+        let error = match self {
+            Self::NotKept(error) => return error.clone(),
+            Self::NotSent(error) | Self::Failed(error) => error,
+        };
         let explained = explain(error);
-        StoreError::unavailable(match error.kind() {
+        let text = match error.kind() {
             ErrorKind::Io | ErrorKind::Client => format!("{explained}: {error}"),
             _ => explained,
-        })
-    }
-
-    fn error(&self) -> &RedisError {
-        match self {
-            Self::NotSent(error) | Self::Failed(error) => error,
-        }
+        };
+        if may_heal(error) { StoreError::unavailable(text) } else { StoreError::unusable(text) }
     }
 
     /// Whether nothing was written: the command was not sent, or the server answers so before it runs a
     /// script. Any other answer may come from a proxy that lost the real one.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::NotSent(_) => true,
+            Self::NotSent(_) | Self::NotKept(_) => true,
             Self::Failed(error) => error.code().is_some_and(|code| REFUSALS.contains(&code)),
         }
     }
@@ -220,6 +318,33 @@ impl CallError {
 
 impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
-        Self::unavailable(format!("Redis: {}", explain(error.error())))
+        match error {
+            CallError::NotKept(error) => error,
+            CallError::NotSent(error) | CallError::Failed(error) => {
+                Self::unavailable(format!("Redis: {}", explain(&error)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_heals_by_itself_is_waited_for() {
+        use io::ErrorKind::{ConnectionRefused, InvalidData, NotFound, TimedOut};
+        for (kind, heals) in
+            [(ConnectionRefused, true), (NotFound, true), (TimedOut, true), (InvalidData, false)]
+        {
+            assert_eq!(may_heal(&io::Error::from(kind).into()), heals, "{kind}");
+        }
+        let lookup = io::Error::other("failed to lookup address information");
+        assert!(may_heal(&lookup.into()), "a container's name is known once it runs");
+        let server = ServerErrorKind::BusyLoading;
+        assert!(may_heal(&RedisError::from((ErrorKind::Server(server), "loading"))));
+        assert!(!may_heal(&RedisError::from((ErrorKind::AuthenticationFailed, "wrong password"))));
+        let no_permission = ErrorKind::Server(ServerErrorKind::NoPerm);
+        assert!(!may_heal(&RedisError::from((no_permission, "no permission"))));
     }
 }

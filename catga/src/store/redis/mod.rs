@@ -46,7 +46,6 @@ use self::{
     head::Head,
     keys::Keys,
     link::{CallError, Link},
-    server::Server,
     stored::{pair, unreadable},
 };
 pub use self::{options::RedisOptions, transport::RedisTransport};
@@ -79,6 +78,17 @@ pub struct RedisStore {
     ahead: ahead::ReadAheadSlot,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
+    /// Sees to it that the server keeps what is appended. It ends with the store.
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// Keeps an eye on how the server is set.
+fn watch(link: &Arc<Link>) -> impl Future<Output = ()> + Send + 'static {
+    let link = link.clone();
+    supervised("watch over the settings of Redis", move || {
+        let link = link.clone();
+        async move { link.watch().await }
+    })
 }
 
 struct Scripts {
@@ -102,8 +112,8 @@ impl RedisStore {
 
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
-        let link = Arc::new(Link::new(options.client()?));
-        Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
+        let link = Arc::new(Link::new(options.client()?, options.require_durability));
+        link.open().await?;
         let keys = Arc::new(Keys::new(&options.prefix));
         read_head(&link, &keys).await.map_err(|error| error.in_full())?;
         let head = Arc::new(Head::default());
@@ -119,6 +129,7 @@ impl RedisStore {
             move || head::follow(link.clone(), keys.clone(), head.clone())
         });
         let follower = tokio::spawn(follower);
+        let watch = tokio::spawn(watch(&link));
         Ok(Self {
             address: options.address(),
             keys,
@@ -134,6 +145,7 @@ impl RedisStore {
             page: AtomicUsize::new(read::FIRST_PAGE),
             ahead: ahead::ReadAheadSlot::default(),
             _follower: AbortOnDropHandle::new(follower),
+            _watch: AbortOnDropHandle::new(watch),
         })
     }
 
@@ -146,11 +158,7 @@ impl RedisStore {
     /// What the script answers. The client loads it again when the server has forgotten it.
     async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Value, StoreError> {
         self.head.check()?;
-        Ok(self.call(script).await?)
-    }
-
-    async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Value, CallError> {
-        self.link.call(|mut c| async move { script.invoke_async(&mut c).await }).await
+        Ok(self.link.call(|mut c| async move { script.invoke_async(&mut c).await }).await?)
     }
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
@@ -158,7 +166,8 @@ impl RedisStore {
         let mut call = self.scripts.append.prepare_invoke();
         call.key(self.keys.stream(append.stream)).key(&self.keys.log).key(&self.keys.head);
         call.arg(append.version.get()).arg(append.events).arg(&append.frame[..]);
-        let answer = self.call(&call).await.map_err(|error| {
+        let written = self.link.write(|mut c| async move { call.invoke_async(&mut c).await });
+        let answer = written.await.map_err(|error: CallError| {
             let is_refusal = error.is_refusal();
             let error = StoreError::from(error);
             if is_refusal { AppendError::Refused(error) } else { AppendError::Unknown(error) }
@@ -226,7 +235,7 @@ impl EventStore for RedisStore {
     }
 
     fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        Box::pin(async move { Ok(Server::ask(&self.link).await?.durability()) })
+        Box::pin(async move { Ok(self.link.durability().await?) })
     }
 }
 

@@ -7,7 +7,10 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use crate::log::{MAX_KEY, StoreError};
+use crate::{
+    log::{MAX_KEY, StoreError},
+    store::Durability,
+};
 
 /// Which Redis server, and which keys on it.
 ///
@@ -22,12 +25,20 @@ pub struct RedisOptions {
     /// A file with the certificates in PEM that a server with `rediss://` is trusted by, in place of the public
     /// authorities.
     pub ca: Option<PathBuf>,
+    /// What an acknowledged append must survive. While the server is set to less, it can't be opened, and appends are
+    /// refused; so they are while it could delete events to make room.
+    pub require_durability: Durability,
 }
 
 impl RedisOptions {
     /// The keys of `catga` on `server`.
     pub fn new(server: impl Into<String>) -> Self {
-        Self { server: server.into(), prefix: "catga".to_owned(), ca: None }
+        Self {
+            server: server.into(),
+            prefix: "catga".to_owned(),
+            ca: None,
+            require_durability: Durability::Memory,
+        }
     }
 
     /// The server without user name and password, for people.
@@ -49,7 +60,7 @@ impl RedisOptions {
         let url = if has_scheme { server.to_owned() } else { format!("redis://{server}") };
         let unreadable = || {
             // What the client says is left out: it can repeat parts of the text.
-            StoreError::unavailable(
+            StoreError::unusable(
                 "the address is not host:port, redis://…, rediss://… or unix:/path",
             )
         };
@@ -70,18 +81,17 @@ impl RedisOptions {
         let client = match &self.ca {
             None => Client::open(info),
             Some(_) if !is_tls => {
-                return Err(StoreError::unavailable("a CA goes with rediss:// only"));
+                return Err(StoreError::unusable("a CA goes with rediss:// only"));
             }
             Some(path) => {
                 let pem = fs::read(path).map_err(|error| {
-                    StoreError::unavailable(format!("the file of the CA can't be read: {error}"))
+                    StoreError::unusable(format!("the file of the CA can't be read: {error}"))
                 })?;
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
                 Client::build_with_tls(info, certificates)
             }
         };
-        client
-            .map_err(|_| StoreError::unavailable("the file of the CA holds no certificates in PEM"))
+        client.map_err(|_| StoreError::unusable("the file of the CA holds no certificates in PEM"))
     }
 
     /// # Errors
@@ -91,7 +101,7 @@ impl RedisOptions {
         if (1..=MAX_KEY).contains(&self.prefix.len()) && self.prefix.bytes().all(is_plain) {
             return Ok(());
         }
-        Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"))
+        Err(StoreError::unusable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"))
     }
 }
 
@@ -109,6 +119,7 @@ impl fmt::Debug for RedisOptions {
             .field("server", &self.address())
             .field("prefix", &self.prefix)
             .field("ca", &self.ca)
+            .field("require_durability", &self.require_durability)
             .finish()
     }
 }

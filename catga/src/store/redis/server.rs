@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::link::{CallError, Link};
+use redis::{RedisResult, aio::MultiplexedConnection};
+
 use crate::{
     log::StoreError,
-    store::{Durability, DurabilityReport},
+    store::{Durability, DurabilityReport, guard::DurabilityGuard},
 };
 
 /// The oldest server that can be used: `#!lua`, exclusive ranges, `CONFIG GET` of several names.
@@ -20,29 +21,32 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn ask(link: &Link) -> Result<Self, CallError> {
-        let text: String =
-            link.call(|mut c| async move { redis::cmd("INFO").query_async(&mut c).await }).await?;
+    pub(super) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        let text: String = redis::cmd("INFO").query_async(connection).await?;
         let mut server = Self { info: parse_info(&text), config: None };
         if server.check_version().is_err() {
             // It would not understand the next question.
             return Ok(server);
         }
-        let config = link
-            .call(|mut c| async move {
-                redis::cmd("CONFIG")
-                    .arg("GET")
-                    .arg(&["appendfsync", "no-appendfsync-on-rewrite", "save"])
-                    .query_async(&mut c)
-                    .await
-            })
+        let config = redis::cmd("CONFIG")
+            .arg("GET")
+            .arg(&["appendfsync", "no-appendfsync-on-rewrite", "save"])
+            .query_async(connection)
             .await;
         match config {
             Ok(config) => server.config = Some(config),
-            Err(CallError::Failed(error)) if error.code().is_some() => {}
+            Err(error) if error.code().is_some() => {}
             Err(error) => return Err(error),
         }
         Ok(server)
+    }
+
+    /// Tells `guard` whether what is appended is kept.
+    pub(super) fn tell(&self, guard: &DurabilityGuard) {
+        match self.check() {
+            Ok(()) => guard.tell(Ok(&self.durability())),
+            Err(error) => guard.tell(Err(error.to_string())),
+        }
     }
 
     /// # Errors
@@ -51,7 +55,7 @@ impl Server {
         self.check_version()?;
         let policy = self.policy();
         if policy != "noeviction" {
-            return Err(StoreError::unavailable(format!(
+            return Err(StoreError::not_durable(format!(
                 "its maxmemory-policy is {policy}: when memory runs out it deletes events instead of \
                  refusing commands; set it to noeviction"
             )));
@@ -63,11 +67,11 @@ impl Server {
         let version = self.info("redis_version");
         match parse_version(version) {
             Some(version) if version >= OLDEST => Ok(()),
-            Some(_) => Err(StoreError::unavailable(format!(
+            Some(_) => Err(StoreError::unusable(format!(
                 "it is Redis {version}; {}.{} or newer is needed",
                 OLDEST.0, OLDEST.1
             ))),
-            None => Err(StoreError::unavailable("it does not say which version of Redis it is")),
+            None => Err(StoreError::unusable("it does not say which version of Redis it is")),
         }
     }
 
@@ -84,7 +88,7 @@ impl Server {
             let value = self.config(name).unwrap_or("(CONFIG GET is forbidden)");
             settings.push((name, value.to_owned()));
         }
-        DurabilityReport { level, settings, advice: advice.map(str::to_owned) }
+        DurabilityReport { level, settings, advice: advice.map(str::to_owned), refusal: None }
     }
 
     fn level(&self) -> (Durability, Option<&'static str>) {

@@ -23,12 +23,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     OPEN_TIMEOUT, RedisOptions,
     link::{Link, RECONNECT, RESPONSE_TIMEOUT},
-    server::Server,
     stored::{array, log_entry, unreadable},
+    watch,
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{Backoff, BoxFuture, PARTITIONS, Transport, partition_of, supervised},
+    store::{Backoff, BoxFuture, Durability, PARTITIONS, Transport, partition_of, supervised},
 };
 
 /// How many commits of each partition are asked for at once. A commit can have a megabyte.
@@ -50,6 +50,8 @@ pub struct RedisTransport {
     end: watch::Receiver<Position>,
     /// Keeps `end` up to date. It ends with the transport.
     _follower: AbortOnDropHandle<()>,
+    /// Sees to it that the server does not evict what is published. It ends with the transport.
+    _watch: AbortOnDropHandle<()>,
 }
 
 struct TopicKeys {
@@ -71,8 +73,9 @@ impl RedisTransport {
 
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
-        let link = Arc::new(Link::new(options.client()?));
-        Server::ask(&link).await.map_err(|error| error.in_full())?.check()?;
+        // What a topic loses is brought again from the log: it must not be evicted, and need not be as durable.
+        let link = Arc::new(Link::new(options.client()?, Durability::Memory));
+        link.open().await?;
         let end = format!("{{{}}}:topic", options.prefix);
         let partitions = (0..PARTITIONS).map(|partition| format!("{end}:{partition}")).collect();
         let keys = Arc::new(TopicKeys { end, partitions });
@@ -82,6 +85,7 @@ impl RedisTransport {
             follow(link_of.clone(), keys_of.clone(), sender.clone())
         });
         let follower = tokio::spawn(follower);
+        let watch = tokio::spawn(watch(&link));
         Ok(Self {
             address: options.address(),
             keys,
@@ -89,6 +93,7 @@ impl RedisTransport {
             publish: Script::new(include_str!("publish.lua")),
             end,
             _follower: AbortOnDropHandle::new(follower),
+            _watch: AbortOnDropHandle::new(watch),
         })
     }
 
@@ -132,8 +137,9 @@ impl RedisTransport {
 
     async fn end_now(&self) -> Result<Position, StoreError> {
         let command = redis::Cmd::get(&self.keys.end);
+        // Nothing is brought behind an end that the server may evict.
         let end: Option<u64> =
-            self.link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
+            self.link.write(|mut c| async move { command.query_async(&mut c).await }).await?;
         Ok(end.unwrap_or(0).into())
     }
 
@@ -147,7 +153,7 @@ impl RedisTransport {
             call.arg(partition_of(commit.stream)).arg(last.get()).arg(entry);
         }
         let answer: i64 =
-            self.link.call(|mut c| async move { call.invoke_async(&mut c).await }).await?;
+            self.link.write(|mut c| async move { call.invoke_async(&mut c).await }).await?;
         Ok(answer == 1)
     }
 }
