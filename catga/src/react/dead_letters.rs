@@ -94,7 +94,7 @@ impl Projection for DeadLetters {
 impl DeadLetters {
     fn park(&mut self, parked: &EventParked, time: Timestamp) {
         let Ok(stream) = parked.stream.parse::<StreamId>() else { return };
-        let id = letter_id(&parked.handler, parked.event_id);
+        let id = dead_letter_id(&parked.handler, parked.event_id);
         let key = (parked.handler.clone(), stream.clone());
         let earlier = self.by_stream.get(&key).filter(|letter| letter.id == id);
         let letter = DeadLetter {
@@ -133,6 +133,6 @@ impl DeadLetters {
     }
 }
 
-fn letter_id(handler: &str, event: EventId) -> String {
+fn dead_letter_id(handler: &str, event: EventId) -> String {
     format!("{handler}.{event}")
 }

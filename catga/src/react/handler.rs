@@ -126,8 +126,8 @@ fn event_of<E: Event>(
     delivery: &Delivery,
     attempt: u32,
 ) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
-    let Delivery { stream, fed, index, .. } = delivery;
-    let (record, stream) = (&fed.record, stream.clone().into());
+    let Delivery { stream, commit, index, .. } = delivery;
+    let (record, stream) = (&commit.record, stream.clone().into());
     let decoded = ParsedRecord { record, commit: record.commit()?, stream };
     let event = decoded.event(*index)?;
     Ok(event.map(|mut event: Recorded<E>| {

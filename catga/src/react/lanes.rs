@@ -18,16 +18,16 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) stream: StreamId,
-    pub(crate) fed: Arc<DecodedCommit>,
+    pub(crate) commit: Arc<DecodedCommit>,
     /// The event's place in the commit.
     pub(crate) index: usize,
-    /// The number of the commit in the window, counted from the runner's start.
-    commit: u64,
+    /// The commit's number, counted from the runner's start.
+    number: u64,
 }
 
 impl Delivery {
     pub(crate) fn position(&self) -> Position {
-        self.fed.record.position + self.index as u64
+        self.commit.record.position + self.index as u64
     }
 }
 
@@ -85,31 +85,32 @@ impl Lanes {
     /// unless the stream is parked. Answers the stream if events of it were left to the parked.
     pub(crate) fn push(
         &mut self,
-        fed: &Arc<DecodedCommit>,
+        commit: &Arc<DecodedCommit>,
         from: Position,
         is_parked: impl Fn(&StreamId) -> bool,
     ) -> Result<Option<StreamId>, DecodeError> {
         let types = self.types;
-        let wanted = fed.event_names().enumerate();
+        let wanted = commit.event_names().enumerate();
         let wanted = wanted.filter(|(index, name)| {
-            fed.record.position + *index as u64 >= from
+            commit.record.position + *index as u64 >= from
                 && types.iter().any(|ty| ty.name.as_bytes() == *name)
         });
         let mut wanted = wanted.map(|(index, _)| index).peekable();
         if wanted.peek().is_none() {
-            self.pass(fed.last);
+            self.pass(commit.last);
             return Ok(None);
         }
-        let stream = fed.stream()?;
+        let stream = commit.stream()?;
         if is_parked(&stream) {
-            self.pass(fed.last);
+            self.pass(commit.last);
             return Ok(Some(stream));
         }
-        let commit = self.first + self.window.len() as u64;
+        let number = self.first + self.window.len() as u64;
         let mut open = 0;
         for index in wanted {
             open += 1;
-            let delivery = Delivery { stream: stream.clone(), fed: fed.clone(), index, commit };
+            let delivery =
+                Delivery { stream: stream.clone(), commit: commit.clone(), index, number };
             match self.waiting.entry(stream.clone()) {
                 Entry::Occupied(mut waiting) => waiting.get_mut().push_back(delivery),
                 Entry::Vacant(none) => {
@@ -118,14 +119,14 @@ impl Lanes {
                 }
             }
         }
-        self.window.push_back(OpenCommit { last: fed.last, open });
+        self.window.push_back(OpenCommit { last: commit.last, open });
         Ok(None)
     }
 
     /// The next delivery to give out.
     pub(crate) fn next(&mut self) -> Option<Delivery> {
         let delivery = self.ready.pop_front()?;
-        self.begun = self.begun.max(Some(delivery.commit));
+        self.begun = self.begun.max(Some(delivery.number));
         Some(delivery)
     }
 
@@ -133,7 +134,7 @@ impl Lanes {
     /// finished, everything that ever was given out is done.
     pub(crate) fn keep_begun(&mut self) {
         let begun = self.begun;
-        let is_begun = |delivery: &Delivery| Some(delivery.commit) <= begun;
+        let is_begun = |delivery: &Delivery| Some(delivery.number) <= begun;
         let Self { ready, waiting, .. } = self;
         waiting.values_mut().for_each(|lane| lane.retain(is_begun));
         ready.retain(|delivery| {
@@ -147,7 +148,7 @@ impl Lanes {
 
     /// `delivery` is handled: the next of its stream can go out.
     pub(crate) fn finish(&mut self, delivery: &Delivery) {
-        self.close(delivery.commit);
+        self.close(delivery.number);
         if let Entry::Occupied(mut waiting) = self.waiting.entry(delivery.stream.clone()) {
             match waiting.get_mut().pop_front() {
                 Some(next) => self.ready.push_back(next),
@@ -160,10 +161,10 @@ impl Lanes {
     /// `delivery` is parked, and with it what waits in its lane. Answers the position of the last event that
     /// was left to the parked.
     pub(crate) fn park(&mut self, delivery: &Delivery) -> Position {
-        self.close(delivery.commit);
+        self.close(delivery.number);
         let mut last = delivery.position();
         for waiting in self.waiting.remove(&delivery.stream).unwrap_or_default() {
-            self.close(waiting.commit);
+            self.close(waiting.number);
             last = waiting.position();
         }
         self.settle();
@@ -175,8 +176,8 @@ impl Lanes {
         self.done
     }
 
-    fn close(&mut self, commit: u64) {
-        let index = usize::try_from(commit - self.first).expect("the window fits in memory");
+    fn close(&mut self, number: u64) {
+        let index = usize::try_from(number - self.first).expect("the window fits in memory");
         self.window[index].open -= 1;
     }
 
@@ -202,7 +203,7 @@ mod tests {
     const TYPES: &[EventType] = &[EventType { name: "Wanted", version: 1 }];
 
     /// A commit of `stream` that begins at `position`, with an event for each of `names`.
-    fn fed(stream: &str, position: u64, names: &[&str]) -> Arc<DecodedCommit> {
+    fn commit(stream: &str, position: u64, names: &[&str]) -> Arc<DecodedCommit> {
         let event = |name| EventFrame { id: Uuid::nil(), name, schema: 1, payload: &[] };
         let stream = stream.parse().unwrap();
         let frame =
@@ -211,8 +212,8 @@ mod tests {
         Arc::new(DecodedCommit::new(&record).unwrap())
     }
 
-    fn push(lanes: &mut Lanes, fed: &Arc<DecodedCommit>) {
-        assert!(lanes.push(fed, Position::FIRST, |_| false).unwrap().is_none());
+    fn push(lanes: &mut Lanes, commit: &Arc<DecodedCommit>) {
+        assert!(lanes.push(commit, Position::FIRST, |_| false).unwrap().is_none());
     }
 
     fn done(lanes: &Lanes) -> Option<Position> {
@@ -222,10 +223,10 @@ mod tests {
     #[test]
     fn a_stream_goes_in_order_and_others_do_not_wait_for_it() {
         let mut lanes = Lanes::new(TYPES);
-        push(&mut lanes, &fed("test/a", 1, &["Wanted", "Other", "Wanted"]));
-        push(&mut lanes, &fed("test/b", 4, &["Wanted"]));
-        push(&mut lanes, &fed("test/a", 5, &["Wanted"]));
-        push(&mut lanes, &fed("test/c", 6, &["Other"]));
+        push(&mut lanes, &commit("test/a", 1, &["Wanted", "Other", "Wanted"]));
+        push(&mut lanes, &commit("test/b", 4, &["Wanted"]));
+        push(&mut lanes, &commit("test/a", 5, &["Wanted"]));
+        push(&mut lanes, &commit("test/c", 6, &["Other"]));
         let (a, b) = (lanes.next().unwrap(), lanes.next().unwrap());
         assert_eq!((a.position(), b.position()), (1.into(), 4.into()));
         assert!(lanes.next().is_none());
@@ -244,11 +245,12 @@ mod tests {
     #[test]
     fn a_parked_event_takes_along_what_waits_behind_it() {
         let mut lanes = Lanes::new(TYPES);
-        push(&mut lanes, &fed("test/a", 1, &["Wanted"]));
-        push(&mut lanes, &fed("test/a", 2, &["Wanted"]));
+        push(&mut lanes, &commit("test/a", 1, &["Wanted"]));
+        push(&mut lanes, &commit("test/a", 2, &["Wanted"]));
         let first = lanes.next().unwrap();
         assert_eq!(lanes.park(&first), 2);
-        let left = lanes.push(&fed("test/a", 3, &["Wanted"]), Position::FIRST, |_| true).unwrap();
+        let left =
+            lanes.push(&commit("test/a", 3, &["Wanted"]), Position::FIRST, |_| true).unwrap();
         assert!(left.is_some() && lanes.next().is_none());
         assert_eq!(done(&lanes), Some(3.into()));
     }
@@ -257,7 +259,7 @@ mod tests {
     fn what_was_not_begun_is_forgotten_up_to_the_last_commit_that_was() {
         let mut lanes = Lanes::new(TYPES);
         for (stream, position) in [("test/a", 1), ("test/b", 2), ("test/a", 3), ("test/c", 4)] {
-            push(&mut lanes, &fed(stream, position, &["Wanted"]));
+            push(&mut lanes, &commit(stream, position, &["Wanted"]));
         }
         let (a, b) = (lanes.next().unwrap(), lanes.next().unwrap());
         lanes.keep_begun();

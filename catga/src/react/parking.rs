@@ -19,25 +19,25 @@ use crate::{
 };
 
 impl Runner {
-    /// Starts on the letters that somebody wants retried or dropped.
+    /// Starts on the dead letters that somebody wants retried or dropped.
     pub(crate) fn drain_requested(
         &self,
         progress: &mut RunnerProgress,
         running: &mut JoinSet<Ended>,
     ) {
         if progress.parked.is_empty()
-            || self.dispatcher.program.progress.position() < progress.letters_at
+            || self.dispatcher.program.progress.position() < progress.dead_letters_at
         {
             return;
         }
-        let letters = self
+        let dead_letters = self
             .dispatcher
             .program
             .extensions
             .expect::<ReadModel<DeadLetters>>()
             .read()
             .of(self.handler.name());
-        for letter in letters {
+        for letter in dead_letters {
             let from = match letter.status {
                 DeadLetterStatus::Parked => continue,
                 DeadLetterStatus::Retrying => letter.version,
@@ -83,7 +83,7 @@ impl Runner {
                     handler: self.handler.name().to_owned(),
                     stream: stream.to_string(),
                 };
-                self.write_letter(progress, ParkingEvent::Released(released)).await?;
+                self.write_dead_letter(progress, ParkingEvent::Released(released)).await?;
                 progress.parked.remove(&stream);
             }
             Ended::Cancelled => {}
@@ -117,7 +117,7 @@ impl Runner {
         failure: &HandlerFailure,
     ) -> Result<(), Error> {
         let handler = self.handler.name();
-        let commit = delivery.fed.record.commit().map_err(DecodeError::from)?;
+        let commit = delivery.commit.record.commit().map_err(DecodeError::from)?;
         let event = &commit.events[delivery.index];
         let parked = EventParked {
             handler: handler.to_owned(),
@@ -130,19 +130,19 @@ impl Runner {
             error: failure.error.clone(),
         };
         metrics::counter!(telemetry::EVENTS_PARKED, "handler" => handler).increment(1);
-        self.write_letter(progress, ParkingEvent::Parked(parked)).await
+        self.write_dead_letter(progress, ParkingEvent::Parked(parked)).await
     }
 
     /// Writes to the log, and waits until this node's read models have it: a letter seen before it would be acted
     /// on again.
-    async fn write_letter(
+    async fn write_dead_letter(
         &self,
         progress: &mut RunnerProgress,
         event: ParkingEvent,
     ) -> Result<(), Error> {
         let program = &*self.dispatcher.program;
-        let RunnerProgress { letters, held, .. } = progress;
-        let position = letters.append(program, held, &event).await?;
+        let RunnerProgress { dead_letters, held, .. } = progress;
+        let position = dead_letters.append(program, held, &event).await?;
         program.progress.wait_for(position).await
     }
 }

@@ -22,10 +22,10 @@ pub(crate) struct RunnerProgress {
     pub(crate) cursor: Position,
     pub(crate) parked: HashMap<StreamId, Parked>,
     /// Where dead letters are written to.
-    pub(crate) letters: DeadLetterStream,
+    pub(crate) dead_letters: DeadLetterStream,
     /// The position of the last that was written there before the start. What the read models say of dead letters before
     /// they are there is old.
-    pub(crate) letters_at: Position,
+    pub(crate) dead_letters_at: Position,
     /// When the checkpoint is written next, if there is anything to write.
     pub(crate) save_at: Option<Instant>,
     /// Ends the deliveries, when the program or the turn of this node does.

@@ -153,7 +153,7 @@ impl Runner {
         is_taken_over: &mut bool,
     ) -> Result<(), Error> {
         let program = &*self.dispatcher.program;
-        let mut letters = DeadLetterStream::new(self.handler.name(), self.partition)?;
+        let mut dead_letters = DeadLetterStream::new(self.handler.name(), self.partition)?;
         if held.is_taken_over {
             // After this, what the former owner knows of the letters is old, and what it writes there is refused.
             let taken = HandlerTaken {
@@ -162,14 +162,14 @@ impl Runner {
                 node: program.node.clone(),
             };
             let taken = ParkingEvent::Taken(taken);
-            letters.clone().append(program, &held, &taken).await?;
+            dead_letters.clone().append(program, &held, &taken).await?;
             *is_taken_over = false;
         }
         if let Some(checkpoint) = held.checkpoint {
             self.check_log(checkpoint).await?;
         }
         let cursor = held.checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
-        let (parked, letters_at) = letters.dead_letters(program).await?;
+        let (parked, dead_letters_at) = dead_letters.dead_letters(program).await?;
         let parked = parked.into_iter().map(|letter| {
             let last_left = cursor.max(letter.position);
             (letter.stream, Parked { is_draining: false, last_left })
@@ -179,8 +179,8 @@ impl Runner {
             lanes: Lanes::new(self.handler.types()),
             cursor,
             parked: parked.collect(),
-            letters,
-            letters_at,
+            dead_letters,
+            dead_letters_at,
             save_at: None,
             stop,
         };
@@ -210,7 +210,7 @@ impl Runner {
         progress: &mut RunnerProgress,
         running: &mut JoinSet<Ended>,
     ) -> Result<(), Error> {
-        let mut letters_may_have_changed = self.dispatcher.program.progress.subscribe();
+        let mut dead_letters_may_have_changed = self.dispatcher.program.progress.subscribe();
         let stop = progress.stop.clone();
         let mut reader =
             TopicReader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
@@ -236,7 +236,7 @@ impl Runner {
                 Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
                 page = reader.next(), if progress.lanes.len() < WINDOW => {
                     let page = page?;
-                    page.commits.iter().try_for_each(|fed| Self::push(progress, fed))?;
+                    page.commits.iter().try_for_each(|commit| Self::push(progress, commit))?;
                     if progress.cursor < page.end.position {
                         progress.cursor = page.end.position;
                         progress.lanes.pass(page.end);
@@ -244,7 +244,7 @@ impl Runner {
                     progress.save_within(CHECKPOINT_IDLE);
                 }
                 // Only letters that somebody acted on matter here, and those only when there are any.
-                Ok(()) = letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
+                Ok(()) = dead_letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
                 () = &mut saving, if progress.save_at.is_some() => {
                     self.save_checkpoint(progress).await?;
                 }
@@ -301,13 +301,13 @@ impl Runner {
         }
     }
 
-    fn push(progress: &mut RunnerProgress, fed: &Arc<DecodedCommit>) -> Result<(), Error> {
+    fn push(progress: &mut RunnerProgress, commit: &Arc<DecodedCommit>) -> Result<(), Error> {
         let from = progress.cursor + 1;
-        progress.cursor = fed.last.position;
+        progress.cursor = commit.last.position;
         let parked = &progress.parked;
-        let left = progress.lanes.push(fed, from, |stream| parked.contains_key(stream))?;
+        let left = progress.lanes.push(commit, from, |stream| parked.contains_key(stream))?;
         if let Some(parked) = left.and_then(|stream| progress.parked.get_mut(&stream)) {
-            parked.last_left = fed.last.position;
+            parked.last_left = commit.last.position;
         }
         Ok(())
     }
