@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use catga::{DeadLetter, DeadLetterStatus};
+use catga::{DeadLetter, DeadLetterFilter, DeadLetterPlace, DeadLetterStatus};
 use serde_json::{Value, json};
 
 use crate::{
     event_json::key_member,
+    message::number,
+    page::{Limit, TOTAL, link},
     path::Id,
     problem::Problem,
-    request::{Params, Reason},
-    respond::json_response,
+    request::{CONSISTENCY, Params, Reason},
+    respond::{json_response, percent},
     service::Shared,
 };
 
@@ -40,15 +42,55 @@ fn letter_json(letter: &DeadLetter) -> Value {
     json
 }
 
+const FILTERS: [&str; 3] = ["handler", "type", "error"];
+
+/// The dead letters that a request means.
+fn filter(params: &Params) -> DeadLetterFilter {
+    let [handler, event_type, error] = FILTERS.map(|name| params.text(name).map(str::to_owned));
+    DeadLetterFilter { handler, event_type, error }
+}
+
+fn cursor(DeadLetterPlace { position, handler }: &DeadLetterPlace) -> String {
+    format!("{}-{}", position.get(), percent(handler))
+}
+
+fn parse_cursor(text: &str) -> Option<DeadLetterPlace> {
+    let (position, handler) = text.split_once('-')?;
+    Some(DeadLetterPlace { position: number(position)?.into(), handler: handler.to_owned() })
+}
+
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
+    uri: Uri,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    params.only(&["consistency"])?;
-    let letters = shared.catga.dead_letters(params.consistency(&headers)?).await?;
-    let letters: Vec<_> = letters.iter().map(letter_json).collect();
-    Ok(json_response(StatusCode::OK, &letters))
+    let [handler, event_type, error] = FILTERS;
+    params.only(&[handler, event_type, error, "limit", "cursor", CONSISTENCY])?;
+    let Limit(limit) = params.parse("limit", "1 to 1000", Limit::parse)?.unwrap_or_default();
+    let after = params.parse("cursor", "what a Link header said", parse_cursor)?;
+    let consistency = params.consistency(&headers)?;
+    let filter = filter(&params);
+    let page = shared.catga.dead_letter_page(&filter, after.as_ref(), limit, consistency).await?;
+    let letters: Vec<_> = page.dead_letters.iter().map(letter_json).collect();
+    let mut response = json_response(StatusCode::OK, &letters);
+    let total = HeaderValue::from(page.total);
+    response.headers_mut().insert(TOTAL, total);
+    if let Some(next) = &page.next {
+        let link = link(uri.path(), "cursor", cursor(next), params.pairs());
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// Retries all that the filters take, which may be all there are.
+pub(crate) async fn retry_all(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&FILTERS)?;
+    let retrying = shared.catga.retry_dead_letters(&filter(&params)).await?;
+    Ok(json_response(StatusCode::ACCEPTED, &json!({ "retrying": retrying })))
 }
 
 pub(crate) async fn retry(

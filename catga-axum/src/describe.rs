@@ -96,10 +96,8 @@ pub(crate) fn page<Q: Query + JsonSchema, T: JsonSchema>(
     mut operation: Operation,
     names: &Names,
 ) -> Operation {
-    let total = json_schema!({ "type": "integer", "minimum": 0 });
-    let total = header("X-Total-Count", "How many match, over all pages", total);
     let content = Some((JSON, schema_of::<Vec<T>> as SchemaOf));
-    operation.responses.push(answer(200, "OK", content, vec![next(), total]));
+    operation.responses.push(answer(200, "OK", content, vec![next(), total()]));
     asked::<Q>(operation, names)
 }
 
@@ -149,6 +147,9 @@ pub(crate) fn own(tag: &str) -> Vec<Operation> {
         get("/", "info", "What this node is; a browser goes to /docs", schema_of::<Info>);
     info.responses.push(answer(303, "To /docs, for browsers", None, vec![]));
     let mut health = get("/health", "health", "Whether the store and the handlers work", HEALTH);
+    health.description =
+        "`degraded` while everything works but somebody should look: there are dead letters."
+            .into();
     health.responses.push(answer(503, "Not healthy", Some((JSON, HEALTH)), vec![]));
     let mut ready = get("/health/ready", "ready", "Whether to send requests here", HEALTH);
     ready.responses.push(answer(503, "Not ready", Some((JSON, HEALTH)), vec![]));
@@ -185,14 +186,34 @@ pub(crate) fn own(tag: &str) -> Vec<Operation> {
 
 const HEALTH: SchemaOf = schema_of::<Health>;
 
-fn dead_letters() -> [Operation; 3] {
+fn dead_letters() -> [Operation; 4] {
     const LETTER: SchemaOf = schema_of::<DeadLetter>;
     let tag = |operation: &mut Operation| operation.tag = "Dead letters".to_owned();
     let busy = [UNAVAILABLE, OVERLOADED];
     let letters = schema_of::<Vec<DeadLetter>>;
     let mut list =
         get("/dead-letters", "listDeadLetters", "Events that a handler gave up on", letters);
-    list.parameters.push(consistency());
+    let text = || json_schema!({ "type": "string" });
+    let filters = [
+        parameter("handler", "Those of this event handler", text()),
+        parameter("type", "Those with an event of this type", text()),
+        parameter("error", "Those whose last error has this text in it", text()),
+    ];
+    let limit = Limit::json_schema(&mut schemars::SchemaGenerator::default());
+    list.parameters.extend(filters.clone());
+    list.parameters.extend([
+        parameter("limit", "", limit),
+        parameter("cursor", "Where the page begins, as a `Link` header said", text()),
+        consistency(),
+    ]);
+    list.responses[0].headers.extend([next(), total()]);
+    let summary = "Hand all of them to their handlers again, or those that the parameters take";
+    let mut retry_all =
+        get("/dead-letters/retry", "retryDeadLetters", summary, schema_of::<Retrying>);
+    retry_all.method = Method::POST;
+    retry_all.parameters.extend(filters);
+    let content = Some((JSON, schema_of::<Retrying> as SchemaOf));
+    retry_all.responses = vec![answer(202, "They are being tried", content, vec![])];
     let summary = "Hand an event to its handler again, and then those behind it";
     let mut retry = get("/dead-letters/{id}/retry", "retryDeadLetter", summary, LETTER);
     retry.method = Method::POST;
@@ -204,7 +225,7 @@ fn dead_letters() -> [Operation; 3] {
     remove.responses = vec![answer(204, "It is being left out", None, vec![])];
     remove.request = Some(Body { schema: schema_of::<Reason>, except: &[] });
     remove.problems.extend([NOT_FOUND, TOO_LARGE, NO_JSON]);
-    let mut all = [list, retry, remove];
+    let mut all = [list, retry_all, retry, remove];
     for operation in &mut all {
         tag(operation);
         operation.problems.extend(busy);
@@ -272,6 +293,11 @@ fn location() -> Parameter {
 fn next() -> Parameter {
     let text = "The next page, rel=\"next\" (RFC 8288); absent on the last";
     header("Link", text, json_schema!({ "type": "string" }))
+}
+
+fn total() -> Parameter {
+    let schema = json_schema!({ "type": "integer", "minimum": 0 });
+    header("X-Total-Count", "How many match, over all pages", schema)
 }
 
 /// A problem that the kit itself answers.
@@ -355,6 +381,7 @@ struct Health {
 #[allow(dead_code, reason = "it is the shape of an answer")]
 enum HealthStatus {
     Healthy,
+    Degraded,
     Unhealthy,
 }
 
@@ -410,6 +437,13 @@ enum LetterStatus {
     Parked,
     Retrying,
     Dropping,
+}
+
+/// How many dead letters are tried again. Those that somebody acted on already are not counted.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "it is the shape of an answer")]
+struct Retrying {
+    retrying: u64,
 }
 
 /// Why an event is left out.

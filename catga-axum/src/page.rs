@@ -15,6 +15,8 @@ use crate::{
     respond::{ascii, json_response, percent},
 };
 
+pub(crate) const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
+
 /// How many rows a page holds at most: a field of a query, `#[serde(default)] limit: Limit`. 1 to 1000; 100 when the
 /// request does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl<T: Serialize> Page<T> {
         let mut response = json_response(StatusCode::OK, &self.items);
         let headers = response.headers_mut();
         if let Some(total) = self.total {
-            headers.insert(HeaderName::from_static("x-total-count"), HeaderValue::from(total));
+            headers.insert(TOTAL, HeaderValue::from(total));
         }
         if let Some(next) = self.next {
             headers.insert(header::LINK, link(path, "cursor", next, params));

@@ -10,7 +10,7 @@ const NONE: &str = "none";
 
 /// Those that every service has, with whether their requests can pile up behind a slow store. Health, metrics and the
 /// cluster's state are asked for most when they do.
-const OWN: [(&str, bool); 12] = [
+const OWN: [(&str, bool); 13] = [
     ("/", false),
     ("/health", false),
     ("/health/live", false),
@@ -21,6 +21,7 @@ const OWN: [(&str, bool); 12] = [
     ("/cluster", false),
     ("/events", false),
     ("/dead-letters", true),
+    ("/dead-letters/retry", true),
     ("/dead-letters/{id}/retry", true),
     ("/dead-letters/{id}", true),
 ];

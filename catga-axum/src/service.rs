@@ -79,6 +79,7 @@ pub(crate) fn own_routes() -> Router<Arc<Shared>> {
         .route("/cluster", get(system::cluster))
         .route("/events", get(feed::events))
         .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/retry", post(dead_letters::retry_all))
         .route("/dead-letters/{id}", delete(dead_letters::remove))
         .route("/dead-letters/{id}/retry", post(dead_letters::retry))
 }

@@ -8,6 +8,7 @@ use axum::{
     response::{Html, IntoResponse, Redirect, Response},
 };
 use catga::{Clock, Health, Timestamp, cluster::Member};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -56,7 +57,12 @@ pub(crate) async fn health(
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     let health = shared.catga.health().await;
-    Ok(health_response(&health, is_healthy(&health)))
+    let status = match is_healthy(&health) {
+        false => Status::Unhealthy,
+        true if health.dead_letters.values().any(|count| *count > 0) => Status::Degraded,
+        true => Status::Healthy,
+    };
+    Ok(health_response(&health, status))
 }
 
 pub(crate) async fn live(params: Params) -> Result<Response, Problem> {
@@ -75,7 +81,8 @@ pub(crate) async fn ready(
         return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
     }
     let health = shared.catga.health().await;
-    Ok(health_response(&health, can_serve(&health) && health.is_caught_up))
+    let is_ready = can_serve(&health) && health.is_caught_up;
+    Ok(health_response(&health, if is_ready { Status::Healthy } else { Status::Unhealthy }))
 }
 
 /// Whether requests belong on this node. What has failed on every node alike, such as a projection, or does not touch requests,
@@ -95,7 +102,16 @@ fn is_healthy(health: &Health) -> bool {
         && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
-fn health_response(health: &Health, is_ok: bool) -> Response {
+/// How the node is. What is degraded works, and somebody should look at it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+fn health_response(health: &Health, status: Status) -> Response {
     let check = |outcome: &Result<(), String>| match outcome {
         Ok(()) => json!({ "status": "healthy" }),
         Err(reason) => json!({ "status": "unhealthy", "reason": reason }),
@@ -138,13 +154,25 @@ fn health_response(health: &Health, is_ok: bool) -> Response {
     if let Some(is_member) = health.is_member {
         checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });
     }
+    let waiting: Map<_, Value> = health
+        .dead_letters
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| (name.clone(), (*count).into()))
+        .collect();
+    if !waiting.is_empty() {
+        checks["deadLetters"] = json!({ "status": Status::Degraded, "waiting": waiting });
+    }
     let body = json!({
-        "status": if is_ok { "healthy" } else { "unhealthy" },
+        "status": status,
         "timestamp": now(),
         "checks": checks,
     });
-    let status = if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json_response(status, &body)
+    let code = match status {
+        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+        Status::Healthy | Status::Degraded => StatusCode::OK,
+    };
+    json_response(code, &body)
 }
 
 pub(crate) async fn metrics(

@@ -59,7 +59,10 @@ pub use crate::{
         FieldError, MAX_COMMAND_ID, Metadata, Query, Recorded, Result, Root, Snapshots, Validate,
     },
     program::State,
-    react::{DeadLetter, DeadLetterStatus, DeliverySettings},
+    react::{
+        DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DeadLetterStatus,
+        DeliverySettings,
+    },
     read::{History, HistoryPage, Projection, ReadModel, Subscription, read_model},
     runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
     write::CommandOutcome,

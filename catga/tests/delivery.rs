@@ -10,7 +10,7 @@ use std::{
 };
 
 use catga::{
-    Consistency, DeliverySettings, Error, StartError,
+    Consistency, DeadLetterFilter, DeliverySettings, Error, StartError,
     log::{Position, Record, StreamId},
     prelude::*,
     store::{
@@ -210,6 +210,39 @@ async fn p8_a_poisoned_stream_parks_alone_and_drains_in_order() {
     assert_eq!(fixture.ledger.of("bad"), [1, 2, 3, 4, 5]);
     node.send(add_to("bad", 5)).await.unwrap();
     until("it goes on", async || fixture.ledger.of("bad").len() == 6).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_dead_letters_are_counted_and_retried_together() {
+    let fixture = Fixture::new();
+    let node = fixture.node().await;
+    fixture.ledger.break_at(13);
+    for i in 0..40 {
+        node.send(add_to(&format!("bad{i}"), 13)).await.unwrap();
+        node.send(add_to(&format!("bad{i}"), 1)).await.unwrap();
+    }
+    until("they are parked", async || {
+        // Others must succeed: else it is the handler that is not well.
+        node.send(add_to("good", 1)).await.unwrap();
+        node.health().await.dead_letters.get("ledger") == Some(&40)
+    })
+    .await;
+    let of = |handler: &str, error: &str| DeadLetterFilter {
+        handler: Some(handler.to_owned()),
+        event_type: Some("Added".to_owned()),
+        error: Some(error.to_owned()),
+    };
+    let closed = of("ledger", "closed");
+    let page = node.dead_letter_page(&closed, None, 7, Consistency::Latest).await.unwrap();
+    assert_eq!((page.dead_letters.len(), page.total), (7, 40));
+    for none in [of("other", "closed"), of("ledger", "open")] {
+        assert_eq!(node.retry_dead_letters(&none).await.unwrap(), 0);
+    }
+    fixture.ledger.break_at(None);
+    assert_eq!(node.retry_dead_letters(&closed).await.unwrap(), 40);
+    until("all are drained", async || node.health().await.dead_letters["ledger"] == 0).await;
+    assert!((0..40).all(|i| fixture.ledger.of(&format!("bad{i}")) == [1, 2]));
     node.shutdown().await;
 }
 

@@ -18,6 +18,9 @@ pub(crate) const EVENT_FAILURES: &str = "catga_event_failures_total";
 /// Counter: events that were parked. Label: `handler`.
 pub(crate) const EVENTS_PARKED: &str = "catga_events_parked_total";
 
+/// Gauge: dead letters that wait, in the whole log, as far as this node has read it. Label: `handler`.
+pub(crate) const DEAD_LETTERS: &str = "catga_dead_letters";
+
 /// Gauge: events that a handler has still to take in, counted in log positions. Label: `handler`.
 pub(crate) const HANDLER_LAG: &str = "catga_handler_lag";
 
@@ -41,6 +44,7 @@ pub(crate) fn describe() {
     describe_counter!(REPLAYS, "Commands answered from the commit of an earlier sending");
     describe_counter!(EVENT_FAILURES, "Attempts of event handlers that failed");
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
+    describe_gauge!(DEAD_LETTERS, "Dead letters that wait, wherever their handler runs");
     describe_counter!(TASK_PANICS, "Panics of background tasks");
     describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");
     describe_counter!(PROJECTIONS_STOPPED, "Projections that stopped at an event");

@@ -51,7 +51,7 @@ impl DeadLetterStream {
         event: &ParkingEvent,
     ) -> Result<Position, Error> {
         loop {
-            if let Some(appended) = self.try_append(program, event).await? {
+            if let Some(appended) = self.try_append(program, std::slice::from_ref(event)).await? {
                 self.version += 1;
                 self.token = appended.token;
                 self.time = self.time.max(program.clock.now());
@@ -65,17 +65,25 @@ impl DeadLetterStream {
         }
     }
 
-    /// Appends `event` at the end that this knows; `None` when the stream ends elsewhere.
+    /// Appends `events` as one commit at the end that this knows; `None` when the stream ends elsewhere.
     pub(crate) async fn try_append(
         &self,
         program: &Program,
-        event: &ParkingEvent,
+        events: &[ParkingEvent],
     ) -> Result<Option<Appended>, Error> {
         let &Self { ref stream, version, token, time } = self;
-        let mut payload = Vec::new();
-        let ty = event.encode(&mut payload)?;
         let time = time.max(program.clock.now());
-        let id = new_event_id(time);
+        let encoded = events.iter().map(|event| {
+            let mut payload = Vec::new();
+            event.encode(&mut payload).map(|ty| (new_event_id(time), ty, payload))
+        });
+        let encoded: Vec<_> = encoded.collect::<Result<_, _>>()?;
+        let frames = encoded.iter().map(|(id, ty, payload)| EventFrame {
+            id: *id,
+            name: ty.name,
+            schema: ty.version,
+            payload,
+        });
         let commit = Commit {
             stream: stream.as_str(),
             first_version: version + 1,
@@ -85,10 +93,13 @@ impl DeadLetterStream {
             correlation: None,
             causation: None,
             traceparent: None,
-            events: [EventFrame { id, name: ty.name, schema: ty.version, payload: &payload }]
-                .into(),
+            events: frames.collect(),
         };
-        let append = Append { stream, version, token, events: 1, frame: commit.encode() };
+        let Some(&(id, ..)) = encoded.first() else {
+            return Err(Error::misuse("there is nothing to append"));
+        };
+        let append =
+            Append { stream, version, token, events: events.len(), frame: commit.encode() };
         match append_once(program.store(), append, id).await {
             Ok(appended) => Ok(Some(appended)),
             Err(NotAppended::Conflict) => Ok(None),

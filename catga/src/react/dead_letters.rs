@@ -4,7 +4,7 @@
 //! handler; other streams go on. The parked events are not copied: the log holds them, and the dead letter says
 //! where to go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::{
     model::{Recorded, Snapshots},
     react::parking_event::{EventParked, ParkingEvent},
     read::Projection,
+    store::partition,
 };
 
 /// An event that a handler gave up on. The later events of its stream wait behind it.
@@ -58,12 +59,65 @@ impl DeadLetter {
     pub fn is_in_progress(&self) -> bool {
         self.status != DeadLetterStatus::Parked
     }
+
+    /// Where it is among all dead letters.
+    pub fn place(&self) -> DeadLetterPlace {
+        DeadLetterPlace { position: self.position, handler: self.handler.clone() }
+    }
 }
 
-/// All dead letters, by handler and stream: a handler has at most one for a stream.
+/// Which dead letters are meant: those that have all that is said here; by default all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// Those of this handler.
+    pub handler: Option<String>,
+    /// Those with an event of this type.
+    pub event_type: Option<String>,
+    /// Those whose last error has this text in it.
+    pub error: Option<String>,
+}
+
+impl DeadLetterFilter {
+    fn takes(&self, letter: &DeadLetter) -> bool {
+        let is = |wanted: &Option<String>, found: &String| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        is(&self.handler, &letter.handler)
+            && is(&self.event_type, &letter.event_type)
+            && self.error.as_ref().is_none_or(|text| letter.error.contains(text))
+    }
+}
+
+/// A page of dead letters, oldest event first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterPage {
+    /// What is on the page.
+    pub dead_letters: Vec<DeadLetter>,
+    /// How many match in all.
+    pub total: usize,
+    /// What the next page comes after; `None` at the end.
+    pub next: Option<DeadLetterPlace>,
+}
+
+/// Where a dead letter is among all of them. It is there also when the dead letter is gone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeadLetterPlace {
+    /// The position of the event.
+    pub position: Position,
+    /// The handler: several may give up on one event.
+    pub handler: String,
+}
+
+/// All dead letters. A handler has at most one for a stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct DeadLetters {
-    by_stream: BTreeMap<(String, StreamId), DeadLetter>,
+    all: BTreeMap<DeadLetterPlace, DeadLetter>,
+    /// Where the letter of a stream is, by handler. A handler stays here when it has none any more.
+    by_stream: BTreeMap<String, HashMap<StreamId, Position>>,
+    /// Where a letter is, by its id.
+    by_id: HashMap<String, DeadLetterPlace>,
+    /// Those that somebody acted on, by handler and partition.
+    requested: BTreeMap<(String, u16), BTreeSet<Position>>,
 }
 
 /// The dead letters of every handler.
@@ -84,7 +138,7 @@ impl Projection for DeadLetters {
             ParkingEvent::Drop(drop) => self.set_status(&drop.letter, DeadLetterStatus::Dropping),
             ParkingEvent::Released(released) => {
                 if let Ok(stream) = released.stream.parse() {
-                    self.by_stream.remove(&(released.handler.clone(), stream));
+                    self.remove(&released.handler, &stream);
                 }
             }
         }
@@ -95,14 +149,15 @@ impl DeadLetters {
     fn park(&mut self, parked: &EventParked, time: Timestamp) {
         let Ok(stream) = parked.stream.parse::<StreamId>() else { return };
         let id = dead_letter_id(&parked.handler, parked.event_id);
-        let key = (parked.handler.clone(), stream.clone());
-        let earlier = self.by_stream.get(&key).filter(|letter| letter.id == id);
+        let earlier = self.remove(&parked.handler, &stream).filter(|letter| letter.id == id);
+        // Somebody may have dropped it while it was tried again.
+        let is_dropped = earlier.as_ref().is_some_and(|l| l.status == DeadLetterStatus::Dropping);
         let letter = DeadLetter {
-            since: earlier.map_or(time, |letter| letter.since),
+            since: earlier.as_ref().map_or(time, |letter| letter.since),
             attempts: earlier.map_or(0, |letter| letter.attempts) + parked.attempts,
             id,
             handler: parked.handler.clone(),
-            stream,
+            stream: stream.clone(),
             version: parked.version,
             position: parked.position,
             event_id: parked.event_id,
@@ -110,29 +165,189 @@ impl DeadLetters {
             error: parked.error.clone(),
             status: DeadLetterStatus::Parked,
         };
-        self.by_stream.insert(key, letter);
+        let place = DeadLetterPlace { position: parked.position, handler: parked.handler.clone() };
+        let streams = self.by_stream.entry(parked.handler.clone()).or_default();
+        streams.insert(stream, parked.position);
+        self.by_id.insert(letter.id.clone(), place.clone());
+        let id = letter.id.clone();
+        self.all.insert(place, letter);
+        if is_dropped {
+            self.set_status(&id, DeadLetterStatus::Dropping);
+        }
+    }
+
+    fn remove(&mut self, handler: &str, stream: &StreamId) -> Option<DeadLetter> {
+        let position = self.by_stream.get_mut(handler)?.remove(stream)?;
+        if let Some(requested) = self.requested.get_mut(&(handler.to_owned(), partition(stream))) {
+            requested.remove(&position);
+        }
+        let letter = self.all.remove(&DeadLetterPlace { position, handler: handler.to_owned() })?;
+        self.by_id.remove(&letter.id);
+        Some(letter)
     }
 
     fn set_status(&mut self, id: &str, status: DeadLetterStatus) {
-        // There are few letters: somebody looks after each of them by hand.
-        if let Some(letter) = self.by_stream.values_mut().find(|letter| letter.id == id) {
-            letter.status = status;
-        }
+        let Some(letter) = self.by_id.get(id).and_then(|place| self.all.get_mut(place)) else {
+            return;
+        };
+        letter.status = status;
+        let work = (letter.handler.clone(), partition(&letter.stream));
+        self.requested.entry(work).or_default().insert(letter.position);
     }
 
     /// All letters, oldest event first.
     pub(crate) fn all(&self) -> Vec<DeadLetter> {
-        let mut all: Vec<_> = self.by_stream.values().cloned().collect();
-        all.sort_by_key(|letter| letter.position);
-        all
+        self.all.values().cloned().collect()
     }
 
-    /// The letters of `handler`.
-    pub(crate) fn of(&self, handler: &str) -> Vec<DeadLetter> {
-        self.by_stream.values().filter(|letter| letter.handler == handler).cloned().collect()
+    /// The letter with this id.
+    pub(crate) fn get(&self, id: &str) -> Option<&DeadLetter> {
+        self.all.get(self.by_id.get(id)?)
+    }
+
+    /// Those that match, from behind `after` on, `limit` at most.
+    pub(crate) fn page(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterPlace>,
+        limit: usize,
+    ) -> DeadLetterPage {
+        let mut page = DeadLetterPage::default();
+        for (place, letter) in self.all.iter().filter(|(_, letter)| filter.takes(letter)) {
+            page.total += 1;
+            if after.is_some_and(|after| place <= after) {
+                continue;
+            }
+            if page.dead_letters.len() < limit {
+                page.dead_letters.push(letter.clone());
+            } else if page.next.is_none() {
+                page.next = page.dead_letters.last().map(DeadLetter::place);
+            }
+        }
+        page
+    }
+
+    /// The letters of `handler` in a partition that somebody acted on, oldest event first.
+    pub(crate) fn requested(
+        &self,
+        handler: &str,
+        partition: u16,
+    ) -> impl Iterator<Item = &DeadLetter> {
+        let positions = self.requested.get(&(handler.to_owned(), partition)).into_iter().flatten();
+        positions.filter_map(move |&position| {
+            self.all.get(&DeadLetterPlace { position, handler: handler.to_owned() })
+        })
+    }
+
+    /// How many letters each handler has. One that has none any more is here with 0.
+    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
+        self.by_stream.iter().map(|(handler, streams)| (handler.clone(), streams.len())).collect()
     }
 }
 
 fn dead_letter_id(handler: &str, event: EventId) -> String {
     format!("{handler}.{event}")
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const THERE: Timestamp = Timestamp::from_micros(7);
+
+    /// An event of `stream` at `position` that `handler` gave up on.
+    fn parked(handler: &str, stream: &str, position: u64, error: &str) -> EventParked {
+        EventParked {
+            handler: handler.to_owned(),
+            stream: stream.to_owned(),
+            version: 1.into(),
+            position: position.into(),
+            event_id: Uuid::from_u128(position.into()),
+            event_type: if position.is_multiple_of(2) { "Even" } else { "Odd" }.to_owned(),
+            attempts: 5,
+            error: error.to_owned(),
+        }
+    }
+
+    fn letters() -> DeadLetters {
+        let mut letters = DeadLetters::default();
+        for (handler, stream, position, error) in [
+            ("mail", "a/1", 9, "no such mailbox"),
+            ("mail", "a/2", 2, "the server is away"),
+            ("stock", "a/1", 9, "the server is away"),
+            ("mail", "a/3", 5, "the server is away"),
+            ("stock", "a/4", 3, "it is closed"),
+        ] {
+            letters.park(&parked(handler, stream, position, error), THERE);
+        }
+        letters
+    }
+
+    fn ids(page: &DeadLetterPage) -> Vec<(u64, &str)> {
+        page.dead_letters.iter().map(|l| (l.position.get(), l.handler.as_str())).collect()
+    }
+
+    #[test]
+    fn pages_go_on_where_the_last_one_ended_whatever_happened_meanwhile() {
+        let (mut letters, all) = (letters(), DeadLetterFilter::default());
+        let first = letters.page(&all, None, 2);
+        assert_eq!((ids(&first), first.total), (vec![(2, "mail"), (3, "stock")], 5));
+        letters.remove("stock", &"a/4".parse().unwrap());
+        letters.park(&parked("mail", "a/9", 1, "old"), THERE);
+        let second = letters.page(&all, first.next.as_ref(), 2);
+        assert_eq!(ids(&second), [(5, "mail"), (9, "mail")]);
+        let third = letters.page(&all, second.next.as_ref(), 2);
+        assert_eq!((ids(&third), &third.next), (vec![(9, "stock")], &None));
+        let whole = letters.page(&all, None, 5);
+        assert_eq!(
+            (whole.dead_letters.len(), whole.next),
+            (5, None),
+            "a full page may be the last"
+        );
+    }
+
+    #[test]
+    fn a_filter_takes_what_has_all_that_it_says() {
+        let letters = letters();
+        let found = |handler: &str, event_type: &str, error: &str| {
+            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let filter = DeadLetterFilter {
+                handler: given(handler),
+                event_type: given(event_type),
+                error: given(error),
+            };
+            let page = letters.page(&filter, None, 9);
+            assert_eq!(page.total, page.dead_letters.len());
+            ids(&page).into_iter().map(|(position, _)| position).collect::<Vec<_>>()
+        };
+        assert_eq!(found("mail", "", ""), [2, 5, 9]);
+        assert_eq!(found("", "Odd", ""), [3, 5, 9, 9]);
+        assert_eq!(found("", "", "away"), [2, 5, 9]);
+        assert_eq!(found("mail", "Odd", "away"), [5]);
+        assert_eq!(found("mai", "", ""), [0; 0]);
+    }
+
+    #[test]
+    fn what_somebody_acted_on_is_found_by_its_handler_until_it_is_done() {
+        let mut letters = letters();
+        let id = dead_letter_id("mail", Uuid::from_u128(5));
+        let (stream, at) = ("a/3".parse().unwrap(), partition(&"a/3".parse().unwrap()));
+        letters.set_status(&id, DeadLetterStatus::Dropping);
+        let status = |letters: &DeadLetters| letters.requested("mail", at).next().map(|l| l.status);
+        assert_eq!(status(&letters), Some(DeadLetterStatus::Dropping));
+        assert!(letters.requested("mail", (at + 1) % 8).next().is_none());
+        // Somebody dropped it while it was tried, and then it failed.
+        letters.park(&parked("mail", "a/3", 5, "again"), THERE);
+        assert_eq!(status(&letters), Some(DeadLetterStatus::Dropping), "that is not forgotten");
+        assert_eq!(letters.get(&id).unwrap().attempts, 10);
+        letters.remove("mail", &stream);
+        assert!(status(&letters).is_none() && letters.get(&id).is_none());
+        assert_eq!(letters.counts(), [("mail".to_owned(), 2), ("stock".to_owned(), 2)].into());
+        letters
+            .set_status(&dead_letter_id("stock", Uuid::from_u128(3)), DeadLetterStatus::Retrying);
+        letters.park(&parked("stock", "a/4", 3, "again"), THERE);
+        assert!(letters.all().iter().all(|letter| !letter.is_in_progress()));
+    }
 }

@@ -21,7 +21,9 @@ mod task;
 mod work_state;
 
 pub use self::{
-    dead_letters::{DeadLetter, DeadLetterStatus},
+    dead_letters::{
+        DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DeadLetterStatus,
+    },
     dispatcher::DeliverySettings,
     handler::{Delivered, register_event_handler},
 };
@@ -30,7 +32,7 @@ pub(crate) use self::{
     handler::{EventHandler, EventHandlers},
     parking_event::{DropRequested, ParkingEvent, RetryRequested},
     relay::Relay,
-    requests::{dead_letters, request},
+    requests::{dead_letter_counts, dead_letter_page, dead_letters, request, retry_all},
     runner::Runner,
     work_state::WorkState,
 };

@@ -16,7 +16,11 @@ use crate::{
         task::{Ended, HandlerFailure, drain},
     },
     read::ReadModel,
+    store::first_chars,
 };
+
+/// How many characters of a failure are kept: it may say anything.
+const LONGEST_ERROR: usize = 2000;
 
 impl Runner {
     /// Starts on the dead letters that somebody wants retried or dropped.
@@ -30,24 +34,25 @@ impl Runner {
         {
             return;
         }
-        let dead_letters = self
-            .dispatcher
-            .program
-            .extensions
-            .expect::<ReadModel<DeadLetters>>()
-            .read()
-            .of(self.handler.name());
-        for letter in dead_letters {
+        // The others must have room beside what is drained.
+        let most = self.dispatcher.settings.concurrency.div_ceil(2);
+        let model = self.dispatcher.program.extensions.expect::<ReadModel<DeadLetters>>().read();
+        for letter in model.requested(self.handler.name(), self.partition) {
             let from = match letter.status {
                 DeadLetterStatus::Parked => continue,
                 DeadLetterStatus::Retrying => letter.version,
                 DeadLetterStatus::Dropping => letter.version + 1,
             };
+            if progress.draining >= most {
+                break;
+            }
             let task = self.task(progress);
             let Some(parked) = progress.parked.get_mut(&letter.stream) else { continue };
             if !parked.is_draining {
                 parked.is_draining = true;
-                running.spawn(drain(task, letter.stream, from, Position::ZERO, parked.last_left));
+                progress.draining += 1;
+                let stream = letter.stream.clone();
+                running.spawn(drain(task, stream, from, Position::ZERO, parked.last_left));
             }
         }
     }
@@ -84,6 +89,7 @@ impl Runner {
                     stream: stream.to_string(),
                 };
                 self.write_dead_letter(progress, ParkingEvent::Released(released)).await?;
+                Self::stop_draining(progress, &stream);
                 progress.parked.remove(&stream);
             }
             Ended::Cancelled => {}
@@ -94,6 +100,7 @@ impl Runner {
     fn stop_draining(progress: &mut RunnerProgress, stream: &StreamId) {
         if let Some(parked) = progress.parked.get_mut(stream) {
             parked.is_draining = false;
+            progress.draining -= 1;
         }
     }
 
@@ -127,9 +134,18 @@ impl Runner {
             event_id: event.id,
             event_type: event.name.to_owned(),
             attempts: failure.attempts,
-            error: failure.error.clone(),
+            error: first_chars(&failure.error, LONGEST_ERROR).to_owned(),
         };
         metrics::counter!(telemetry::EVENTS_PARKED, "handler" => handler).increment(1);
+        tracing::error!(
+            handler,
+            stream = parked.stream,
+            position = parked.position.get(),
+            event_type = parked.event_type,
+            attempts = parked.attempts,
+            error = parked.error,
+            "an event handler gave up: the event is a dead letter, and its stream waits for somebody"
+        );
         self.write_dead_letter(progress, ParkingEvent::Parked(parked)).await
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct RunnerProgress {
     /// Everything up to here was read.
     pub(crate) cursor: Position,
     pub(crate) parked: HashMap<StreamId, Parked>,
+    /// How many of them are being drained.
+    pub(crate) draining: usize,
     /// Where dead letters are written to.
     pub(crate) dead_letters: DeadLetterStream,
     /// The position of the last that was written there before the start. What the read models say of dead letters before

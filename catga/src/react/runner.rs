@@ -179,6 +179,7 @@ impl Runner {
             lanes: Lanes::new(self.handler.types()),
             cursor,
             parked: parked.collect(),
+            draining: 0,
             dead_letters,
             dead_letters_at,
             save_at: None,

@@ -11,7 +11,10 @@ use crate::{
     log::Position,
     model::{Consistency, Error, ErrorKind, Interrupt},
     program::{Caller, Context, FromContext, Setup},
-    react::{DeadLetter, DropRequested, ParkingEvent, RetryRequested, dead_letters, request},
+    react::{
+        DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DropRequested, ParkingEvent,
+        RetryRequested, dead_letter_page, dead_letters, request, retry_all,
+    },
     runtime::background::{Handles, Runtime, ThisProgram},
     store::EventStore,
 };
@@ -69,6 +72,30 @@ impl Catga {
     /// [`Error`] when the read barrier can't be passed.
     pub async fn dead_letters(&self, consistency: Consistency) -> Result<Vec<DeadLetter>, Error> {
         self.within_timeout(dead_letters(&self.runtime.program, consistency)).await
+    }
+
+    /// A page of the dead letters that `filter` takes, oldest event first: `limit` of them at most, from behind `after` on.
+    ///
+    /// # Errors
+    /// [`Error`] when the read barrier can't be passed.
+    pub async fn dead_letter_page(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterPlace>,
+        limit: usize,
+        consistency: Consistency,
+    ) -> Result<DeadLetterPage, Error> {
+        let page = dead_letter_page(&self.runtime.program, filter, after, limit, consistency);
+        self.within_timeout(page).await
+    }
+
+    /// Has the handlers of all dead letters that `filter` takes try them again, each with those behind it in its stream. Answers
+    /// how many these are. What fails again is parked again.
+    ///
+    /// # Errors
+    /// [`Error`] when the store can't be reached. Some may be tried then.
+    pub async fn retry_dead_letters(&self, filter: &DeadLetterFilter) -> Result<usize, Error> {
+        self.within_timeout(retry_all(&self.runtime.program, filter)).await
     }
 
     /// Has the handler of a dead letter try its event again, and then those behind it. `None` when there is no

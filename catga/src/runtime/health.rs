@@ -1,6 +1,6 @@
 //! How a program is.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -9,7 +9,7 @@ use crate::{
     cluster::{Claim, Member, NodeWork, Work},
     log::{Position, StoreError},
     program::telemetry,
-    react::WorkState,
+    react::{WorkState, dead_letter_counts},
     runtime::{background::Runtime, catga::Catga, standstill::PATIENCE},
     store::DurabilityReport,
 };
@@ -44,6 +44,8 @@ pub struct Health {
     /// What has stood still for half a minute while the log went on, whatever the reason: the read models, the relay, or an event
     /// handler on a partition, wherever in the cluster it runs. An event handler has as long in addition as its attempts may take.
     pub standstill: Vec<String>,
+    /// How many dead letters wait, by handler, wherever in the cluster it runs. The program goes on beside them.
+    pub dead_letters: BTreeMap<String, usize>,
 }
 
 /// How an event handler is on one partition.
@@ -80,6 +82,12 @@ impl Catga {
     /// Sets the gauges that are known only on demand; call it before metrics are read.
     pub async fn observe(&self) {
         let health = self.health().await;
+        // Also those of handlers that have none, so that somebody can ask for them before there are any.
+        let none = health.handlers.iter().map(|handler| (handler.name.to_owned(), 0));
+        let counts: BTreeMap<_, _> = none.chain(health.dead_letters.clone()).collect();
+        for (handler, count) in counts {
+            metrics::gauge!(telemetry::DEAD_LETTERS, "handler" => handler).set(count as f64);
+        }
         if health.store.is_err() {
             return;
         }
@@ -144,6 +152,7 @@ impl Runtime {
             is_caught_up: progress.is_caught_up,
             is_following,
             standstill: Vec::new(),
+            dead_letters: dead_letter_counts(&self.program),
         };
         health.standstill = self.standstill_in(&health);
         health

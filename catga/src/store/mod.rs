@@ -33,7 +33,9 @@ pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
     durability::NOT_DURABLE,
-    supervise::{RUNS_WELL, TASK_PANICS, guarded, guarded_here, panic_text, supervised},
+    supervise::{
+        RUNS_WELL, TASK_PANICS, first_chars, guarded, guarded_here, panic_text, supervised,
+    },
     transport::partition_of,
 };
 pub use self::{

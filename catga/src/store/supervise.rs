@@ -19,6 +19,9 @@ pub(crate) const TASK_PANICS: &str = "catga_task_panics_total";
 /// A task that ran for so long does not fail whenever it is started: its next failure is retried at once again.
 pub(crate) const RUNS_WELL: Duration = Duration::from_secs(10);
 
+/// How many characters of a panic's text are kept.
+const LONGEST_REASON: usize = 200;
+
 /// Runs `future` to its end.
 ///
 /// # Errors
@@ -58,10 +61,17 @@ pub(crate) async fn supervised<F: Future<Output = ()>>(
     }
 }
 
-/// What a panic says.
+/// What a panic says, cut off after 200 characters: it is logged and shown in health, and where the panic is of the user's
+/// code it may say anything.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    first_chars(text.unwrap_or("no text"), LONGEST_REASON)
+}
+
+/// The first `n` characters of `text`.
+pub(crate) fn first_chars(text: &str, n: usize) -> &str {
+    text.char_indices().nth(n).map_or(text, |(end, _)| &text[..end])
 }
 
 fn report(task: &impl Display, payload: &(dyn Any + Send)) -> String {
@@ -95,5 +105,7 @@ mod tests {
         assert_eq!(guarded_here("test", || 7), Ok(7));
         let panicked = guarded_here("test", || panic!("here"));
         assert_eq!(panicked, Err::<(), _>("it panicked: here".to_owned()));
+        let long = guarded_here("test", || panic!("{}", "ä".repeat(999))).unwrap_err();
+        assert_eq!(long.chars().count(), "it panicked: ".len() + LONGEST_REASON);
     }
 }

@@ -65,6 +65,73 @@ async fn p8_a_receipt_that_fails_is_parked_and_holds_nobody_else_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p8_dead_letters_are_seen_listed_in_pages_and_retried_together() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let flags = ["--log", "warn", "--fail-receipts-for", "stale-card"];
+    let mut server = Server::start_logged(&flags, log.reopen().unwrap()).await;
+    let gauge = async |server: &Server| {
+        let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("# TYPE catga_dead_letters gauge"), "{metrics}");
+        let name = r#"catga_dead_letters{handler="receipts"} "#;
+        metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+    };
+    assert_eq!(gauge(&server).await.as_deref(), Some("0"));
+    for _ in 0..5 {
+        pay(&server, "stale-card").await;
+    }
+    eventually(|| async {
+        // Others must succeed: else it is the mail server that is away.
+        pay(&server, "card").await;
+        let letters = server.json("/dead-letters").await;
+        if letters.as_array().unwrap().len() == 5 { Ok(()) } else { Err(letters.to_string()) }
+    })
+    .await;
+    let health = server.json("/health").await;
+    let check = &health["checks"]["deadLetters"];
+    assert_eq!((&health["status"], &check["status"]), (&json!("degraded"), &json!("degraded")));
+    assert_eq!(check["waiting"], json!({ "receipts": 5 }));
+    assert_eq!(server.json("/health/ready").await["status"], "healthy");
+    assert_eq!(gauge(&server).await.as_deref(), Some("5"));
+
+    let mut path = "/dead-letters?limit=2&handler=receipts&error=refused".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let answer = server.get(&path).send().await.unwrap();
+        assert_eq!(answer.headers()["x-total-count"], "5");
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let page: Vec<Value> = answer.json().await.unwrap();
+        seen.extend(page.iter().map(|letter| letter["position"].as_u64().unwrap()));
+        let Some(link) = link else { break };
+        assert_eq!(page.len(), 2);
+        path = link.trim_start_matches('<').split('>').next().unwrap().to_owned();
+    }
+    assert!(seen.len() == 5 && seen.is_sorted(), "{seen:?}");
+    let answer = server.get("/dead-letters?cursor=nonsense").send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+
+    let retry = async |path: &str| {
+        let answer = server.post(path, &Value::Null).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        answer.json::<Value>().await.unwrap()
+    };
+    assert_eq!(retry("/dead-letters/retry?handler=nobody").await, json!({ "retrying": 0 }));
+    let all = retry("/dead-letters/retry?handler=receipts&type=OrderPaid&error=refused").await;
+    assert_eq!(all, json!({ "retrying": 5 }));
+    eventually(|| async {
+        pay(&server, "card").await;
+        let letters = server.json("/dead-letters").await;
+        let again = letters.as_array().unwrap().iter();
+        let again = again.filter(|l| l["attempts"] == 10 && l["status"] == "Parked").count();
+        if again == 5 { Ok(()) } else { Err(letters.to_string()) }
+    })
+    .await;
+    server.terminate().await;
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let given_up = |line: &&str| line.contains("ERROR") && line.contains("dead letter");
+    assert_eq!(log.lines().filter(given_up).count(), 10, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p8_a_poisoned_order_parks_alone_wherever_its_handler_runs() {
     let backend = Backend::redis().await;
     let mut cluster = Cluster::start(&backend, 3, &["--fail-receipts-for", "stale"]).await;
