@@ -1,6 +1,6 @@
 //! The store behind the service, from the flags.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 #[cfg(feature = "nats")]
 use catga::store::{NatsOptions, NatsStore, NatsTransport};
@@ -9,9 +9,10 @@ use catga::store::{RedisOptions, RedisStore, RedisTransport};
 use catga::{
     handler::Kind,
     migrate::{Copied, CopyError, CopyProgress, CopyStep},
-    store::{Backend as Stores, DurabilityReport, FileError, FileStore, Transport},
+    store::{Backend as Stores, DurabilityReport, FileError, FileStore, StoreError, Transport},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, sleep, timeout_at};
 
 #[cfg(any(feature = "redis", feature = "nats"))]
 use crate::cli::ServerAddress;
@@ -19,6 +20,70 @@ use crate::cli::{self, Backends, Location, Persistence};
 
 /// Why a backend can't be used; the text is for the person who started the program.
 pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// How often a store that is not there yet is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct NotOpened {
+    text: String,
+    /// Whether it may be there a little later, with nothing changed by anybody.
+    may_heal: bool,
+}
+
+impl NotOpened {
+    /// `place` has no password in it, and neither has what a store says.
+    fn new(place: impl fmt::Display, error: &StoreError) -> Self {
+        Self { text: format!("{place}: {error}"), may_heal: error.is_unavailable() }
+    }
+
+    fn of_file(directory: &Path, error: &FileError) -> Self {
+        let directory = directory.display().to_string();
+        // It may be a server's address in the wrong place.
+        let shown =
+            if directory.contains('@') { "a directory with @ in its name" } else { &directory };
+        Self { text: format!("{shown}: {error}"), may_heal: false }
+    }
+
+    fn at(self, flag: &str) -> Self {
+        Self { text: format!("{flag}: {}", self.text), ..self }
+    }
+}
+
+/// How long stores that are not there yet are waited for.
+struct Patience {
+    until: Instant,
+    is_told: bool,
+}
+
+impl Patience {
+    fn new(time: Duration) -> Self {
+        Self { until: Instant::now() + time, is_told: false }
+    }
+
+    /// What `open` opens, as soon as it can be opened.
+    async fn wait_for<T>(
+        &mut self,
+        open: impl AsyncFn() -> Result<T, NotOpened>,
+    ) -> Result<T, NotOpened> {
+        let mut outcome = open().await;
+        loop {
+            let error = match outcome {
+                Err(error) if error.may_heal && Instant::now() < self.until => error,
+                outcome => return outcome,
+            };
+            if !std::mem::replace(&mut self.is_told, true) {
+                let seconds = (self.until - Instant::now()).as_secs_f32().ceil();
+                let reason = error.to_string();
+                tracing::warn!(reason, seconds, "the store is not there yet: it is waited for");
+            }
+            sleep(LOOK_EVERY.min(self.until - Instant::now())).await;
+            outcome = timeout_at(self.until, open()).await.unwrap_or(Err(error));
+        }
+    }
+}
 
 /// An open store.
 #[derive(Clone)]
@@ -37,22 +102,28 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Opens the store that the flags name, and asks it how durable it is.
+/// Opens the store that the flags name, and asks it how durable it is. One that is not there yet is waited for, for `time`.
 ///
 /// # Errors
 /// When it can't be opened, or is less durable than `--require-durability` asks.
-pub(crate) async fn open(flags: &Backends) -> Result<Backend, Failure> {
-    let stores = open_stores(flags).await?;
-    let durability = stores.store().durability().await?;
+pub(crate) async fn open(flags: &Backends, time: Duration) -> Result<Backend, Failure> {
+    let mut patience = Patience::new(time);
+    let open_store = async || {
+        let stores = open_stores(flags).await?;
+        let durability = stores.store().durability().await;
+        let durability = durability.map_err(|error| NotOpened::new("the store", &error))?;
+        Ok((stores, durability))
+    };
+    let (stores, durability) = patience.wait_for(open_store).await?;
     if let Some(shortfall) = durability.shortfall(flags.require_durability) {
         return Err(format!("--require-durability: {shortfall}").into());
     }
-    let transport = open_transport(flags).await?;
+    let transport = patience.wait_for(async || open_transport(flags).await).await?;
     Ok(Backend { stores, transport, durability })
 }
 
 /// The topic that the flags name. Where the log is in memory it begins anew with the process, and so does the topic.
-async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, Failure> {
+async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, NotOpened> {
     match (flags.transport, flags.persistence) {
         (cli::Transport::Inmemory, _) => Ok(None),
         #[cfg(feature = "redis")]
@@ -62,7 +133,7 @@ async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, 
         #[cfg(feature = "redis")]
         (cli::Transport::Redis, persistence) => {
             let options = redis_options(flags, &flags.redis, &flags.redis_prefix);
-            let failure = |error| format!("--transport redis: {}: {error}", options.address());
+            let failure = |error| NotOpened::new(options.address(), &error).at("--transport redis");
             let transport = RedisTransport::connect(options.clone()).await.map_err(failure)?;
             if persistence == Persistence::Inmemory {
                 transport.clear().await.map_err(failure)?;
@@ -72,7 +143,7 @@ async fn open_transport(flags: &Backends) -> Result<Option<Arc<dyn Transport>>, 
         #[cfg(feature = "nats")]
         (cli::Transport::Nats, persistence) => {
             let options = nats_options(flags, &flags.nats, &flags.nats_prefix);
-            let failure = |error| format!("--transport nats: {}: {error}", options.address());
+            let failure = |error| NotOpened::new(options.address(), &error).at("--transport nats");
             let transport = NatsTransport::connect(options.clone()).await.map_err(failure)?;
             if persistence == Persistence::Inmemory {
                 transport.clear().await.map_err(failure)?;
@@ -104,7 +175,7 @@ fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsO
     }
 }
 
-async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
+async fn open_stores(flags: &Backends) -> Result<Stores, NotOpened> {
     let (flag, location) = match flags.persistence {
         Persistence::Inmemory => {
             return Ok(Stores::memory());
@@ -119,37 +190,31 @@ async fn open_stores(flags: &Backends) -> Result<Stores, Failure> {
             ("--nats", Location::Nats(flags.nats.clone(), flags.nats_prefix.clone()))
         }
     };
-    open_at(flags, &location).await.map_err(|error| format!("{flag}: {error}").into())
+    open_at(flags, &location).await.map_err(|error| error.at(flag))
 }
 
 #[cfg_attr(not(any(feature = "redis", feature = "nats")), allow(unused_variables))]
-async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, Failure> {
+async fn open_at(flags: &Backends, location: &Location) -> Result<Stores, NotOpened> {
     match location {
         Location::File(directory) => {
-            FileStore::open(directory).map(Stores::of).map_err(|error| file(directory, &error))
+            let store = FileStore::open(directory);
+            store.map(Stores::of).map_err(|error| NotOpened::of_file(directory, &error))
         }
         #[cfg(feature = "redis")]
         Location::Redis(server, prefix) => {
             let options = redis_options(flags, server, prefix);
             let address = options.address();
             let store = RedisStore::connect(options).await;
-            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+            store.map(Stores::of).map_err(|error| NotOpened::new(address, &error))
         }
         #[cfg(feature = "nats")]
         Location::Nats(server, prefix) => {
             let options = nats_options(flags, server, prefix);
             let address = options.address();
             let store = NatsStore::connect(options).await;
-            store.map(Stores::of).map_err(|error| format!("{address}: {error}").into())
+            store.map(Stores::of).map_err(|error| NotOpened::new(address, &error))
         }
     }
-}
-
-fn file(directory: &Path, error: &FileError) -> Failure {
-    let directory = directory.display().to_string();
-    // It may be a server's address in the wrong place.
-    let shown = if directory.contains('@') { "a directory with @ in its name" } else { &directory };
-    format!("{shown}: {error}").into()
 }
 
 /// What an acknowledged command survives, with the settings that say so, a line each.
@@ -171,7 +236,8 @@ pub(crate) fn describe(flags: &Backends, durability: &DurabilityReport) -> Strin
 /// # Errors
 /// As [`open`].
 pub(crate) async fn check(flags: &Backends) -> Result<String, Failure> {
-    let backend = open(flags).await?;
+    // Who asks wants to know how it is now.
+    let backend = open(flags, Duration::ZERO).await?;
     let head = backend.stores.store().head().await?;
     Ok(format!("{}\n  last position {head}\n", describe(flags, &backend.durability)))
 }
@@ -188,10 +254,10 @@ pub(crate) async fn copy(
     if let Some(directory) = from.directory() {
         // Opening a directory makes a log where there is none.
         let verified = FileStore::verify(directory);
-        verified.map_err(|error| format!("--from: {}", file(directory, &error)))?;
+        verified.map_err(|error| NotOpened::of_file(directory, &error).at("--from"))?;
     }
-    let from = open_at(flags, from).await.map_err(|error| format!("--from: {error}"))?;
-    let to = open_at(flags, to).await.map_err(|error| format!("--to: {error}"))?;
+    let from = open_at(flags, from).await.map_err(|error| error.at("--from"))?;
+    let to = open_at(flags, to).await.map_err(|error| error.at("--to"))?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec} {eta}")
             .expect("the template is sound"),
@@ -231,7 +297,7 @@ pub(crate) async fn copy(
 /// When something there is not as it was written, or can't be read.
 pub(crate) fn verify(flags: &Backends) -> Result<String, Failure> {
     let found = FileStore::verify(&flags.data_dir)
-        .map_err(|error| format!("--data-dir: {}", file(&flags.data_dir, &error)))?;
+        .map_err(|error| NotOpened::of_file(&flags.data_dir, &error).at("--data-dir"))?;
     let end = match found.torn_bytes {
         0 if found.is_closed => "it was closed".to_owned(),
         0 => "it was not closed, and ends with a whole commit".to_owned(),

@@ -202,6 +202,10 @@ pub struct Backends {
     /// The certificates in PEM that a tls:// server is trusted by, beside those of the system
     #[arg(long, global = true, env = "CATGA_NATS_CA", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
+    /// How many seconds a start waits for a Redis or NATS server that is not there yet, or still loads its data; with 0
+    /// it ends at once
+    #[arg(long, global = true, env = "CATGA_WAIT_FOR_STORE", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub wait_for_store: Duration,
     /// Refuse to start, and commands, when an acknowledged one survives less than this: memory, seconds, process-crash
     /// or power-loss
     #[arg(

@@ -121,7 +121,15 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
     let address = listener.local_addr()?;
     let node_id = flags.node_id.clone().unwrap_or_else(random_node_id);
     check_cluster(flags)?;
-    let backend = backend::open(&flags.backends).await?;
+    // Before anything that takes long: a process that is the first of a container is not ended by a signal that it does
+    // not ask for.
+    let stop = CancellationToken::new();
+    spawn_signals(stop.clone())?;
+    let opened = backend::open(&flags.backends, flags.backends.wait_for_store);
+    let Some(backend) = stop.run_until_cancelled(opened).await.transpose()? else {
+        tracing::info!("stopped before the store was there");
+        return Ok(());
+    };
     let advertised = flags.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut builder = Catga::builder()
         .backend(backend.stores)
@@ -138,7 +146,11 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
         });
     }
     let (domain, builder, routes) = app.build(builder, own);
-    let catga = builder.start().await.map_err(|error| match error {
+    let Some(started) = stop.run_until_cancelled(builder.start()).await else {
+        tracing::info!("stopped before the program was started");
+        return Ok(());
+    };
+    let catga = started.map_err(|error| match error {
         StartError::NameTaken { .. } => format!("--node-id: {error}").into(),
         error => Failure::from(error),
     })?;
@@ -152,13 +164,10 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
             started_at: Clock::system().now(),
         },
         metrics: metrics.clone(),
-        draining: CancellationToken::new(),
+        draining: stop.clone(),
         domain,
         feeds: Arc::new(Semaphore::new(limits.feeds)),
     });
-    let stop = shared.draining.clone();
-    // Whoever reads that it listens may send a signal at once.
-    spawn_signals(stop.clone())?;
     let store = backend::describe(&flags.backends, &backend.durability);
     banner(&shared, address, program, &store);
     let handing_over = async {

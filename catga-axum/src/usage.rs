@@ -110,6 +110,10 @@ fn without_effect<A: Args>(
                     unread(is_redis, &REDIS, "add --persistence redis or --transport redis")
                 })
                 .or_else(|| unread(is_nats, &NATS, "add --persistence nats or --transport nats"))
+                .or_else(|| {
+                    let needed = "add --persistence redis or nats, or --transport redis or nats";
+                    unread(is_redis || is_nats, &["wait_for_store"], needed)
+                })
                 .or_else(|| unread(serve.cluster, &["lease"], "add --cluster"))
         }
         Some(Command::Verify) => {
@@ -254,6 +258,7 @@ mod tests {
                 &[&format!("--redis-prefix=a {secret}")],
                 &[&joined("--nats-replicas")],
                 &[&joined("--require-durability")],
+                &[&joined("--wait-for-store")],
                 &[&joined("--log-format")],
                 &[&joined("--radish")],
                 &[secret],
@@ -311,6 +316,7 @@ mod tests {
             (&["--nats-monitor", "host:1"], &["--nats-monitor", "--persistence nats"]),
             (&["--data-dir", "d"], &["--data-dir", "add --persistence file"]),
             (&["--data-dir", "d", "--persistence", "redis"], &["--data-dir", "--persistence file"]),
+            (&["--wait-for-store", "3"], &["--wait-for-store", "--persistence redis or nats"]),
             (&["--lease", "3"], &["--lease", "add --cluster"]),
             (&["serve", "--lease", "3"], &["--lease", "add --cluster"]),
             (&["verify", "--persistence", "redis"], &["--persistence", "--data-dir"]),

@@ -179,15 +179,17 @@ async fn a_server_that_can_not_be_used_is_named_with_the_reason() {
     let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
     let paused = RedisServer::start().await;
     paused.pause().await;
-    for (server, reason) in [
-        (nobody.as_str(), "refused"),
-        (&evicting.address(), "noeviction"),
-        (&paused.address(), "did not answer in time"),
-        ("redis://nobody.invalid", "lookup"),
-        ("unix:/nowhere/redis.sock", "No such file"),
+    let at_once = ["--wait-for-store", "0"];
+    for (server, flags, reason) in [
+        (nobody.as_str(), &at_once[..], "refused"),
+        // What does not heal by itself is not waited for.
+        (&evicting.address(), &[], "noeviction"),
+        (&paused.address(), &at_once, "did not answer in time"),
+        ("redis://nobody.invalid", &at_once, "lookup"),
+        ("unix:/nowhere/redis.sock", &at_once, "No such file"),
     ] {
         let begin = Instant::now();
-        let (code, text) = run(&[&ON_REDIS[..], &[server, "--port", "0"]].concat()).await;
+        let (code, text) = run(&[&ON_REDIS[..], &[server, "--port", "0"], flags].concat()).await;
         assert!(begin.elapsed() < Duration::from_secs(6), "{server}: {:?}", begin.elapsed());
         assert_eq!(code, Some(1), "{server}: {text}");
         for part in ["--redis", reason, server.trim_start_matches("redis://")] {

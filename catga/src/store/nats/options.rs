@@ -1,8 +1,8 @@
 //! Where a NATS server is, and how to say so without its password.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
 use crate::log::{MAX_KEY, StoreError};
@@ -66,7 +66,7 @@ impl NatsOptions {
         let (addresses, logins): (Vec<_>, Vec<_>) = servers
             .ok_or_else(|| {
                 // What the client says is left out: it can repeat parts of the text.
-                StoreError::unavailable(
+                StoreError::unusable(
                     "the address is not nats://host:port or tls://host:port, with a percent-encoded user:password@ before the host",
                 )
             })?
@@ -75,7 +75,7 @@ impl NatsOptions {
         let mut logins = logins.into_iter().flatten();
         let login = logins.next();
         if logins.any(|other| Some(other) != login) {
-            return Err(StoreError::unavailable("the addresses name different users"));
+            return Err(StoreError::unusable("the addresses name different users"));
         }
         Ok(Servers { addresses, login })
     }
@@ -84,7 +84,7 @@ impl NatsOptions {
     pub(super) async fn connector(&self) -> Result<Connector, StoreError> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=MAX_KEY).contains(&self.prefix.len()) || !self.prefix.bytes().all(is_plain) {
-            return Err(StoreError::unavailable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
+            return Err(StoreError::unusable("the prefix is not 1 to 64 of A-Z a-z 0-9 _ -"));
         }
         let Servers { addresses, login } = self.servers()?;
         let (losses, lost) = watch::channel(0);
@@ -116,7 +116,7 @@ impl NatsOptions {
         if let Some(file) = &self.credentials {
             options = options.credentials_file(file).await.map_err(|error| {
                 let file = file.display();
-                StoreError::unavailable(format!("the credentials {file} can't be used: {error}"))
+                StoreError::unusable(format!("the credentials {file} can't be used: {error}"))
             })?;
         }
         if let Some(file) = &self.ca {
@@ -141,11 +141,25 @@ impl Connector {
             // The kind says what is wrong; the rest of the text could show the address.
             let io =
                 std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
-            match io {
-                Some(io) => StoreError::unavailable(format!("{}: {}", error.kind(), io.kind())),
-                None => StoreError::unavailable(error.kind()),
+            let text = match io {
+                Some(io) => format!("{}: {}", error.kind(), io.kind()),
+                None => error.kind().to_string(),
+            };
+            match may_heal(error.kind(), io) {
+                true => StoreError::unavailable(text),
+                false => StoreError::unusable(text),
             }
         })
+    }
+}
+
+/// Whether a server that can't be connected to may yet come to answer otherwise, with nothing changed by anybody.
+fn may_heal(kind: ConnectErrorKind, io: Option<&io::Error>) -> bool {
+    match kind {
+        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => true,
+        // A certificate that is not trusted is invalid data.
+        ConnectErrorKind::Io => io.is_none_or(|io| io.kind() != io::ErrorKind::InvalidData),
+        _ => false,
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn check(client: &Client, options: &NatsOptions) -> Result<(), StoreE
     let version = client.server_info().version;
     if options.replicas > 1 && numbers(&version) < REPLICATED {
         let (major, minor) = REPLICATED;
-        return Err(StoreError::unavailable(format!(
+        return Err(StoreError::unusable(format!(
             "NATS {version} can accept two commits at one version of a replicated stream: {major}.{minor} or newer is needed for {} replicas",
             options.replicas
         )));
@@ -129,9 +129,7 @@ pub(super) async fn durability(
         Some(monitor) => {
             let monitored = ask(monitor).await?;
             if monitored.server_id != info.server_id {
-                return Err(StoreError::unavailable(
-                    "the monitoring is that of another NATS server",
-                ));
+                return Err(StoreError::unusable("the monitoring is that of another NATS server"));
             }
             monitored.jetstream.config.sync()
         }

@@ -12,7 +12,7 @@ use async_nats::{
             DeliverPolicy,
             pull::{Ordered, OrderedConfig},
         },
-        context::GetStreamErrorKind,
+        context::{CreateStreamErrorKind, GetStreamErrorKind},
         message::StreamMessage,
         stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
     },
@@ -57,16 +57,26 @@ impl Topic {
             Ok(stream) => stream,
             Err(error) if is_missing(&error.kind()) => {
                 context.create_stream(&config).await.map_err(|error| {
-                    StoreError::unavailable(format!(
-                        "the stream {} can't be made: {error}",
-                        config.name
-                    ))
+                    let text = format!("the stream {} can't be made: {error}", config.name);
+                    match error.kind() {
+                        CreateStreamErrorKind::JetStream(error) if !may_heal(&error) => {
+                            StoreError::unusable(text)
+                        }
+                        _ => StoreError::unavailable(text),
+                    }
                 })?
             }
-            Err(error) => return Err(unavailable("JetStream", error)),
+            Err(error) => {
+                return Err(match error.kind() {
+                    GetStreamErrorKind::JetStream(answer) if !may_heal(&answer) => {
+                        StoreError::unusable(format!("JetStream: {error}"))
+                    }
+                    _ => unavailable("JetStream", error),
+                });
+            }
         };
         if let Some(difference) = difference(&config, &stream.cached_info().config) {
-            return Err(StoreError::unavailable(format!(
+            return Err(StoreError::unusable(format!(
                 "the stream {} is there with another configuration: {difference}",
                 config.name
             )));
@@ -277,6 +287,12 @@ impl Topic {
             _ => Err(StoreError::unavailable("NATS is not connected")),
         }
     }
+}
+
+/// Whether JetStream may yet come to answer otherwise, with nothing changed by anybody: it starts, or has no leader, or
+/// not all of its servers.
+fn may_heal(error: &jetstream::Error) -> bool {
+    error.code() == 503 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS
 }
 
 fn is_missing(error: &GetStreamErrorKind) -> bool {
