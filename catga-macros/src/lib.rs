@@ -23,6 +23,7 @@ mod expand;
 mod handler;
 mod projection;
 mod root;
+mod serde_attributes;
 
 use crate::{
     args::Errors,
@@ -349,6 +350,10 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     pub tracking: String,
 /// }
 /// ```
+///
+/// serde's attributes on the fields count for what is stored, and those that postcard can't carry are refused:
+/// `skip_serializing_if`, `skip_serializing` and `skip_deserializing` without one another, `flatten`, `tag`, `content`, `untagged`, and
+/// fields with a `serde_json::Value`.
 ///
 /// A variant without a name for its field holds one event, which is a struct. Handlers and projections can be about the
 /// struct, or about any enum that holds it.

@@ -17,6 +17,7 @@ use crate::{
     },
     expand::{Registration, local, registration},
     root::{CRATE, Root},
+    serde_attributes::{check_event, check_field},
 };
 
 /// What `#[event(..)]` says, as far as it could be read.
@@ -33,9 +34,11 @@ pub(crate) fn expand(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     no_generics(&input.generics, "an event", &mut errors);
     let attribute = only(&input.attrs, "event", &mut errors);
+    check_event(&input.attrs, &mut errors);
     let (impls, root) = match &input.data {
-        Data::Struct(_) => {
+        Data::Struct(data) => {
             let given = Given::read(&input.ident, attribute, &mut errors);
+            data.fields.iter().for_each(|field| check_field(field, &mut errors));
             (implement(input, &given), given.root)
         }
         Data::Enum(data) => {

@@ -10,6 +10,7 @@ use super::event::Given;
 use crate::{
     args::{Errors, doc_comment, only},
     expand::{Registration, local, registration},
+    serde_attributes::check_field,
 };
 
 /// A variant that could be read.
@@ -105,6 +106,7 @@ impl<'a> Event<'a> {
                 None
             }
             Fields::Named(_) | Fields::Unit => {
+                variant.fields.iter().for_each(|field| check_field(field, errors));
                 let given = Given::read(ident, attribute, errors);
                 Some(Self::Fields { variant, given })
             }

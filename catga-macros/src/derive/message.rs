@@ -10,6 +10,7 @@ use syn::{
 use crate::{
     args::{Alphabet, Argument, Errors, default_name, name, no_generics, only, read_arguments},
     root::{CRATE, Root},
+    serde_attributes::check_command_field,
 };
 
 /// Which of the two is derived.
@@ -65,6 +66,7 @@ pub(crate) fn expand(kind: Kind, input: &DeriveInput) -> TokenStream {
         Data::Struct(data) => {
             if let Kind::Command = kind {
                 no_hash_set(&data.fields, &mut errors);
+                data.fields.iter().for_each(|field| check_command_field(field, &mut errors));
             }
             read_keys(&data.fields, &mut errors)
         }
