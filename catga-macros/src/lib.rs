@@ -353,7 +353,7 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// serde's attributes on the fields count for what is stored, and those that postcard can't carry are refused:
 /// `skip_serializing_if`, `skip_serializing` and `skip_deserializing` without one another, `flatten`, `tag`, `content`, `untagged`, and
-/// fields with a `serde_json::Value`.
+/// fields with a `serde_json::Value`. `Event` says more about what can be stored.
 ///
 /// A variant without a name for its field holds one event, which is a struct. Handlers and projections can be about the
 /// struct, or about any enum that holds it.
@@ -369,7 +369,8 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     }
 ///
 ///     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
-///         encode_payload(Self::TYPES[0], self, payload)
+///         static READ_BACK: ReadBack = ReadBack::new(true && IsPlain::<String>::ANSWER);
+///         encode_payload::<Self>(Self::TYPES[0], &READ_BACK, self, payload)
 ///     }
 ///
 ///     fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
@@ -411,7 +412,8 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///                 #[derive(Serialize)]
 ///                 struct Stored<'e> { customer: &'e CustomerId }
 ///                 let stored = Stored { customer: field_0 };
-///                 encode_payload(EventType { name: "Created", version: 1 }, &stored, payload)
+///                 // `ReadBack`, with the values, and `READ_BACK`, as above
+///                 encode_payload::<ReadBack>(EventType { name: "Created", version: 1 }, &READ_BACK, &stored, payload)
 ///             }
 ///             // Paid alike
 ///             Self::Shipped(event) => <OrderShipped as Event>::encode(event, payload),

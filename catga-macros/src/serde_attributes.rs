@@ -1,7 +1,7 @@
 //! serde's attributes on what is stored: those that postcard's bytes can't carry are refused where they stand.
 
-use proc_macro2::TokenTree;
-use quote::ToTokens;
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::{Attribute, Error, Field, Token, Type, token};
 
 use crate::args::Errors;
@@ -11,6 +11,20 @@ struct Given {
     name: String,
     error: Error,
 }
+
+/// Those that say nothing of how a value is encoded.
+const HARMLESS: [&str; 10] = [
+    "alias",
+    "bound",
+    "crate",
+    "default",
+    "deny_unknown_fields",
+    "expecting",
+    "rename",
+    "rename_all",
+    "skip",
+    "rename_all_fields",
+];
 
 /// Reports what postcard can't carry above an event, or above an enum of events.
 pub(crate) fn check_event(attributes: &[Attribute], errors: &mut Errors) {
@@ -66,6 +80,27 @@ pub(crate) fn check_command_field(field: &Field, errors: &mut Errors) {
             errors.add(Error::new(error.span(), message));
         }
     }
+}
+
+/// A reference to what knows whether events with these fields must be read back: those of plain types need not be.
+pub(crate) fn read_back<'a>(
+    attributes: &[Attribute],
+    fields: impl IntoIterator<Item = &'a Field> + Clone,
+) -> TokenStream {
+    let is_harmless = |attributes: &[Attribute]| {
+        arguments(attributes).iter().all(|given| HARMLESS.contains(&given.name.as_str()))
+    };
+    let is_known = is_harmless(attributes)
+        && fields.clone().into_iter().all(|field| is_harmless(&field.attrs));
+    let types = fields.into_iter().map(|field| &field.ty);
+    quote! {{
+        #[allow(unused_imports)]
+        use ::catga::__private::IsNotPlain as _;
+        static READ_BACK: ::catga::__private::ReadBack = ::catga::__private::ReadBack::new(
+            #is_known #(&& ::catga::__private::IsPlain::<#types>::ANSWER)*
+        );
+        &READ_BACK
+    }}
 }
 
 /// A type in `ty` that `serde_json` or the like has for what has no shape of its own.

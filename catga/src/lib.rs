@@ -149,7 +149,7 @@ pub mod __private {
     pub use serde;
 
     pub use crate::{
-        model::{decode_payload, encode_payload, no_key, stream_by},
+        model::{IsNotPlain, IsPlain, ReadBack, decode_payload, encode_payload, no_key, stream_by},
         program::NamedCrate,
         react::register_event_handler,
         read::register_projection,

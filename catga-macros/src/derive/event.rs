@@ -17,7 +17,7 @@ use crate::{
     },
     expand::{Registration, local, registration},
     root::{CRATE, Root},
-    serde_attributes::{check_event, check_field},
+    serde_attributes::{check_event, check_field, read_back},
 };
 
 /// What `#[event(..)]` says, as far as it could be read.
@@ -189,12 +189,17 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
     let Given { name, .. } = given;
     let event_type = given.event_type();
     // The type's name is where the compiler says that it lacks serde's derives.
+    let fields = match &input.data {
+        Data::Struct(data) => data.fields.iter().collect(),
+        _ => Vec::new(),
+    };
+    let read_back = read_back(&input.attrs, fields);
     let encode = quote_spanned! {ident.span()=>
         fn encode(
             &self,
             payload: &mut ::std::vec::Vec<u8>,
         ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
-            ::catga::__private::encode_payload(Self::TYPES[0], self, payload)
+            ::catga::__private::encode_payload::<Self>(Self::TYPES[0], #read_back, self, payload)
         }
     };
     let versions =

@@ -10,7 +10,7 @@ use super::event::Given;
 use crate::{
     args::{Errors, doc_comment, only},
     expand::{Registration, local, registration},
-    serde_attributes::check_field,
+    serde_attributes::{check_field, read_back},
 };
 
 /// A variant that could be read.
@@ -141,14 +141,17 @@ impl<'a> Event<'a> {
             Self::Fields { variant, given } => {
                 let name = &variant.ident;
                 let (fields, bound) = bound(&variant.fields);
-                let stored = stored(&variant.fields, true);
+                let (lent, read) =
+                    (stored(&variant.fields, Use::Encode), stored(&variant.fields, Use::ReadBack));
+                let read_back = read_back(&[], &variant.fields);
                 let event_type = given.event_type();
                 // The name of the variant is where the compiler says that a field lacks serde's derives.
                 quote! {
                     Self::#name { #(#fields: #bound),* } => {
-                        #stored
+                        #lent
+                        #read
                         let stored = Stored { #(#fields: #bound),* };
-                        ::catga::__private::encode_payload(#event_type, &stored, payload)
+                        ::catga::__private::encode_payload::<ReadBack>(#event_type, #read_back, &stored, payload)
                     }
                 }
             }
@@ -169,7 +172,7 @@ impl<'a> Event<'a> {
             Self::Fields { variant, given } => {
                 let ident = &variant.ident;
                 let (fields, _) = bound(&variant.fields);
-                let stored = stored(&variant.fields, false);
+                let stored = stored(&variant.fields, Use::Decode);
                 let event_type = given.event_type();
                 let versions = given.versions(&quote! {{
                     #stored
@@ -235,10 +238,29 @@ fn bound(fields: &Fields) -> (Vec<&Ident>, Vec<Ident>) {
     (names, bound)
 }
 
-/// A struct with the variant's fields, `Stored`, which is encoded as the struct of that event would be: to encode it, with
-/// references; to decode it, with the values.
-fn stored(fields: &Fields, is_lent: bool) -> TokenStream {
-    let derived = if is_lent { format_ident!("Serialize") } else { format_ident!("Deserialize") };
+/// What a struct with a variant's fields is for.
+#[derive(Clone, Copy)]
+enum Use {
+    /// With references to the fields.
+    Encode,
+    Decode,
+    /// To see that what was encoded is decoded as it was: by the name of `ReadBack`.
+    ReadBack,
+}
+
+/// A struct with the variant's fields, `Stored`, which is encoded as the struct of that event would be.
+fn stored(fields: &Fields, usage: Use) -> TokenStream {
+    let derived: &[&str] = match usage {
+        Use::Encode => &["Serialize"],
+        Use::Decode => &["Deserialize"],
+        Use::ReadBack => &["Serialize", "Deserialize"],
+    };
+    let derived = derived.iter().map(|name| format_ident!("{name}"));
+    let name = match usage {
+        Use::Encode | Use::Decode => format_ident!("Stored"),
+        Use::ReadBack => format_ident!("ReadBack"),
+    };
+    let is_lent = matches!(usage, Use::Encode);
     let stored = fields.iter().map(|Field { attrs, ident, ty, .. }| {
         let serde =
             attrs.iter().filter(|attribute: &&Attribute| attribute.path().is_ident("serde"));
@@ -247,8 +269,8 @@ fn stored(fields: &Fields, is_lent: bool) -> TokenStream {
     });
     let lifetime = (is_lent && !fields.is_empty()).then(|| quote!(<'e>));
     quote! {
-        #[derive(::catga::__private::serde::#derived)]
+        #[derive(#(::catga::__private::serde::#derived),*)]
         #[serde(crate = "::catga::__private::serde")]
-        struct Stored #lifetime { #(#stored),* }
+        struct #name #lifetime { #(#stored),* }
     }
 }

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     log::Version,
     model::{
-        Aggregate, DecodeError, Error, Event, EventType, Interrupt, Recorded, Root, Snapshots,
-        decode_payload, encode_payload,
+        Aggregate, DecodeError, Error, Event, EventType, Interrupt, ReadBack, Recorded, Root,
+        Snapshots, decode_payload, encode_payload,
     },
     program::{
         Context, FromContext, FromContextMut, Handled, Kind, Registration, Setup, State, catalogue,
@@ -60,7 +60,7 @@ impl Event for Entered {
     }
 
     fn encode(&self, payload: &mut Vec<u8>) -> Result<EventType, DecodeError> {
-        encode_payload(Self::TYPE, self, payload)
+        encode_payload::<Self>(Self::TYPE, &ReadBack::new(false), self, payload)
     }
 
     fn decode(name: &str, _: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {

@@ -9,7 +9,8 @@ pub(crate) fn append(value: &impl Serialize, bytes: &mut Vec<u8>) -> postcard::R
     postcard::serialize_with_flavor(value, Behind(bytes))
 }
 
-struct Behind<'b>(&'b mut Vec<u8>);
+/// Puts what is encoded behind what is in the vector.
+pub(crate) struct Behind<'b>(pub(crate) &'b mut Vec<u8>);
 
 impl Flavor for Behind<'_> {
     type Output = ();

@@ -3,10 +3,12 @@
 pub(crate) mod codec;
 mod commit;
 mod coordinate;
+mod encoder;
 mod error;
 mod event_id;
 mod frame;
 mod origin;
+pub(crate) mod readable;
 mod rfc3339;
 mod stream;
 mod time;

@@ -7,7 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::log::{
     Commit, EventId, FrameError, Origin, Position, Record, StreamId, Timestamp, Version, codec,
+    readable::append_readable,
 };
+use crate::model::ReadBack;
 
 /// The name and the schema version that an event is stored under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +56,21 @@ impl fmt::Display for EventType {
 /// assert_eq!(old, Some(OrderEvent::Shipped { tracking: None }));
 /// # Ok::<(), catga::handler::DecodeError>(())
 /// ```
+///
+/// # What can be stored
+///
+/// Events are stored in [postcard](https://postcard.jamesmunns.com/wire-format), whose bytes do not say what they are, so some of what serde
+/// can write to JSON can't be read again: a field that `skip_serializing_if` leaves out, enums with `tag` or `untagged`,
+/// `flatten`, `serde_json::Value`, and types that look at what comes when they are read, as `rust_decimal::Decimal` does
+/// without `serde(with = "rust_decimal::serde::str")`.
+///
+/// The derive refuses what it can see. All else is found when an event is recorded: it is read back at once, and if that fails, or
+/// gives something else, the command fails with [`DecodeError::Encode`], which names the field and the cause, and nothing is
+/// appended. Events whose fields are numbers, text, times, ids, and options and collections of these are always
+/// readable, so of those only the first ones are read back.
+///
+/// The same holds for the answer of a command that was sent with an id, which is stored with the events. It has 768 KiB at
+/// most. A snapshot that could not be read is not written, and the log says so once.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "not an event",
@@ -111,22 +128,29 @@ pub enum DecodeError {
     /// The bytes are not an event of that type and version.
     #[error("the payload of `{0}` is damaged, or its fields changed without a new version")]
     Payload(EventType),
-    /// A field's type does not fit postcard (`serde(tag)`, `flatten`, `untagged`, `skip_serializing_if`).
-    #[error("`{0}` can't be encoded: {1}")]
+    /// It would not be read again as it is, so it is not stored: see [what can be stored](Event#what-can-be-stored). The text
+    /// names the field, if it is known, and the cause.
+    #[error("`{0}` can't be stored: {1}")]
     Encode(EventType, String),
     /// The commit around the event.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
-/// `value` in postcard, as the payload of an event of type `ty`. Called by derived code.
+/// `value` in postcard, as the payload of an event of type `ty`, if it is read back as a `D` that is the same. Called by
+/// derived code.
 #[doc(hidden)]
-pub fn encode_payload(
+pub fn encode_payload<D: Serialize + DeserializeOwned>(
     ty: EventType,
+    read_back: &ReadBack,
     value: &impl Serialize,
     payload: &mut Vec<u8>,
 ) -> Result<EventType, DecodeError> {
-    codec::append(value, payload).map_err(|e| DecodeError::Encode(ty, e.to_string()))?;
+    let encoded = match read_back.is_due() {
+        true => append_readable::<D>(value, payload),
+        false => codec::append(value, payload).map_err(|error| error.to_string()),
+    };
+    encoded.map_err(|reason| DecodeError::Encode(ty, reason))?;
     Ok(ty)
 }
 

@@ -5,6 +5,7 @@ mod error;
 mod event;
 mod message;
 mod metadata;
+mod plain;
 mod recording;
 mod snapshots;
 
@@ -16,6 +17,7 @@ pub use self::{
         Command, FieldError, KeyField, Query, StreamKey, Targeted, Validate, no_key, stream_by,
     },
     metadata::{CommandId, Consistency, Expected, MAX_COMMAND_ID, Metadata},
+    plain::{IsNotPlain, IsPlain, ReadBack},
     snapshots::Snapshots,
 };
 pub(crate) use self::{error::InterruptReason, event::ParsedRecord, recording::Recording};

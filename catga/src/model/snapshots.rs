@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::log::codec;
+use crate::log::readable::append_readable_up_to;
+
+/// Larger states are not read back before they are written, which would take three times the memory.
+const MOST_READ_BACK: usize = 1 << 20;
 
 /// When snapshots of an aggregate or a projection are taken, and how they are encoded:
 /// [`Aggregate::SNAPSHOTS`](crate::model::Aggregate::SNAPSHOTS), [`Projection::SNAPSHOTS`](crate::read::Projection::SNAPSHOTS).
@@ -28,7 +31,7 @@ use crate::log::codec;
 pub struct Snapshots<A> {
     pub(crate) every: u64,
     /// Behind what is in the vector.
-    pub(crate) encode: fn(&A, Vec<u8>) -> postcard::Result<Vec<u8>>,
+    pub(crate) encode: fn(&A, Vec<u8>) -> Result<Vec<u8>, String>,
     pub(crate) decode: fn(&[u8]) -> postcard::Result<A>,
 }
 
@@ -46,8 +49,13 @@ impl<A: Serialize + DeserializeOwned> Snapshots<A> {
     }
 }
 
-fn encode<A: Serialize>(state: &A, mut bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
-    codec::append(state, &mut bytes)?;
+/// # Errors
+/// Why it could not be read again.
+fn encode<A: Serialize + DeserializeOwned>(
+    state: &A,
+    mut bytes: Vec<u8>,
+) -> Result<Vec<u8>, String> {
+    append_readable_up_to::<A>(state, &mut bytes, MOST_READ_BACK)?;
     Ok(bytes)
 }
 

@@ -84,7 +84,7 @@ pub trait FromContextMut<M>: Sized {
     ) -> impl Future<Output = Result<Self::Held<'c>, Interrupt>> + Send;
 
     /// Commits what was recorded when `outcome` is `Ok`, and passes the outcome on.
-    fn commit<'c, O: serde::Serialize + Send + Sync>(
+    fn commit<'c, O: CommandOutput>(
         held: Self::Held<'c>,
         cx: &'c Context<'c>,
         outcome: Result<O, Error>,

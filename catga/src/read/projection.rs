@@ -157,8 +157,11 @@ pub(crate) trait Fold: Send + Sync {
     /// After how many events a snapshot is taken; `None` when there are none.
     fn snapshot_every(&self) -> Option<u64>;
 
-    /// The state, encoded, behind what is in `bytes`; `None` when it can't be, or is not whole.
-    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>>;
+    /// The state, encoded, behind what is in `bytes`.
+    ///
+    /// # Errors
+    /// Why it can't be: it is not whole, or could not be read again.
+    fn encode(&self, bytes: Vec<u8>) -> Result<Vec<u8>, String>;
 
     /// The state in `bytes`, to be installed; `None` when there is none.
     fn decode(&self, bytes: &[u8]) -> Option<Install>;
@@ -173,9 +176,15 @@ impl<P: Projection> Fold for ReadModel<P> {
         P::SNAPSHOTS.map(|snapshots| snapshots.every)
     }
 
-    fn encode(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
-        let is_whole = self.stopped.get().is_none();
-        is_whole.then(|| (P::SNAPSHOTS?.encode)(&self.read(), bytes).ok())?
+    fn encode(&self, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+        if self.stopped.get().is_some() {
+            return Err(format!("`{}` has stopped", P::NAME));
+        }
+        let Some(snapshots) = P::SNAPSHOTS else {
+            return Err(format!("`{}` has no snapshots", P::NAME));
+        };
+        (snapshots.encode)(&self.read(), bytes)
+            .map_err(|reason| format!("`{}` can't be stored: {reason}", P::NAME))
     }
 
     fn decode(&self, bytes: &[u8]) -> Option<Install> {

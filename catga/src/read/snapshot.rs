@@ -110,6 +110,8 @@ pub(crate) struct ModelSnapshots {
     /// The revision of the manifest that can't be used.
     refused: u64,
     writing: Option<AbortOnDropHandle<()>>,
+    /// Why none could be taken, as it was said last.
+    not_taken: Option<String>,
 }
 
 impl ModelSnapshots {
@@ -122,8 +124,8 @@ impl ModelSnapshots {
     ) -> Self {
         let every = folds.iter().map(|fold| fold.snapshot_every());
         let every = every.collect::<Option<Vec<_>>>().and_then(|every| every.into_iter().max());
-        let (end, last, bytes, refused, writing) = Default::default();
-        Self { store, kv, folds, every, end, last, bytes, refused, writing }
+        let (end, last, bytes, refused, writing, not_taken) = Default::default();
+        Self { store, kv, folds, every, end, last, bytes, refused, writing, not_taken }
     }
 
     /// Starts the read models from the last snapshot. Answers where they are then: 0 when there is none that can be used.
@@ -207,7 +209,14 @@ impl ModelSnapshots {
             for (name, length) in states {
                 let (state, behind) = rest.split_at_checked(length)?;
                 rest = behind;
-                decoded.push(folds.iter().find(|fold| fold.name() == name)?.decode(state)?);
+                let fold = folds.iter().find(|fold| fold.name() == name)?;
+                let Some(state) = fold.decode(state) else {
+                    tracing::warn!(
+                        "the snapshot of `{name}` can't be read, so the log is read from its begin"
+                    );
+                    return None;
+                };
+                decoded.push(state);
             }
             (decoded.len() == folds.len()).then_some(decoded)
         };
@@ -248,8 +257,9 @@ impl ModelSnapshots {
             return;
         }
         self.last = end.position;
-        let Some(encoded) = self.encode(end).await else {
-            return tracing::error!("the read models can't be encoded for a snapshot");
+        let encoded = match self.encode(end).await {
+            Ok(encoded) => encoded,
+            Err(reason) => return self.say_not_taken(reason),
         };
         self.bytes = encoded.bytes.len();
         let (kv, refused) = (self.kv.clone(), self.refused);
@@ -262,8 +272,19 @@ impl ModelSnapshots {
         })));
     }
 
-    /// The states as they are; `None` when one can't be encoded. The tail waits for it, so they are all at `end`.
-    async fn encode(&self, end: End) -> Option<Encoded> {
+    /// Says why there is no snapshot, once.
+    fn say_not_taken(&mut self, reason: String) {
+        if self.not_taken.as_ref() != Some(&reason) {
+            tracing::error!("there is no snapshot of the read models: {reason}");
+            self.not_taken = Some(reason);
+        }
+    }
+
+    /// The states as they are. The tail waits for it, so they are all at `end`.
+    ///
+    /// # Errors
+    /// Why one can't be encoded.
+    async fn encode(&self, end: End) -> Result<Encoded, String> {
         let folds = self.folds.clone();
         let encode = move || {
             let (mut states, mut bytes) = (Vec::new(), Vec::new());
@@ -273,10 +294,10 @@ impl ModelSnapshots {
                 states.push((fold.name().to_owned(), bytes.len() - before));
             }
             let checksum = crc32fast::hash(&bytes);
-            Some(Encoded { end, states, bytes: bytes.into(), checksum })
+            Ok(Encoded { end, states, bytes: bytes.into(), checksum })
         };
-        let encode = || guarded_here("snapshot of the read models", encode).ok().flatten();
-        spawn_blocking(encode).await.ok()?
+        let encode = || guarded_here("snapshot of the read models", encode).unwrap_or_else(Err);
+        spawn_blocking(encode).await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 

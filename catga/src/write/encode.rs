@@ -1,28 +1,33 @@
 //! What a handler recorded, as the frame of one commit.
 
-use serde::Serialize;
-
 use smallvec::SmallVec;
 
 use crate::{
-    log::{CommandRecord, Commit, EventFrame, EventId, StreamId, Version, new_event_id},
-    model::{Error, EventType, Recording},
-    program::Context,
+    log::{
+        CommandRecord, Commit, EventFrame, EventId, StoreError, StreamId, Version, new_event_id,
+        readable::append_readable,
+    },
+    model::{DecodeError, Error, EventType, Recording},
+    program::{CommandOutput, Context},
 };
 
-/// The recorded events as a frame, and the commit's id.
-pub(crate) fn encode<O: Serialize>(
+/// The most bytes of an answer that is stored with its command. It is the same for every store, and leaves room for the events
+/// in what the narrowest of them takes: NATS takes 1 MiB, unless it is told otherwise.
+const MAX_REPLY: usize = 768 << 10;
+
+/// What the command named `command` recorded as a frame, and the commit's id.
+pub(crate) fn encode<O: CommandOutput>(
     cx: &Context<'_>,
+    command: &'static str,
     stream: &StreamId,
     version: Version,
     recording: Recording,
     output: &O,
 ) -> Result<(bytes::Bytes, EventId), Error> {
     let metadata = cx.metadata;
+    let recorded = recording.events().map_err(|error| recorded_by(command, stream, error))?;
     let reply = match &metadata.command_id {
-        Some(_) => postcard::to_stdvec(output).map_err(|e| {
-            Error::misuse(format!("the answer of a command with an id can't be stored: {e}"))
-        })?,
+        Some(_) => encode_reply(command, output)?,
         None => Vec::new(),
     };
     let time = cx.clock().now();
@@ -32,7 +37,7 @@ pub(crate) fn encode<O: Serialize>(
         schema: ty.version,
         payload,
     };
-    let events: SmallVec<[EventFrame<'_>; 1]> = recording.events()?.map(event).collect();
+    let events: SmallVec<[EventFrame<'_>; 1]> = recorded.map(event).collect();
     let id = events[0].id;
     let command = metadata.command_id.as_ref().map(|id| CommandRecord {
         id: id.as_str(),
@@ -55,4 +60,33 @@ pub(crate) fn encode<O: Serialize>(
     drop(commit);
     recording.recycle();
     Ok((frame, id))
+}
+
+/// The answer as it is stored: one that could not be given again is refused before anything is written.
+fn encode_reply<O: CommandOutput>(command: &str, output: &O) -> Result<Vec<u8>, Error> {
+    let mut reply = Vec::new();
+    append_readable::<O>(output, &mut reply).map_err(|reason| {
+        Error::misuse(format!(
+            "the answer of `{command}` can't be stored, so that it could be given again: {reason}"
+        ))
+    })?;
+    if reply.len() > MAX_REPLY {
+        return Err(StoreError::too_large(format!(
+            "the answer of `{command}` has {} bytes, and one that is stored with its command's id at most {MAX_REPLY}",
+            reply.len()
+        ))
+        .into());
+    }
+    Ok(reply)
+}
+
+/// The error with where the event that can't be stored came from.
+fn recorded_by(command: &str, stream: &StreamId, error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::Encode(ty, reason) => {
+            let reason = format!("{reason}; `{command}` recorded it on `{stream}`");
+            DecodeError::Encode(ty, reason)
+        }
+        error => error,
+    }
 }

@@ -16,7 +16,6 @@ use std::{
 };
 
 use quick_cache::{Weighter, sync::Cache};
-use serde::Serialize;
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
@@ -28,7 +27,7 @@ use crate::{
         Aggregate, Command, Consistency, DecodeError, Error, ErrorKind, Expected, FieldError,
         Interrupt, InterruptReason, KeyField, Recording, Root, Targeted,
     },
-    program::{Context, FromContext, FromContextMut, Handled, Setup},
+    program::{CommandOutput, Context, FromContext, FromContextMut, Handled, Setup},
     store::{Append, NotAppended, append_once},
     write::{encode::encode, loaded::Loaded},
 };
@@ -216,7 +215,7 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
         }
     }
 
-    async fn commit<'c, O: Serialize + Send + Sync>(
+    async fn commit<'c, O: CommandOutput>(
         mut held: RootGuard<A>,
         cx: &'c Context<'c>,
         outcome: Result<O, Error>,
@@ -224,7 +223,7 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
         let recording = held.loaded.root.take_recording();
         match outcome {
             Ok(output) if !recording.is_empty() => {
-                held.append(cx, recording, &output).await?;
+                held.append(cx, M::NAME, recording, &output).await?;
                 Ok(output)
             }
             outcome => held.give_back(cx, recording.len() as u64, outcome).await,
@@ -387,9 +386,10 @@ impl<A: Aggregate> RootGuard<A> {
     }
 
     /// Appends the recorded events as one commit, with the answer in it if the command has an id.
-    async fn append<O: Serialize>(
+    async fn append<O: CommandOutput>(
         mut self,
         cx: &Context<'_>,
+        command: &'static str,
         recording: Recording,
         output: &O,
     ) -> Result<(), Interrupt> {
@@ -404,7 +404,8 @@ impl<A: Aggregate> RootGuard<A> {
         if version == 0 && matches!(cx.metadata.expected, Expected::Exact(_)) {
             return Err(ErrorKind::VersionMismatch { actual: version }.into_interrupt());
         }
-        let (frame, id) = encode(cx, self.loaded.root.stream(), version, recording, output)?;
+        let (frame, id) =
+            encode(cx, command, self.loaded.root.stream(), version, recording, output)?;
         let append = Append {
             stream: self.loaded.root.stream(),
             version,

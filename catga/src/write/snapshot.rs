@@ -5,10 +5,11 @@
 //! that is lost, damaged or refused costs a replay.
 
 use std::{
-    collections::HashMap,
+    any::type_name,
+    collections::{HashMap, HashSet},
     fs::File,
     io::Read,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -63,11 +64,13 @@ impl<A> Snapshot<A> {
 pub(crate) struct SnapshotStore {
     kv: Arc<dyn KvStore>,
     writers: Arc<Semaphore>,
+    /// The types whose states can't be stored, as far as that was said.
+    refused: Mutex<HashSet<&'static str>>,
 }
 
 impl SnapshotStore {
     pub(crate) fn new(kv: Arc<dyn KvStore>) -> Self {
-        Self { kv, writers: Arc::new(Semaphore::new(WRITERS)) }
+        Self { kv, writers: Arc::new(Semaphore::new(WRITERS)), refused: Mutex::default() }
     }
 
     /// The last snapshot, if this build can use it.
@@ -86,7 +89,8 @@ impl SnapshotStore {
         }
     }
 
-    /// Encodes a snapshot now, and answers the future that writes it; `None` when enough are being written.
+    /// Encodes a snapshot now, and answers the future that writes it; `None` when enough are being written. A state that
+    /// could not be read again is not written.
     pub(crate) fn write<A>(
         &self,
         stream: &StreamId,
@@ -97,11 +101,13 @@ impl SnapshotStore {
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let place = self.writers.clone().try_acquire_owned().ok()?;
         let state = (snapshots.encode)(state, Vec::new())
-            .inspect_err(|error| tracing::error!(%stream, %error, "an aggregate can't be encoded"))
-            .ok()?;
+            .inspect_err(|error| self.say_refused(type_name::<A>(), stream, error))
+            .ok();
         let (kv, stream, commands) = (self.kv.clone(), stream.clone(), commands.clone());
         Some(async move {
-            if let Some(build) = build().await {
+            if let Some(state) = state
+                && let Some(build) = build().await
+            {
                 let stored = SnapshotRecord { build, version, commit, commands, state: &state };
                 let bytes = postcard::to_extend(&stored, vec![FORMAT]).expect("a Vec grows");
                 if let Err(error) = put(&*kv, &key(&stream), bytes.into()).await {
@@ -110,6 +116,14 @@ impl SnapshotStore {
             }
             drop(place);
         })
+    }
+
+    /// Says why an aggregate has no snapshot: once, as it is the type's fault, which every one of them has.
+    fn say_refused(&self, ty: &'static str, stream: &StreamId, error: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(ty) {
+            tracing::error!(%stream, "a snapshot of `{ty}` can't be stored, and streams are read whole: {error}");
+        }
     }
 }
 
