@@ -148,7 +148,8 @@ pub(crate) fn own(tag: &str) -> Vec<Operation> {
     info.responses.push(answer(303, "To /docs, for browsers", None, vec![]));
     let mut health = get("/health", "health", "Whether the store and the handlers work", HEALTH);
     health.description =
-        "`degraded` while everything works but somebody should look: there are dead letters."
+        "`degraded` while everything works but somebody should look: there are dead letters, or an event handler is \
+         paused, as every event fails."
             .into();
     health.responses.push(answer(503, "Not healthy", Some((JSON, HEALTH)), vec![]));
     let mut ready = get("/health/ready", "ready", "Whether to send requests here", HEALTH);

@@ -59,7 +59,7 @@ pub(crate) async fn health(
     let health = shared.catga.health().await;
     let status = match is_healthy(&health) {
         false => Status::Unhealthy,
-        true if health.dead_letters.values().any(|count| *count > 0) => Status::Degraded,
+        true if is_degraded(&health) => Status::Degraded,
         true => Status::Healthy,
     };
     Ok(health_response(&health, status))
@@ -102,6 +102,11 @@ fn is_healthy(health: &Health) -> bool {
         && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
+/// Whether somebody should look at it, though everything goes on: effects fail.
+fn is_degraded(health: &Health) -> bool {
+    !health.paused.is_empty() || health.dead_letters.values().any(|count| *count > 0)
+}
+
 /// How the node is. What is degraded works, and somebody should look at it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +130,13 @@ fn health_response(health: &Health, status: Status) -> Response {
             });
             let mut handler =
                 check(&trouble.reduce(|all, one| all + "; " + &one).map_or(Ok(()), Err));
+            if let Some(paused) = health.paused.iter().find(|paused| paused.name == name) {
+                if handler["status"] == "healthy" {
+                    handler["status"] = json!(Status::Degraded);
+                }
+                handler["paused"] =
+                    json!({ "since": paused.since, "lastError": paused.last_error });
+            }
             handler["lag"] = health.head.saturating_sub(position).into();
             (name.to_owned(), handler)
         })

@@ -64,7 +64,10 @@ pub use crate::{
         DeliverySettings,
     },
     read::{History, HistoryPage, Projection, ReadModel, Subscription, read_model},
-    runtime::{Builder, Catga, CommandRequest, HandlerStatus, Health, QueryRequest, StartError},
+    runtime::{
+        Builder, Catga, CommandRequest, HandlerStatus, Health, PausedHandler, QueryRequest,
+        StartError,
+    },
     write::CommandOutcome,
 };
 

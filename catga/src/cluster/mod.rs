@@ -64,11 +64,15 @@ pub struct Member {
     /// What stopped for good on it, and is for the others to do. Written behind the members, where earlier versions do not look.
     #[serde(skip)]
     pub(crate) stopped: Vec<String>,
+    /// The event handlers that are paused on it. Written behind what stopped.
+    #[serde(skip)]
+    pub(crate) paused: Vec<String>,
 }
 
-/// What a node works on, and what it can't work on any more: both as in [`Member::leases`].
+/// What a node works on, and what it can't work on any more: both as in [`Member::leases`]. And its event handlers that are paused.
 #[derive(Debug, Default)]
 pub(crate) struct NodeWork {
     pub(crate) held: Vec<String>,
     pub(crate) stopped: Vec<String>,
+    pub(crate) paused: Vec<String>,
 }

@@ -61,11 +61,16 @@ impl Roster {
         let Some((&FORMAT, value)) = entry.value.split_first() else { return Err(damaged()) };
         let (mut members, rest): (Vec<Member>, _) =
             postcard::take_from_bytes(value).map_err(|_| damaged())?;
-        if !rest.is_empty() {
-            let stopped: Vec<Vec<String>> = postcard::from_bytes(rest).map_err(|_| damaged())?;
-            for (member, stopped) in members.iter_mut().zip(stopped) {
-                member.stopped = stopped;
-            }
+        let lists = |rest| match <[u8]>::is_empty(rest) {
+            true => Ok((Vec::new(), rest)),
+            false => postcard::take_from_bytes::<Vec<Vec<String>>>(rest).map_err(|_| damaged()),
+        };
+        let (stopped, rest) = lists(rest)?;
+        for (member, stopped) in members.iter_mut().zip(stopped) {
+            member.stopped = stopped;
+        }
+        for (member, paused) in members.iter_mut().zip(lists(rest)?.0) {
+            member.paused = paused;
         }
         Ok(Self { members, revision: entry.revision })
     }
@@ -73,8 +78,10 @@ impl Roster {
     /// Writes the roster, unless somebody did since it was read.
     async fn write(&self, kv: &dyn KvStore) -> Result<bool, StoreError> {
         let stopped: Vec<_> = self.members.iter().map(|member| &member.stopped).collect();
+        let paused: Vec<_> = self.members.iter().map(|member| &member.paused).collect();
         let value = postcard::to_extend(&self.members, vec![FORMAT])
-            .and_then(|value| postcard::to_extend(&stopped, value));
+            .and_then(|value| postcard::to_extend(&stopped, value))
+            .and_then(|value| postcard::to_extend(&paused, value));
         let value = Bytes::from(value.expect("a roster fits in a Vec"));
         Ok(kv.put(KEY, value, self.revision, None).await?.is_some())
     }
@@ -147,6 +154,7 @@ impl Membership {
             beat: 0,
             handlers,
             stopped: Vec::new(),
+            paused: Vec::new(),
         };
         let view = watch::Sender::new(View::default());
         let now = Instant::now();
@@ -253,8 +261,8 @@ impl Membership {
                 self.show(roster.members);
                 return Ok(());
             }
-            let NodeWork { held, stopped } = work();
-            (self.me.leases, self.me.stopped) = (held, stopped);
+            let NodeWork { held, stopped, paused } = work();
+            (self.me.leases, self.me.stopped, self.me.paused) = (held, stopped, paused);
             if self.beat(&mut roster, begun).await? {
                 return Ok(());
             }

@@ -86,6 +86,7 @@ mod tests {
             beat: 0,
             handlers: handlers.iter().map(|&name| name.to_owned()).collect(),
             stopped: Vec::new(),
+            paused: Vec::new(),
         }
     }
 

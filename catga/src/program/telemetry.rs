@@ -18,6 +18,12 @@ pub(crate) const EVENT_FAILURES: &str = "catga_event_failures_total";
 /// Counter: events that were parked. Label: `handler`.
 pub(crate) const EVENTS_PARKED: &str = "catga_events_parked_total";
 
+/// Gauge: whether a handler is paused on this node, as every event fails: 1 or 0. Label: `handler`.
+pub(crate) const HANDLER_PAUSED: &str = "catga_handler_paused";
+
+/// Counter: how often a handler was paused on this node. Label: `handler`.
+pub(crate) const HANDLER_PAUSES: &str = "catga_handler_pauses_total";
+
 /// Gauge: dead letters that wait, in the whole log, as far as this node has read it. Label: `handler`.
 pub(crate) const DEAD_LETTERS: &str = "catga_dead_letters";
 
@@ -44,6 +50,8 @@ pub(crate) fn describe() {
     describe_counter!(REPLAYS, "Commands answered from the commit of an earlier sending");
     describe_counter!(EVENT_FAILURES, "Attempts of event handlers that failed");
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
+    describe_gauge!(HANDLER_PAUSED, "Whether an event handler is paused on this node");
+    describe_counter!(HANDLER_PAUSES, "Pauses of event handlers, as every event failed");
     describe_gauge!(DEAD_LETTERS, "Dead letters that wait, wherever their handler runs");
     describe_counter!(TASK_PANICS, "Panics of background tasks");
     describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");

@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{cluster::Leases, follow::Feed, program::Program, store::Transport};
+use crate::{
+    cluster::Leases,
+    follow::Feed,
+    program::Program,
+    store::{Backoff, Transport},
+};
 
 /// How events are delivered to event handlers.
 #[derive(Debug, Clone, Copy)]
@@ -11,8 +16,12 @@ pub struct DeliverySettings {
     pub attempts: u32,
     /// The wait after the first failure; it doubles with each further one.
     pub first_delay: Duration,
-    /// The longest wait between two attempts.
+    /// The longest wait between two attempts, and between two events that a paused handler is tried with.
     pub longest_delay: Duration,
+    /// How often a parked event is tried again by itself, each time with as many attempts. After that it waits for somebody.
+    pub retries: u32,
+    /// The wait before the first of these retries; it doubles with each further one, up to an hour.
+    pub retry_delay: Duration,
     /// How long one attempt may take.
     pub timeout: Duration,
     /// How many streams one handler works on at once in a partition; 1 or more.
@@ -23,14 +32,15 @@ pub struct DeliverySettings {
 }
 
 impl DeliverySettings {
+    /// The waits between the attempts of one event.
+    pub(crate) fn delays(&self) -> Backoff {
+        Backoff::new(self.first_delay, self.longest_delay)
+    }
+
     /// How long an event may be under way, with all its attempts, before it is parked.
     pub(crate) fn longest(&self) -> Duration {
-        let delays = (0..self.attempts.saturating_sub(1)).scan(self.first_delay, |next, _| {
-            let delay = (*next).min(self.longest_delay);
-            *next = delay.saturating_mul(2);
-            Some(delay)
-        });
-        delays.fold(self.timeout.saturating_mul(self.attempts), Duration::saturating_add)
+        let delays = self.delays().longest(self.attempts.saturating_sub(1));
+        delays.saturating_add(self.timeout.saturating_mul(self.attempts))
     }
 }
 
@@ -40,6 +50,8 @@ impl Default for DeliverySettings {
             attempts: 5,
             first_delay: Duration::from_millis(100),
             longest_delay: Duration::from_secs(10),
+            retries: 4,
+            retry_delay: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
             concurrency: 32,
             drain: Duration::from_secs(10),

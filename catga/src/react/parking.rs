@@ -1,7 +1,9 @@
 //! What a runner does about events that fail: it parks them, with what comes later of their stream, and drains the stream
 //! when somebody wants that.
 
-use tokio::task::JoinSet;
+use std::time::Duration;
+
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     log::{Position, StreamId, Version},
@@ -16,8 +18,11 @@ use crate::{
         task::{Ended, HandlerFailure, drain},
     },
     read::ReadModel,
-    store::first_chars,
+    store::{Backoff, first_chars},
 };
+
+/// The longest wait before a parked event is tried again by itself.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
 /// How many characters of a failure are kept: it may say anything.
 const LONGEST_ERROR: usize = 2000;
@@ -34,8 +39,6 @@ impl Runner {
         {
             return;
         }
-        // The others must have room beside what is drained.
-        let most = self.dispatcher.settings.concurrency.div_ceil(2);
         let model = self.dispatcher.program.extensions.expect::<ReadModel<DeadLetters>>().read();
         for letter in model.requested(self.handler.name(), self.partition) {
             let from = match letter.status {
@@ -43,18 +46,75 @@ impl Runner {
                 DeadLetterStatus::Retrying => letter.version,
                 DeadLetterStatus::Dropping => letter.version + 1,
             };
-            if progress.draining >= most {
+            if !self.has_room(progress) {
                 break;
             }
-            let task = self.task(progress);
-            let Some(parked) = progress.parked.get_mut(&letter.stream) else { continue };
-            if !parked.is_draining {
-                parked.is_draining = true;
-                progress.draining += 1;
-                let stream = letter.stream.clone();
-                running.spawn(drain(task, stream, from, Position::ZERO, parked.last_left));
-            }
+            self.drain(progress, running, &letter.stream, from);
         }
+    }
+
+    /// Starts on the dead letters whose time has come to be tried again by themselves: most of what fails to its last attempt is
+    /// well some minutes later.
+    pub(crate) fn drain_due(&self, progress: &mut RunnerProgress, running: &mut JoinSet<Ended>) {
+        let now = Instant::now();
+        while self.next_retry(progress).is_some_and(|at| at <= now) {
+            let Some((_, stream)) = progress.retries.pop_first() else { return };
+            let Some(parked) = progress.parked.get(&stream) else { continue };
+            let from = parked.from;
+            self.drain(progress, running, &stream, from);
+        }
+    }
+
+    /// When the next dead letter is tried again by itself, if there is room for it.
+    pub(crate) fn next_retry(&self, progress: &RunnerProgress) -> Option<Instant> {
+        progress.retries.first().filter(|_| self.has_room(progress)).map(|(at, _)| *at)
+    }
+
+    /// Whether one more stream may be drained: others must have room beside what is parked.
+    fn has_room(&self, progress: &RunnerProgress) -> bool {
+        progress.draining < self.dispatcher.settings.concurrency.div_ceil(2)
+    }
+
+    /// Begins to deliver what is parked of `stream`, from version `from` on.
+    fn drain(
+        &self,
+        progress: &mut RunnerProgress,
+        running: &mut JoinSet<Ended>,
+        stream: &StreamId,
+        from: Version,
+    ) {
+        let task = self.task(progress);
+        let Some(parked) = progress.parked.get_mut(stream) else { return };
+        if !parked.is_draining {
+            parked.is_draining = true;
+            progress.draining += 1;
+            running.spawn(drain(task, stream.clone(), from, Position::ZERO, parked.last_left));
+        }
+    }
+
+    /// Takes in that the event at `version` of `stream` is parked, and all that comes behind it, of which `last_left` is the last so
+    /// far.
+    pub(crate) fn set_aside(
+        &self,
+        progress: &mut RunnerProgress,
+        stream: StreamId,
+        from: Version,
+        last_left: Position,
+    ) {
+        let settings = &self.dispatcher.settings;
+        let delays = Backoff::new(settings.retry_delay, LONGEST_DELAY);
+        let parked =
+            Parked { is_draining: false, from, last_left, delays, retries: settings.retries };
+        progress.parked.insert(stream.clone(), parked);
+        Self::retry_later(progress, &stream);
+    }
+
+    fn retry_later(progress: &mut RunnerProgress, stream: &StreamId) {
+        let Some(parked) = progress.parked.get_mut(stream) else { return };
+        let Some(left) = parked.retries.checked_sub(1) else { return };
+        parked.retries = left;
+        let at = Instant::now() + parked.delays.next_delay();
+        progress.retries.insert((at, stream.clone()));
     }
 
     /// Does what follows from how a delivery, or the drain of a parked stream, ended.
@@ -69,15 +129,22 @@ impl Runner {
                 // Only once the letter is in the log may the checkpoint pass the event.
                 self.park(progress, &delivery, &failure).await?;
                 let last_left = progress.lanes.park(&delivery);
-                let parked = Parked { is_draining: false, last_left };
-                progress.parked.insert(delivery.stream.clone(), parked);
+                let version = Self::version(&delivery)?;
+                self.set_aside(progress, delivery.stream, version, last_left);
                 progress.save_within(CHECKPOINT_EVERY);
             }
             Ended::StillFailing(delivery, failure) => {
                 self.park(progress, &delivery, &failure).await?;
                 Self::stop_draining(progress, &delivery.stream);
+                if let Some(parked) = progress.parked.get_mut(&delivery.stream) {
+                    parked.from = Self::version(&delivery)?;
+                }
+                Self::retry_later(progress, &delivery.stream);
             }
-            Ended::Undrained(stream) => Self::stop_draining(progress, &stream),
+            Ended::Undrained(stream) => {
+                Self::stop_draining(progress, &stream);
+                Self::retry_later(progress, &stream);
+            }
             Ended::Drained(stream, to) => {
                 let Some(parked) = progress.parked.get(&stream) else { return Ok(()) };
                 if parked.last_left > to {
@@ -117,6 +184,11 @@ impl Runner {
         Box::pin(self.take_in(progress, ended)).await
     }
 
+    fn version(delivery: &Delivery) -> Result<Version, Error> {
+        let commit = delivery.commit.record.commit().map_err(DecodeError::from)?;
+        Ok(commit.first_version + delivery.index as u64)
+    }
+
     async fn park(
         &self,
         progress: &mut RunnerProgress,
@@ -129,7 +201,7 @@ impl Runner {
         let parked = EventParked {
             handler: handler.to_owned(),
             stream: delivery.stream.to_string(),
-            version: commit.first_version + delivery.index as u64,
+            version: Self::version(delivery)?,
             position: delivery.position(),
             event_id: event.id,
             event_type: event.name.to_owned(),
@@ -144,7 +216,7 @@ impl Runner {
             event_type = parked.event_type,
             attempts = parked.attempts,
             error = parked.error,
-            "an event handler gave up: the event is a dead letter, and its stream waits for somebody"
+            "an event handler gave up: the event is a dead letter, and its stream waits behind it"
         );
         self.write_dead_letter(progress, ParkingEvent::Parked(parked)).await
     }

@@ -1,14 +1,18 @@
 //! How far a runner is.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::Held,
-    log::{Position, StreamId},
+    log::{Position, StreamId, Version},
     react::{dead_letter_stream::DeadLetterStream, lanes::Lanes},
+    store::Backoff,
 };
 
 /// How long a checkpoint may lag behind what is handled. After a crash, what is handled since is handled again.
@@ -23,6 +27,8 @@ pub(crate) struct RunnerProgress {
     pub(crate) parked: HashMap<StreamId, Parked>,
     /// How many of them are being drained.
     pub(crate) draining: usize,
+    /// When which of them is tried again by itself.
+    pub(crate) retries: BTreeSet<(Instant, StreamId)>,
     /// Where dead letters are written to.
     pub(crate) dead_letters: DeadLetterStream,
     /// The position of the last that was written there before the start. What the read models say of dead letters before
@@ -44,6 +50,11 @@ impl RunnerProgress {
 /// A parked stream.
 pub(crate) struct Parked {
     pub(crate) is_draining: bool,
+    /// The waits between the retries that come by themselves, and how many of these are left.
+    pub(crate) delays: Backoff,
+    pub(crate) retries: u32,
+    /// The version of the event that failed.
+    pub(crate) from: Version,
     /// The last event of the stream that was left to the parked, as far as this runner knows.
     pub(crate) last_left: Position,
 }

@@ -1,6 +1,8 @@
 //! What an operator asks about dead letters, and of their handlers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::timeout;
 
 use crate::{
     model::{Consistency, Error},
@@ -16,6 +18,9 @@ use crate::{
     read::ReadModel,
     store::partition,
 };
+
+/// How long a drop waits for the handler to act on it.
+const DROPPING: Duration = Duration::from_secs(1);
 
 /// How many requests one commit holds.
 const PAGE: usize = 256;
@@ -63,7 +68,17 @@ pub(crate) async fn request(
         _ => DeadLetterStatus::Retrying,
     };
     append(program, &letter.handler, partition(&letter.stream), &[request]).await?;
+    if letter.status == DeadLetterStatus::Dropping {
+        // Mostly its handler has done that in a moment, and who asks for the dead letters next does not see it any more.
+        let _ = timeout(DROPPING, is_gone(program, id)).await;
+    }
     Ok(Some(letter))
+}
+
+/// Waits until there is no dead letter `id`.
+async fn is_gone(program: &Program, id: &str) {
+    let mut progress = program.progress.subscribe();
+    while read_model(program).read().get(id).is_some() && progress.changed().await.is_ok() {}
 }
 
 /// Asks the handlers of all dead letters that `filter` takes to try them again; answers how many these are. Those that

@@ -1,6 +1,7 @@
 //! The runner of one handler on one partition.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     future::{pending, ready},
     panic::resume_unwind,
     pin::pin,
@@ -21,12 +22,12 @@ use crate::{
     log::{Position, StoreError},
     model::{DecodeError, Error},
     react::{
-        Dispatcher, EventHandler, WorkState,
+        Breaker, Dispatcher, EventHandler, WorkState,
         dead_letter_stream::DeadLetterStream,
         lanes::{Delivery, Lanes},
         parking_event::{HandlerTaken, ParkingEvent},
-        progress::{CHECKPOINT_EVERY, Parked, RunnerProgress},
-        task::{Ended, Task, deliver},
+        progress::{CHECKPOINT_EVERY, RunnerProgress},
+        task::{Ended, First, Task, deliver},
     },
     store::{Backoff, RUNS_WELL},
 };
@@ -44,6 +45,8 @@ const STANDS_STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::fr
 pub(crate) struct Runner {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) handler: Arc<dyn EventHandler>,
+    /// Of all partitions of the handler.
+    pub(crate) breaker: Arc<Breaker>,
     pub(crate) partition: u16,
     pub(crate) state: Arc<WorkState>,
     pub(crate) shutdown: CancellationToken,
@@ -170,21 +173,22 @@ impl Runner {
         }
         let cursor = held.checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
         let (parked, dead_letters_at) = dead_letters.dead_letters(program).await?;
-        let parked = parked.into_iter().map(|letter| {
-            let last_left = cursor.max(letter.position);
-            (letter.stream, Parked { is_draining: false, last_left })
-        });
         let mut progress = RunnerProgress {
             held,
             lanes: Lanes::new(self.handler.types()),
             cursor,
-            parked: parked.collect(),
+            parked: HashMap::new(),
             draining: 0,
+            retries: BTreeSet::new(),
             dead_letters,
             dead_letters_at,
             save_at: None,
             stop,
         };
+        for letter in parked {
+            let last_left = cursor.max(letter.position);
+            self.set_aside(&mut progress, letter.stream, letter.version, last_left);
+        }
         self.state.set_position(cursor);
         self.state.set_held(true);
         let mut running = JoinSet::new();
@@ -217,12 +221,19 @@ impl Runner {
             TopicReader::new(self.dispatcher.feed.clone(), self.partition, progress.cursor);
         let mut stopped = pin!(stop.cancelled());
         let mut saving = pin!(sleep(CHECKPOINT_IDLE));
+        let mut retrying = pin!(sleep(CHECKPOINT_IDLE));
         loop {
+            // First those: what somebody dropped is not tried again.
             self.drain_requested(progress, running);
+            self.drain_due(progress, running);
             self.hand_out(progress, running);
             self.state.set_busy(!running.is_empty());
             if let Some(at) = progress.save_at.filter(|at| *at != saving.deadline()) {
                 saving.as_mut().reset(at);
+            }
+            let retry_at = self.next_retry(progress);
+            if let Some(at) = retry_at.filter(|at| *at != retrying.deadline()) {
+                retrying.as_mut().reset(at);
             }
             tokio::select! {
                 () = &mut stopped => {
@@ -246,6 +257,7 @@ impl Runner {
                 }
                 // Only letters that somebody acted on matter here, and those only when there are any.
                 Ok(()) = dead_letters_may_have_changed.changed(), if !progress.parked.is_empty() => {}
+                () = &mut retrying, if retry_at.is_some() => {}
                 () = &mut saving, if progress.save_at.is_some() => {
                     self.save_checkpoint(progress).await?;
                 }
@@ -261,16 +273,21 @@ impl Runner {
         let task = self.task(progress);
         while running.len() < self.dispatcher.settings.concurrency {
             let Some(delivery) = progress.lanes.next() else { break };
+            if self.breaker.is_paused() {
+                running.spawn(deliver(task.clone(), delivery, First::Waits));
+                continue;
+            }
             let mut attempt = task.attempt(&delivery, 1);
             let attempt = match (&mut attempt).now_or_never() {
                 Some(Ok(())) => {
+                    self.breaker.succeeded();
                     Self::handled(progress, &delivery);
                     continue;
                 }
                 Some(Err(error)) => ready(Err(error)).boxed(),
                 None => attempt,
             };
-            running.spawn(deliver(task.clone(), delivery, attempt));
+            running.spawn(deliver(task.clone(), delivery, First::Begun(attempt)));
         }
     }
 
@@ -298,6 +315,7 @@ impl Runner {
         Task {
             dispatcher: self.dispatcher.clone(),
             handler: self.handler.clone(),
+            breaker: self.breaker.clone(),
             stop: progress.stop.clone(),
         }
     }

@@ -12,9 +12,10 @@ use crate::{
     program::telemetry,
     react::{
         Dispatcher, EventHandler,
+        breaker::{Breaker, Turn},
         lanes::{Delivery, Lanes},
     },
-    store::{Backoff, BoxFuture},
+    store::BoxFuture,
 };
 
 /// How many commits of a parked stream are read at once.
@@ -41,16 +42,27 @@ pub(crate) struct HandlerFailure {
 /// One run of the handler on one event.
 pub(crate) type Attempt = BoxFuture<'static, Result<(), Error>>;
 
+/// How a delivery begins.
+pub(crate) enum First {
+    /// This attempt has begun.
+    Begun(Attempt),
+    /// It waits for the handler, which is paused.
+    Waits,
+    /// It was parked, and waits if the handler is paused.
+    Drained,
+}
+
 /// What a task needs to run the handler.
 #[derive(Clone)]
 pub(crate) struct Task {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) handler: Arc<dyn EventHandler>,
+    pub(crate) breaker: Arc<Breaker>,
     pub(crate) stop: CancellationToken,
 }
 
-/// Goes on with a delivery whose first attempt has begun.
-pub(crate) async fn deliver(task: Task, delivery: Delivery, first: Attempt) -> Ended {
+/// Goes on with a delivery to its end.
+pub(crate) async fn deliver(task: Task, delivery: Delivery, first: First) -> Ended {
     match task.finish(&delivery, first).await {
         Some(Ok(())) => Ended::Handled(delivery),
         Some(Err(failure)) => Ended::Failed(delivery, failure),
@@ -85,29 +97,61 @@ impl Task {
         self.handler.clone().handle(program.clone(), delivery.clone(), attempt, settings.timeout)
     }
 
-    /// Tries an event until it is handled or has failed too often; `None` when the work is over.
+    /// Tries an event until it is handled, or has failed too often while the handler can do its work; `None` when the work is
+    /// over.
     async fn finish(
         &self,
         delivery: &Delivery,
-        mut trying: Attempt,
+        first: First,
     ) -> Option<Result<(), HandlerFailure>> {
-        let settings = self.dispatcher.settings;
-        let mut backoff = Backoff::new(settings.first_delay, settings.longest_delay);
+        let Dispatcher { settings, .. } = &*self.dispatcher;
+        let (handler, position) = (self.handler.name(), delivery.position());
+        let (mut turn, begun) = match first {
+            First::Begun(attempt) => (Turn::free(&self.breaker), Some(attempt)),
+            First::Waits => (self.turn(true).await?, None),
+            First::Drained => (self.turn(false).await?, None),
+        };
+        let mut trying = begun.unwrap_or_else(|| self.attempt(delivery, 1));
+        let (mut delays, mut tries) = (settings.delays(), 0);
+        // How often others were handled when this failed first.
+        let mut successes = None;
         for attempt in 1.. {
-            let Err(error) = trying.await else { return Some(Ok(())) };
-            let handler = self.handler.name();
+            let Err(error) = trying.await else {
+                self.breaker.succeeded();
+                return Some(Ok(()));
+            };
+            let reason = error.to_string();
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
-            tracing::warn!(handler, position = delivery.position().get(), attempt, %error, "an event handler failed");
-            if attempt >= settings.attempts {
-                return Some(Err(HandlerFailure { attempts: attempt, error: error.to_string() }));
+            tracing::warn!(handler, position = position.get(), attempt, %error, "an event handler failed");
+            let successes = *successes.get_or_insert_with(|| self.breaker.successes());
+            self.breaker.failed(position, &reason);
+            // What fails while the handler is paused is not to blame for it.
+            tries += u32::from(!turn.is_probe);
+            drop(turn);
+            if tries >= settings.attempts && self.breaker.is_poison(successes, &reason) {
+                return Some(Err(HandlerFailure { attempts: attempt, error: reason }));
             }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = sleep(backoff.next_delay()) => {}
+            if !self.breaker.is_paused() {
+                tokio::select! {
+                    () = self.stop.cancelled() => return None,
+                    () = sleep(delays.next_delay()) => {}
+                }
+            }
+            turn = self.turn(false).await?;
+            if turn.has_waited {
+                (delays, tries) = (settings.delays(), 0);
             }
             trying = self.attempt(delivery, attempt + 1);
         }
         None
+    }
+
+    /// Waits until the handler may be run; `None` when the work is over.
+    async fn turn(&self, is_new: bool) -> Option<Turn<'_>> {
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            turn = self.breaker.turn(is_new) => Some(turn),
+        }
     }
 
     async fn drain(
@@ -134,8 +178,7 @@ impl Task {
                     if delivery.position() > to {
                         return Ok(Ended::Drained(stream.clone(), to));
                     }
-                    let first = self.attempt(&delivery, 1);
-                    match self.finish(&delivery, first).await {
+                    match self.finish(&delivery, First::Drained).await {
                         None => return Ok(Ended::Cancelled),
                         Some(Ok(())) => lanes.finish(&delivery),
                         Some(Err(failure)) => return Ok(Ended::StillFailing(delivery, failure)),

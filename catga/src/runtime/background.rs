@@ -13,7 +13,7 @@ use crate::{
     follow::Tail,
     log::Position,
     program::Program,
-    react::{Dispatcher, EventHandlers, Relay, Runner, WorkState},
+    react::{Breaker, Dispatcher, EventHandlers, Relay, Runner, WorkState},
     read::Fold,
     runtime::standstill::{LOOK_EVERY, Standstill},
     store::{PARTITIONS, guarded, supervised},
@@ -27,6 +27,8 @@ pub(crate) struct Runtime {
     pub(crate) standstill: Standstill,
     /// Each event handler on each partition.
     pub(crate) runners: Vec<Arc<WorkState>>,
+    /// Of each event handler.
+    pub(crate) breakers: Vec<Arc<Breaker>>,
     /// End the background tasks. Event handlers end first: parking needs the tail, and handing over the roster.
     pub(crate) stop_handlers: CancellationToken,
     pub(crate) stop_member: CancellationToken,
@@ -116,8 +118,10 @@ impl Runtime {
         for state in &self.runners {
             let Work::Handler { name, partition } = state.work else { continue };
             let handler = handlers.iter().find(|h| h.name() == name);
+            let breaker = self.breakers.iter().find(|breaker| breaker.handler() == name);
             let runner = Runner {
                 dispatcher: self.dispatcher.clone(),
+                breaker: breaker.expect("each handler has one").clone(),
                 handler: handler.expect("the work is made from the handlers").clone(),
                 partition,
                 state: state.clone(),

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     cluster::{Claim, Member, NodeWork, Work},
-    log::{Position, StoreError},
+    log::{Position, StoreError, Timestamp},
     program::telemetry,
     react::{WorkState, dead_letter_counts},
     runtime::{background::Runtime, catga::Catga, standstill::PATIENCE},
@@ -46,6 +46,19 @@ pub struct Health {
     pub standstill: Vec<String>,
     /// How many dead letters wait, by handler, wherever in the cluster it runs. The program goes on beside them.
     pub dead_letters: BTreeMap<String, usize>,
+    /// The event handlers that are paused on this node, as every event fails. Nothing of theirs is parked meanwhile.
+    pub paused: Vec<PausedHandler>,
+}
+
+/// An event handler that is paused: one event after the other is tried, until one succeeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PausedHandler {
+    /// Its name.
+    pub name: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// What an event failed with last, cut off after 200 characters.
+    pub last_error: String,
 }
 
 /// How an event handler is on one partition.
@@ -87,6 +100,10 @@ impl Catga {
         let counts: BTreeMap<_, _> = none.chain(health.dead_letters.clone()).collect();
         for (handler, count) in counts {
             metrics::gauge!(telemetry::DEAD_LETTERS, "handler" => handler).set(count as f64);
+        }
+        for breaker in &self.runtime.breakers {
+            let paused = if breaker.is_paused() { 1.0 } else { 0.0 };
+            metrics::gauge!(telemetry::HANDLER_PAUSED, "handler" => breaker.handler()).set(paused);
         }
         if health.store.is_err() {
             return;
@@ -153,6 +170,7 @@ impl Runtime {
             is_following,
             standstill: Vec::new(),
             dead_letters: dead_letter_counts(&self.program),
+            paused: self.paused(),
         };
         health.standstill = self.standstill_in(&health);
         health
@@ -173,7 +191,16 @@ impl Runtime {
         let tail = look("the read models", health.read_model_position, PATIENCE);
         // An event may be tried for long before it is parked, and nothing is behind it until then.
         let long_patience = PATIENCE.saturating_add(self.dispatcher.settings.longest());
+        let paused_elsewhere = self.dispatcher.leases.members().unwrap_or_default();
+        let is_paused = |name: &str| {
+            health.paused.iter().any(|handler| handler.name == name)
+                || paused_elsewhere.iter().any(|member| member.paused.iter().any(|n| n == name))
+        };
         let handlers = health.handlers.iter().zip(&self.runners).filter_map(|(handler, work)| {
+            if is_paused(handler.name) {
+                self.standstill.forget_one(&work.work.to_string());
+                return None;
+            }
             let may_wait = !handler.is_here || work.is_busy();
             let patience = if may_wait { long_patience } else { PATIENCE };
             look(&work.work.to_string(), handler.position, patience)
@@ -191,7 +218,16 @@ impl Runtime {
         let all = self.runners.iter().chain([&self.relay]);
         let stopped = all.filter(|work| work.stopped().is_some());
         let stopped = stopped.map(|work| work.work.to_string()).collect();
-        NodeWork { held: self.held_work(), stopped }
+        let paused = self.paused().into_iter().map(|handler| handler.name.to_owned()).collect();
+        NodeWork { held: self.held_work(), stopped, paused }
+    }
+
+    fn paused(&self) -> Vec<PausedHandler> {
+        let paused = self.breakers.iter().filter_map(|breaker| {
+            let (since, last_error) = breaker.pause()?;
+            Some(PausedHandler { name: breaker.handler(), since, last_error })
+        });
+        paused.collect()
     }
 
     async fn transport_end(&self) -> Result<Option<Position>, StoreError> {

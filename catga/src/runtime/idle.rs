@@ -52,7 +52,8 @@ impl Catga {
     /// ```
     ///
     /// # Errors
-    /// [`Error`] when the store can't be read, or when the read models or an event handler have stopped for good.
+    /// [`Error`] when the store can't be read, or when the read models or an event handler have stopped for good,
+    /// or an event handler is paused, as every event fails.
     pub async fn idle(&self) -> Result<(), Error> {
         let program = &self.runtime.program;
         let mut head = program.store().head().await?;
@@ -81,11 +82,15 @@ impl Runtime {
         let Some(after) = after else { return Ok(()) };
         let ends = self.ends_of_partitions(after, head).await?;
         for work in &self.runners {
-            let Work::Handler { partition, .. } = work.work else { continue };
+            let Work::Handler { name, partition } = work.work else { continue };
             let end = ends[usize::from(partition)];
             while is_mine(&work) && work.position() < end {
                 if let Some(reason) = work.stopped() {
                     return Err(Error::misuse(format!("{} stopped: {reason}", work.work)));
+                }
+                let breaker = self.breakers.iter().find(|breaker| breaker.handler() == name);
+                if let Some((_, reason)) = breaker.and_then(|breaker| breaker.pause()) {
+                    return Err(Error::misuse(format!("{name} is paused: {reason}")));
                 }
                 sleep(LOOK_EVERY).await;
             }

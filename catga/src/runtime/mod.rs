@@ -16,6 +16,6 @@ pub use self::{
     builder::Builder,
     catga::Catga,
     error::StartError,
-    health::{HandlerStatus, Health},
+    health::{HandlerStatus, Health, PausedHandler},
     request::{CommandRequest, QueryRequest},
 };

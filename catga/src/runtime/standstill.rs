@@ -35,6 +35,11 @@ impl Standstill {
         self.all().clear();
     }
 
+    /// What is seen of `name` from now on counts, and nothing before.
+    pub(super) fn forget_one(&self, name: &str) {
+        self.all().remove(name);
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

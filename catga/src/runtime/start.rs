@@ -14,7 +14,7 @@ use crate::{
         Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, empty_crates,
         place, telemetry,
     },
-    react::{Dispatcher, EventHandlers, WorkState},
+    react::{Breaker, Dispatcher, EventHandler, EventHandlers, WorkState},
     read::{Folds, SharedPages},
     runtime::{
         background::{Runtime, ThisProgram, work_on},
@@ -118,6 +118,11 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             timeout: builder.timeout,
             tasks: TaskTracker::new(),
         });
+        let delays = (settings.first_delay, settings.longest_delay);
+        let breaker = |handler: &Arc<dyn EventHandler>| {
+            Arc::new(Breaker::new(handler.name(), program.clock.clone(), delays))
+        };
+        let breakers = handlers.iter().map(breaker).collect();
         let handler_tasks = TaskTracker::new();
         let feed = Arc::new(Feed::new(topic, handler_tasks.clone()));
         Runtime {
@@ -132,6 +137,7 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             relay: Arc::new(WorkState::new(Work::Relay)),
             standstill: Standstill::default(),
             runners: work_on(&handlers),
+            breakers,
             stop_handlers: CancellationToken::new(),
             stop_member: CancellationToken::new(),
             stop_tail: CancellationToken::new(),

@@ -8,7 +8,7 @@ use std::{
 /// Delays that double from a first to a longest one, each with full jitter: a random share of the
 /// step, so that those who collided do not meet again
 /// ([Exponential Backoff And Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     step: Duration,
     longest: Duration,
@@ -20,9 +20,18 @@ impl Backoff {
     }
 
     pub(crate) fn next_delay(&mut self) -> Duration {
-        let delay = self.step.mul_f64(0.5 + random_share() / 2.0);
-        self.step = (self.step * 2).min(self.longest);
-        delay
+        self.next_step().mul_f64(0.5 + random_share() / 2.0)
+    }
+
+    /// How long the next `n` delays take at most.
+    pub(crate) fn longest(mut self, n: u32) -> Duration {
+        (0..n).map(|_| self.next_step()).fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    fn next_step(&mut self) -> Duration {
+        let step = self.step.min(self.longest);
+        self.step = step.saturating_mul(2);
+        step
     }
 }
 
@@ -40,6 +49,7 @@ mod tests {
     #[test]
     fn delays_double_up_to_the_longest_and_are_jittered() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(35));
+        assert_eq!(backoff.clone().longest(4), Duration::from_millis(100));
         for step in [10, 20, 35, 35] {
             let delay = backoff.next_delay();
             assert!(

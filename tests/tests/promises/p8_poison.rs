@@ -132,6 +132,54 @@ async fn p8_dead_letters_are_seen_listed_in_pages_and_retried_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p8_while_the_mail_server_is_away_no_receipt_is_given_up() {
+    let (data, log) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let mut flags = vec!["--persistence", "file", "--data-dir", data.path().to_str().unwrap()];
+    flags.extend(["--fail-receipts-for", "card"]);
+    let mut server = Server::start_logged(&flags, log.reopen().unwrap()).await;
+    for _ in 0..60 {
+        pay(&server, "card").await;
+    }
+    let paused = async |server: &Server| {
+        let health = server.json("/health").await;
+        let receipts = &health["checks"]["handlers"]["receipts"];
+        let is_paused = receipts["paused"]["lastError"] == "the mail server refused the receipt";
+        if is_paused && health["status"] == "degraded" && receipts["status"] == "degraded" {
+            Ok(())
+        } else {
+            Err(health.to_string())
+        }
+    };
+    eventually(|| paused(&server)).await;
+    assert_eq!(server.json("/health/ready").await["status"], "healthy");
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    for line in [
+        r#"catga_handler_paused{handler="receipts"} 1"#,
+        r#"catga_handler_paused{handler="order-log"} 0"#,
+        r#"catga_handler_pauses_total{handler="receipts"} 1"#,
+        r#"catga_dead_letters{handler="receipts"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+    assert_eq!(server.terminate().await, Some(0));
+
+    // The mail server is back.
+    flags.truncate(4);
+    let server = Server::start_logged(&flags, log.reopen().unwrap()).await;
+    eventually(|| async {
+        let health = server.json("/health").await;
+        let receipts = &health["checks"]["handlers"]["receipts"];
+        if receipts["lag"] == 0 { Ok(()) } else { Err(health.to_string()) }
+    })
+    .await;
+    assert_eq!(server.json("/health").await["status"], "healthy");
+    assert_eq!(server.json("/dead-letters").await, json!([]));
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(log.matches("an event handler is paused").count(), 1, "{log}");
+    assert!(log.matches("receipt sent").count() >= 60 && !log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p8_a_poisoned_order_parks_alone_wherever_its_handler_runs() {
     let backend = Backend::redis().await;
     let mut cluster = Cluster::start(&backend, 3, &["--fail-receipts-for", "stale"]).await;
