@@ -78,3 +78,68 @@ impl<K: Plain, V: Plain> Plain for BTreeMap<K, V> {}
 impl<K: Plain, V: Plain, H> Plain for HashMap<K, V, H> {}
 impl<A: Plain, B: Plain> Plain for (A, B) {}
 impl<A: Plain, B: Plain, C: Plain> Plain for (A, B, C) {}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::model::Event;
+
+    #[test]
+    fn all_but_plain_types_are_read_back_each_time() {
+        let (plain, other) = (ReadBack::new(true), ReadBack::new(false));
+        let due = |read_back: &ReadBack| (0..1000).filter(|_| read_back.is_due()).count();
+        assert_eq!((due(&plain), due(&other)), (64, 1000));
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Own(String);
+
+    #[test]
+    fn a_type_is_plain_if_all_that_it_holds_is() {
+        const {
+            assert!(IsPlain::<Option<Vec<(String, u64, Timestamp)>>>::ANSWER);
+            assert!(IsPlain::<BTreeMap<String, EventId>>::ANSWER);
+            assert!(!IsPlain::<Own>::ANSWER);
+            assert!(!IsPlain::<HashMap<String, Option<Own>>>::ANSWER);
+            assert!(!IsPlain::<(String, Own)>::ANSWER);
+        }
+    }
+
+    /// Text of at most ten letters, for the module below.
+    fn is_short(text: &str) -> bool {
+        text.len() <= 10
+    }
+
+    mod short {
+        use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+        pub(super) fn serialize<S: Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(text)
+        }
+
+        pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+            let text = String::deserialize(from)?;
+            if super::is_short(&text) { Ok(text) } else { Err(D::Error::custom("too long")) }
+        }
+    }
+
+    #[derive(Serialize, Deserialize, catga_macros::Event)]
+    #[event(name = "PlainNamed")]
+    struct Named {
+        #[serde(with = "short")]
+        name: String,
+    }
+
+    #[test]
+    fn a_plain_field_with_code_of_its_own_is_not_plain() {
+        for _ in 0..100 {
+            let name = "short".to_owned();
+            assert!(Named { name }.encode(&mut Vec::new()).is_ok());
+        }
+        let name = "long enough".to_owned();
+        let error = Named { name }.encode(&mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("`name`") && !error.contains("long enough"), "{error}");
+    }
+}
