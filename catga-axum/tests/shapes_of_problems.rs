@@ -2,10 +2,11 @@
 #![deny(warnings, clippy::all)]
 #![allow(dead_code)]
 
-use catga_axum::Problem;
+use catga_axum::{Problem, problem::ProblemDetails};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+#[allow(unreachable_pub, reason = "it stands for another crate")]
 mod renamed {
     pub use catga_axum as kit;
 }
@@ -54,10 +55,20 @@ enum Error {
     },
     #[error("only")]
     #[problem(status = 403)]
-    Only { #[problem(extra)] r#loop: u8 },
+    Only {
+        #[problem(extra)]
+        r#loop: u8,
+    },
 }
 
 #[derive(Debug, thiserror::Error, Problem)]
 enum Never {}
 
-fn main() {}
+#[test]
+fn every_shape_has_its_status_and_code() {
+    assert_eq!((Unit.status(), Unit.code()), (404, "unit"));
+    let tuple = Tuple(1, String::new());
+    assert_eq!((tuple.status(), tuple.code()), (599, "some-code_9"));
+    let named = Error::Tuple(1, "two");
+    assert_eq!((named.status(), named.code()), (400, "unit"));
+}

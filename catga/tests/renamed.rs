@@ -59,4 +59,7 @@ impl Projection for Count {
     }
 }
 
-fn main() {}
+#[test]
+fn what_the_macros_write_finds_the_crate() {
+    assert_eq!((Change::NAME, Get::NAME), ("Change", "thing.get"));
+}

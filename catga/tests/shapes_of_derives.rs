@@ -70,4 +70,7 @@ impl Projection for Projected {
     fn apply(&mut self, _: &Recorded<Events>) {}
 }
 
-fn main() {}
+#[test]
+fn every_shape_has_its_name() {
+    assert_eq!((Unit::NAME, Tuple::NAME, Named::NAME), ("Unit", "a.B_9-c", "named"));
+}

@@ -1,12 +1,12 @@
 //! Every shape that a handler can have.
 #![deny(warnings, clippy::all)]
 
-#[path = "../order.rs"]
+#[allow(unreachable_pub, reason = "the cases that are not to compile are programs of their own")]
+#[path = "ui/order.rs"]
 mod order;
 
 use catga::prelude::*;
 use order::*;
-
 
 type Result<T, E = MailError> = std::result::Result<T, E>;
 
@@ -23,7 +23,11 @@ async fn pay_order(
 }
 
 #[query_handler]
-fn get_order(_: GetOrder, order: &Root<Order>, _history: &History<Order>) -> Result<u32, catga::Error> {
+fn get_order(
+    _: GetOrder,
+    order: &Root<Order>,
+    _history: &History<Order>,
+) -> Result<u32, catga::Error> {
     Ok(order.paid)
 }
 
@@ -46,7 +50,11 @@ pub(crate) struct Later(u32);
 
 /// A handler that can't fail returns its value.
 #[query_handler]
-async fn later(Later(by): Later, _: &Clock, _: &State<std::sync::Arc<dyn Fn() + Send + Sync>>) -> Option<u32> {
+async fn later(
+    Later(by): Later,
+    _: &Clock,
+    _: &State<std::sync::Arc<dyn Fn() + Send + Sync>>,
+) -> Option<u32> {
     by.checked_add(1)
 }
 
@@ -93,8 +101,8 @@ macro_rules! handle {
 }
 handle!(setup, ByMacro, &State<Mailer>);
 
-fn main() {
-    // A handler stays a function that can be called as it is written.
+#[test]
+fn a_handler_stays_a_function_that_can_be_called_as_it_is_written() {
     assert_eq!(setup(ByMacro, &State::new(Mailer)).ok(), Some(1));
     message(Tick);
 }
