@@ -12,7 +12,7 @@ use bytes::Bytes;
 use catga::{
     Catga, Command, CommandOutcome, Error, ErrorKind, Expected, Metadata,
     handler::{CommandOutput, Handled, Kind},
-    log::Version,
+    log::{LogId, Version},
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -131,7 +131,7 @@ where
             ErrorKind::Timeout if !has_id => Failure::Problem(Problem::in_doubt()),
             _ => error.into(),
         })?;
-        Ok(self.respond(&done))
+        Ok(self.respond(&done, shared.catga.store().log_id()))
     }
 
     /// What is asked for, by all but the body's arrival.
@@ -147,9 +147,11 @@ where
         Ok(Asked { command, metadata, others })
     }
 
-    fn respond(&self, done: &CommandOutcome<C::Output>) -> Response {
-        let Some(location) = self.location else { return command_response(StatusCode::OK, done) };
-        let mut response = command_response(StatusCode::CREATED, done);
+    fn respond(&self, done: &CommandOutcome<C::Output>, log: LogId) -> Response {
+        let Some(location) = self.location else {
+            return command_response(StatusCode::OK, done, log);
+        };
+        let mut response = command_response(StatusCode::CREATED, done, log);
         match HeaderValue::try_from(location(&done.output)) {
             Ok(location) => _ = response.headers_mut().insert(header::LOCATION, location),
             Err(error) => tracing::error!(%error, "a location is no header"),

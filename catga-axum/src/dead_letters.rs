@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     event_json::key_member,
     message::number,
-    page::{Limit, TOTAL, link},
+    page::{CURSOR, Limit, TOTAL, link},
     path::Id,
     problem::Problem,
     request::{CONSISTENCY, Params, Reason},
@@ -62,14 +62,15 @@ fn parse_cursor(text: &str) -> Option<DeadLetterPlace> {
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
-    params: Params,
+    mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let [handler, event_type, error] = FILTERS;
-    params.only(&[handler, event_type, error, "limit", "cursor", CONSISTENCY])?;
+    params.only(&[handler, event_type, error, "limit", CURSOR, CONSISTENCY])?;
+    params.take_log_of(CURSOR, &shared.catga)?;
     let Limit(limit) = params.parse("limit", "1 to 1000", Limit::parse)?.unwrap_or_default();
-    let after = params.parse("cursor", "what a Link header said", parse_cursor)?;
-    let consistency = params.consistency(&headers)?;
+    let after = params.parse(CURSOR, "what a Link header said", parse_cursor)?;
+    let consistency = params.consistency(&headers, &shared.catga).await?;
     let filter = filter(&params);
     let page = shared.catga.dead_letter_page(&filter, after.as_ref(), limit, consistency).await?;
     let letters: Vec<_> = page.dead_letters.iter().map(letter_json).collect();
@@ -77,7 +78,8 @@ pub(crate) async fn list(
     let total = HeaderValue::from(page.total);
     response.headers_mut().insert(TOTAL, total);
     if let Some(next) = &page.next {
-        let link = link(uri.path(), "cursor", cursor(next), params.pairs());
+        let next = format!("{}@{}", cursor(next), shared.catga.store().log_id());
+        let link = link(uri.path(), CURSOR, next, params.pairs());
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)

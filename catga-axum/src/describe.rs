@@ -107,7 +107,7 @@ fn asked<Q: JsonSchema>(mut operation: Operation, names: &Names) -> Operation {
     operation
         .parameters
         .extend(params.filter(|param| !names.as_slice().contains(&param.name.as_str())));
-    operation.parameters.push(consistency());
+    fresh(&mut operation);
     if !names.as_slice().is_empty() {
         operation.problems.push(NOT_FOUND);
     }
@@ -123,8 +123,8 @@ pub(crate) fn history<A: Aggregate>(mut operation: Operation) -> Operation {
     operation.parameters.extend([
         parameter("from", "The first version on the page", from),
         parameter("limit", "", Limit::json_schema(&mut schemars::SchemaGenerator::default())),
-        consistency(),
     ]);
+    fresh(&mut operation);
     operation.problems.extend([NOT_FOUND, BAD_REQUEST, UNAVAILABLE, OVERLOADED]);
     operation
 }
@@ -141,8 +141,6 @@ fn segments<T: JsonSchema>(path: &str, names: &Names) -> Vec<Parameter> {
 
 /// The routes that every service has; `tag` is that of the feed.
 pub(crate) fn own(tag: &str) -> Vec<Operation> {
-    let from = json_schema!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
-    let last = json_schema!({ "type": "string", "pattern": "^[0-9]{1,15}$" });
     let mut info =
         get("/", "info", "What this node is; a browser goes to /docs", schema_of::<Info>);
     info.responses.push(answer(303, "To /docs, for browsers", None, vec![]));
@@ -161,19 +159,23 @@ pub(crate) fn own(tag: &str) -> Vec<Operation> {
     };
     let mut events =
         text("/events", "events", "The log as it grows (server-sent events)", "text/event-stream");
-    events.description = "`id` is the log position, `event` the event's type, `data` an Event. \
-                          The stream does not end by itself."
+    events.description = "`id` is the log position with the log's id, `event` the event's type, `data` an Event. \
+                          A position that the log does not have gets `event: reset` first, and then the log from its \
+                          beginning. The stream does not end by itself."
         .into();
     events.tag = tag.to_owned();
     events.parameters = vec![
-        parameter("from", "Resume right after this position", from),
-        parameter("lastEventId", "As `from`; wins over it", last.clone()),
-        header("Last-Event-ID", "As `from`; wins over both parameters", last),
+        parameter("from", "Resume right after this position", place()),
+        parameter("lastEventId", "As `from`; wins over it", place()),
+        header("Last-Event-ID", "As `from`; wins over both parameters", place()),
     ];
+    events.problems.extend([UNAVAILABLE, OVERLOADED]);
+    let mut live = get("/health/live", "live", "Whether the process can go on as it is", HEALTH);
+    live.responses.push(answer(503, "Only a new start helps", Some((JSON, HEALTH)), vec![]));
     let mut all = vec![
         info,
         health,
-        get("/health/live", "live", "Whether the process is alive", HEALTH),
+        live,
         ready,
         text("/metrics", "metrics", "Metrics in the Prometheus text format", "text/plain"),
         get("/openapi.json", "openapi", "This document", schema_of::<Map<String, Value>>),
@@ -205,8 +207,8 @@ fn dead_letters() -> [Operation; 4] {
     list.parameters.extend([
         parameter("limit", "", limit),
         parameter("cursor", "Where the page begins, as a `Link` header said", text()),
-        consistency(),
     ]);
+    fresh(&mut list);
     list.responses[0].headers.extend([next(), total()]);
     let summary = "Hand all of them to their handlers again, or those that the parameters take";
     let mut retry_all =
@@ -278,8 +280,21 @@ fn etag() -> Parameter {
 }
 
 fn position() -> Parameter {
-    let schema = json_schema!({ "type": "integer" });
-    header("X-Catga-Position", "The log position of the command's last event", schema)
+    let text = "The log position of the command's last event, with the log's id";
+    header("X-Catga-Position", text, place())
+}
+
+/// A log position, and maybe the log that it is of.
+fn place() -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]{1,15}(@[0-9a-f]{16})?$" })
+}
+
+/// What each read takes, and may answer for it.
+fn fresh(operation: &mut Operation) {
+    let text =
+        "The position of a command's answer, which the answer is to show; alone or with its log";
+    operation.parameters.extend([consistency(), header("X-Catga-Position", text, place())]);
+    operation.problems.push(POSITION_UNKNOWN);
 }
 
 fn replayed() -> Parameter {
@@ -315,6 +330,11 @@ const NOT_FOUND: ProblemKind = kind(404, "not_found", "There is no such thing");
 const TOO_LARGE: ProblemKind = kind(413, "payload_too_large", "The body is larger than 1 MiB");
 const NO_JSON: ProblemKind =
     kind(415, "unsupported_media_type", "The body is not `application/json`");
+const POSITION_UNKNOWN: ProblemKind = kind(
+    409,
+    "position_unknown",
+    "The log does not have the position: it is one of another log, or of an end that was lost",
+);
 const MISMATCH: ProblemKind = ProblemKind {
     extra: &[ExtraMember::VERSION],
     ..kind(412, "version_mismatch", "It is not at a version that `If-Match` has")
@@ -332,7 +352,7 @@ const UNAVAILABLE: ProblemKind = kind(
 );
 const NOT_DURABLE: ProblemKind = kind(
     503,
-    "store_not_durable",
+    "durability_lost",
     "The store is not set to keep what it would acknowledge, and nothing was done",
 );
 const COMMIT_TOO_LARGE: ProblemKind =

@@ -12,19 +12,19 @@ use axum::{
     },
 };
 use catga::{
-    Aggregate, Error, Recorded,
-    log::{Position, Record},
+    Aggregate, Catga, Error, ErrorKind, Recorded,
+    log::{LogId, Position, Record},
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     event_json::{EventJson, key_member},
-    message::number,
     problem::Problem,
     refusals::FEEDS,
-    request::Params,
+    request::{LogPlace, Params},
     service::Shared,
 };
 
@@ -43,39 +43,58 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     params.only(&["from", LAST_EVENT_ID])?;
-    let from = params.parse("from", "a log position", number)?;
+    let from = params.parse("from", LogPlace::ALLOWED, LogPlace::parse)?;
     let in_query = match params.text(LAST_EVENT_ID) {
         Some("") => None,
-        _ => params.parse(LAST_EVENT_ID, "a log position", number)?,
+        _ => params.parse(LAST_EVENT_ID, LogPlace::ALLOWED, LogPlace::parse)?,
     };
     // A browser that reconnects repeats the URL and adds the header: the header knows better. One that has seen no event
     // yet may send it empty.
     let in_header = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
         None => None,
-        Some(id) => Some(id.to_str().ok().and_then(number).ok_or_else(|| {
-            Problem::bad_request("the header Last-Event-ID takes a log position, a whole number")
+        Some(id) => Some(id.to_str().ok().and_then(LogPlace::parse).ok_or_else(|| {
+            let allowed = LogPlace::ALLOWED;
+            Problem::bad_request(format!("the header Last-Event-ID takes {allowed}"))
         })?),
     };
-    let last = in_header.or(in_query);
-    let place = shared.feeds.clone().try_acquire_owned().map_err(|_| {
+    let place = in_header.or(in_query).or(from);
+    let room = shared.feeds.clone().try_acquire_owned().map_err(|_| {
         FEEDS.count();
         Problem::too_many_feeds()
     })?;
-    let feed = Feed {
-        _place: place,
-        shared,
-        after: last.or(from).unwrap_or(0).into(),
-        count: 1,
-        records: VecDeque::new(),
-        ready: VecDeque::from([Event::default().retry(Duration::from_secs(2))]),
+    let mut ready = VecDeque::from([Event::default().retry(Duration::from_secs(2))]);
+    let after = match place {
+        None => Position::ZERO,
+        Some(place) => begin(&shared.catga, place).await?.unwrap_or_else(|| {
+            ready.push_back(reset(shared.catga.store().log_id()));
+            Position::ZERO
+        }),
     };
+    let (count, records) = (1, VecDeque::new());
+    let feed = Feed { _room: room, shared, after, count, records, ready };
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(stream::unfold(feed, Feed::next)).keep_alive(keep_alive))
 }
 
+/// Where a feed begins that resumes at `place`; `None` when the log does not have that.
+async fn begin(catga: &Catga, place: LogPlace) -> Result<Option<Position>, Problem> {
+    let Ok(position) = place.on(catga) else { return Ok(None) };
+    match catga.check_position(position).await {
+        Ok(()) => Ok(Some(position)),
+        Err(error) if matches!(error.kind(), ErrorKind::PositionUnknown) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells a client that what it has is of another log, or of an end that was lost: this one follows from its beginning.
+fn reset(log: LogId) -> Event {
+    let data = json!({ "log": log.to_string() }).to_string();
+    Event::default().id(format!("{}@{log}", Position::ZERO)).event("reset").data(data)
+}
+
 struct Feed {
-    /// One of those that there are for feeds.
-    _place: OwnedSemaphorePermit,
+    /// One of the places that there are for feeds.
+    _room: OwnedSemaphorePermit,
     shared: Arc<Shared>,
     /// Everything up to here was sent, or is ready.
     after: Position,
@@ -129,7 +148,8 @@ impl Feed {
         let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
         let mut sources = self.shared.domain.feeds.iter();
         if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
-            (source.read)(source, record, self.after, &mut self.ready)?;
+            let log = self.shared.catga.store().log_id();
+            (source.read)(source, record, self.after, log, &mut self.ready)?;
         }
         self.after = last;
         Ok(())
@@ -146,7 +166,7 @@ pub(crate) struct Source {
 }
 
 /// Adds the events in a record that come after a position.
-type Read = fn(&Source, &Record, Position, &mut VecDeque<Event>) -> Result<(), Error>;
+type Read = fn(&Source, &Record, Position, LogId, &mut VecDeque<Event>) -> Result<(), Error>;
 
 impl Source {
     pub(crate) fn of<A: Aggregate<Event: Serialize>>() -> Self {
@@ -158,16 +178,17 @@ fn read<A: Aggregate<Event: Serialize>>(
     source: &Source,
     record: &Record,
     after: Position,
+    log: LogId,
     ready: &mut VecDeque<Event>,
 ) -> Result<(), Error> {
     let events = Recorded::<A::Event>::read(record)?;
     let new = events.iter().filter(|event| event.position > after);
-    ready.extend(new.map(|event| sse(event, &source.member)));
+    ready.extend(new.map(|event| sse(event, &source.member, log)));
     Ok(())
 }
 
-fn sse<E: catga::Event + Serialize>(recorded: &Recorded<E>, member: &str) -> Event {
+fn sse<E: catga::Event + Serialize>(recorded: &Recorded<E>, member: &str, log: LogId) -> Event {
     let json = EventJson::new(recorded, member);
-    let event = Event::default().id(recorded.position.to_string()).event(json.type_name());
+    let event = Event::default().id(format!("{}@{log}", recorded.position)).event(json.type_name());
     event.data(serde_json::to_string(&json).expect("an event is a struct with named fields"))
 }

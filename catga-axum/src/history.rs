@@ -92,7 +92,7 @@ async fn respond<A: Aggregate<Event: Serialize>>(
     let positive = |text: &str| number(text).filter(|from| *from > 0);
     let from = params.parse("from", "a version, 1 or more", positive)?.unwrap_or(1);
     let Limit(limit) = params.parse("limit", "1 to 1000", Limit::parse)?.unwrap_or_default();
-    let consistency = params.consistency(&parts.headers)?;
+    let consistency = params.consistency(&parts.headers, &shared.catga).await?;
     let query = GetHistory::<A> { key, from, limit, of: PhantomData };
     let page = shared.catga.query(query).consistency(consistency).await?;
     let HistoryPage { events, next } = page.ok_or(Failure::NoSuchKey)?;

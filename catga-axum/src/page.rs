@@ -6,7 +6,10 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use catga::read_model::{self, Cursor, Row};
+use catga::{
+    log::LogId,
+    read_model::{self, Cursor, Row},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -16,6 +19,9 @@ use crate::{
 };
 
 pub(crate) const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
+
+/// The parameter that says where a page begins. A cursor carries the log whose rows it counts, as in `100000007@00c0ffee00c0ffee`.
+pub(crate) const CURSOR: &str = "cursor";
 
 /// How many rows a page holds at most: a field of a query, `#[serde(default)] limit: Limit`. 1 to 1000; 100 when the
 /// request does not say.
@@ -100,14 +106,14 @@ impl<T: Clone> Page<T> {
 
 impl<T: Serialize> Page<T> {
     /// The answer to a request for `path` with `params`.
-    pub(crate) fn respond(&self, path: &str, params: &[(String, String)]) -> Response {
+    pub(crate) fn respond(&self, log: LogId, path: &str, params: &[(String, String)]) -> Response {
         let mut response = json_response(StatusCode::OK, &self.items);
         let headers = response.headers_mut();
         if let Some(total) = self.total {
             headers.insert(TOTAL, HeaderValue::from(total));
         }
         if let Some(next) = self.next {
-            headers.insert(header::LINK, link(path, "cursor", next, params));
+            headers.insert(header::LINK, link(path, CURSOR, format_args!("{next}@{log}"), params));
         }
         response
     }

@@ -9,7 +9,7 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use catga::{
-    Consistency, Query,
+    Catga, Consistency, Query,
     handler::{Handled, Kind},
 };
 use schemars::JsonSchema;
@@ -20,7 +20,7 @@ use crate::{
     describe,
     endpoint::{At, Endpoint, fields, operation_id, texts},
     message::{self, Place, TextError},
-    page::Page,
+    page::{CURSOR, Page},
     path::{Names, Values},
     problem::{Failure, Problem},
     request::{self, Params, is_unchanged},
@@ -84,14 +84,15 @@ where
     V: Serialize + JsonSchema + Send + 'static,
 {
     fn mount(self, at: At, domain: &mut Domain) -> MethodRouter<Arc<Shared>> {
-        let plan = Plan::of::<Q>(&at);
+        let plan = Plan::of::<Q>(&at, false);
         let operation = at.operation(operation_id::<Q>(), texts(Kind::QueryHandler, Q::NAME));
         let has_tag = self.version.is_some();
         domain.operations.push(describe::query::<Q, V>(operation, &plan.names, has_tag));
         let Self { view, version } = self;
         on(at.method, move |State(shared): State<Arc<Shared>>, request: Request| async move {
             let outcome = async {
-                let Asked { query, consistency, asker } = plan.read::<Q>(request)?;
+                let Asked { query, consistency, asker } =
+                    plan.read::<Q>(&shared.catga, request).await?;
                 let output = shared.catga.query(query).consistency(consistency).await?;
                 Ok(respond(&view(output), version, &asker.headers))
             };
@@ -106,15 +107,17 @@ where
     T: Serialize + JsonSchema + Send + 'static,
 {
     fn mount(self, at: At, domain: &mut Domain) -> MethodRouter<Arc<Shared>> {
-        let plan = Plan::of::<Q>(&at);
+        let plan = Plan::of::<Q>(&at, true);
         let operation = at.operation(operation_id::<Q>(), texts(Kind::QueryHandler, Q::NAME));
         domain.operations.push(describe::page::<Q, T>(operation, &plan.names));
         let page = self.page;
         on(at.method, move |State(shared): State<Arc<Shared>>, request: Request| async move {
             let outcome = async {
-                let Asked { query, consistency, asker } = plan.read::<Q>(request)?;
+                let Asked { query, consistency, asker } =
+                    plan.read::<Q>(&shared.catga, request).await?;
                 let output = shared.catga.query(query).consistency(consistency).await?;
-                Ok(page(output).respond(asker.uri.path(), asker.params.pairs()))
+                let log = shared.catga.store().log_id();
+                Ok(page(output).respond(log, asker.uri.path(), asker.params.pairs()))
             };
             outcome.await.map_err(|failure: Failure| failure.into_problem(&shared))
         })
@@ -126,6 +129,8 @@ struct Plan {
     names: Names,
     /// The query parameters that there are.
     known: Vec<&'static str>,
+    /// Whether the answer is a page, whose link holds a cursor.
+    is_paged: bool,
 }
 
 /// A query with what the request said about it.
@@ -144,21 +149,28 @@ struct Asker {
 
 impl Plan {
     /// Of `Q`. The routes live as long as the program, and each request would count its use of them.
-    fn of<Q: Query + DeserializeOwned>(at: &At) -> &'static Self {
+    fn of<Q: Query + DeserializeOwned>(at: &At, is_paged: bool) -> &'static Self {
         let names = at.names::<Q>(Q::KEY);
         let is_param = |field: &&'static str| !names.as_slice().contains(field);
         let mut known: Vec<_> = fields::<Q>().iter().copied().filter(is_param).collect();
         known.push(request::CONSISTENCY);
-        Box::leak(Box::new(Self { names, known }))
+        Box::leak(Box::new(Self { names, known, is_paged }))
     }
 
-    fn read<Q: DeserializeOwned>(&self, request: Request) -> Result<Asked<Q>, Failure> {
+    async fn read<Q: DeserializeOwned>(
+        &self,
+        catga: &Catga,
+        request: Request,
+    ) -> Result<Asked<Q>, Failure> {
         let (mut parts, _) = request.into_parts();
         let mut values = Values::of(&mut parts, &self.names).ok_or(Failure::NoSuchKey)?;
         let Parts { headers, uri, .. } = parts;
-        let params = Params::of(&uri)?;
+        let mut params = Params::of(&uri)?;
         params.only(&self.known)?;
-        let consistency = params.consistency(&headers)?;
+        if self.is_paged {
+            params.take_log_of(CURSOR, catga)?;
+        }
+        let consistency = params.consistency(&headers, catga).await?;
         let mut is_path_wrong = false;
         let (names, is_wrong) = (&self.names, &mut is_path_wrong);
         let place = Place { names, values: &mut values, is_path_wrong: is_wrong };

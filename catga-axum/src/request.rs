@@ -9,8 +9,8 @@ use axum::{
 };
 use bytes::Bytes;
 use catga::{
-    CommandId, Consistency, Expected, Metadata,
-    log::{Position, Version},
+    Catga, CommandId, Consistency, Expected, Metadata,
+    log::{LogId, Position, Version},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -66,6 +66,24 @@ impl Params {
         &self.0
     }
 
+    /// Takes the log that follows the value of `name`, if one does.
+    ///
+    /// # Errors
+    /// When it is another log than that of `catga`.
+    pub(crate) fn take_log_of(&mut self, name: &str, catga: &Catga) -> Result<(), Problem> {
+        let Some((_, text)) = self.0.iter_mut().find(|(found, _)| found == name) else {
+            return Ok(());
+        };
+        let Some((value, log)) = text.split_once('@') else { return Ok(()) };
+        match log.parse::<LogId>() {
+            Ok(log) if log == catga.store().log_id() => *text = value.to_owned(),
+            Ok(_) => return Err(Problem::position_unknown()),
+            // Who reads the value says what is wrong with it.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     /// Refuses parameters of other names than `known`.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
         let unknown = self.0.iter().find(|(name, _)| !known.contains(&name.as_str()));
@@ -91,15 +109,26 @@ impl Params {
     }
 
     /// How fresh the answer must be, by `?consistency=` and the position header.
-    pub(crate) fn consistency(&self, headers: &HeaderMap) -> Result<Consistency, Problem> {
+    ///
+    /// # Errors
+    /// When one of them can't be read, or the log does not have the position.
+    pub(crate) async fn consistency(
+        &self,
+        headers: &HeaderMap,
+        catga: &Catga,
+    ) -> Result<Consistency, Problem> {
         let position = match headers.get(POSITION) {
             None => None,
             Some(value) => {
-                Some(value.to_str().ok().and_then(number).map(Position::new).ok_or_else(|| {
-                    Problem::bad_request(
-                        "the header X-Catga-Position takes a log position, a whole number",
-                    )
-                })?)
+                let place = value.to_str().ok().and_then(LogPlace::parse).ok_or_else(|| {
+                    Problem::bad_request(format!(
+                        "the header X-Catga-Position takes {}",
+                        LogPlace::ALLOWED
+                    ))
+                })?;
+                let position = place.on(catga)?;
+                catga.check_position(position).await?;
+                Some(position)
             }
         };
         let parse = |text: &str| match text {
@@ -108,6 +137,38 @@ impl Params {
             _ => None,
         };
         Ok(self.parse(CONSISTENCY, "latest, eventual", parse)?.unwrap_or_default())
+    }
+}
+
+/// A position as clients are given it, and give it back: alone, or with the log that it is of, as in `12@00c0ffee00c0ffee`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogPlace {
+    position: Position,
+    log: Option<LogId>,
+}
+
+impl LogPlace {
+    /// What is allowed, for who gave something else.
+    pub(crate) const ALLOWED: &str =
+        "a log position, a whole number, or one with its log as it was answered";
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (position, log) = match text.split_once('@') {
+            None => (text, None),
+            Some((position, log)) => (position, Some(log.parse().ok()?)),
+        };
+        Some(Self { position: number(position)?.into(), log })
+    }
+
+    /// The position in the log of `catga`.
+    ///
+    /// # Errors
+    /// When it is one of another log.
+    pub(crate) fn on(self, catga: &Catga) -> Result<Position, Problem> {
+        match self.log {
+            Some(log) if log != catga.store().log_id() => Err(Problem::position_unknown()),
+            _ => Ok(self.position),
+        }
     }
 }
 

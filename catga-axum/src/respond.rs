@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use catga::{CommandOutcome, log::Version};
+use catga::{
+    CommandOutcome,
+    log::{LogId, Version},
+};
 use serde::Serialize;
 
 use crate::request;
@@ -34,6 +37,7 @@ pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
 pub(crate) fn command_response<T: Serialize + 'static>(
     status: StatusCode,
     outcome: &CommandOutcome<T>,
+    log: LogId,
 ) -> Response {
     let mut response = match (&outcome.output as &dyn std::any::Any).is::<()>() {
         true => StatusCode::NO_CONTENT.into_response(),
@@ -41,7 +45,7 @@ pub(crate) fn command_response<T: Serialize + 'static>(
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(outcome.version));
-    headers.insert(request::POSITION, HeaderValue::from(outcome.position.get()));
+    headers.insert(request::POSITION, ascii(format_args!("{}@{log}", outcome.position)));
     if outcome.is_replay {
         let replayed = HeaderName::from_static("idempotent-replayed");
         headers.insert(replayed, HeaderValue::from_static("true"));

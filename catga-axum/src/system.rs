@@ -65,9 +65,23 @@ pub(crate) async fn health(
     Ok(health_response(&health, status))
 }
 
-pub(crate) async fn live(params: Params) -> Result<Response, Problem> {
+/// Whether a new start is what the node needs. It asks nobody, so it answers whatever else is slow or away.
+pub(crate) async fn live(
+    State(shared): State<Arc<Shared>>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.only(&[])?;
-    Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() })))
+    Ok(match shared.catga.store().check() {
+        Ok(()) => {
+            json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() }))
+        }
+        Err(error) => {
+            let store = check(&Err(error.to_string()));
+            let body =
+                json!({ "status": "unhealthy", "timestamp": now(), "checks": { "store": store } });
+            json_response(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    })
 }
 
 pub(crate) async fn ready(
@@ -107,6 +121,13 @@ fn is_degraded(health: &Health) -> bool {
     !health.paused.is_empty() || health.dead_letters.values().any(|count| *count > 0)
 }
 
+fn check(outcome: &Result<(), String>) -> Value {
+    match outcome {
+        Ok(()) => json!({ "status": "healthy" }),
+        Err(reason) => json!({ "status": "unhealthy", "reason": reason }),
+    }
+}
+
 /// How the node is. What is degraded works, and somebody should look at it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,10 +138,6 @@ enum Status {
 }
 
 fn health_response(health: &Health, status: Status) -> Response {
-    let check = |outcome: &Result<(), String>| match outcome {
-        Ok(()) => json!({ "status": "healthy" }),
-        Err(reason) => json!({ "status": "unhealthy", "reason": reason }),
-    };
     let handlers: Map<String, Value> = health
         .handler_positions()
         .map(|(name, position)| {

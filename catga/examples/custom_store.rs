@@ -8,7 +8,7 @@ use std::sync::{
 
 use catga::{
     conformance::{self, Promise, Stores},
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::{
         Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, MemoryKvStore,
         MemoryStore, StoreError,
@@ -23,6 +23,14 @@ struct Metered<S> {
 }
 
 impl<S: EventStore> EventStore for Metered<S> {
+    fn log_id(&self) -> LogId {
+        self.store.log_id()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.store.check()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(async move {
             let bytes = append.frame.len();

@@ -215,7 +215,8 @@ async fn move_checkpoints(
             let position = position_of(&**from.store(), &**to.store(), checkpoint).await?;
             let Some(position) = position else { continue };
             checkpoint.position = position;
-            let claim = Claim { owner: None, checkpoint: Some(checkpoint) };
+            let (checkpoint, log) = (Some(checkpoint), Some(to.store().log_id()));
+            let claim = Claim { owner: None, checkpoint, log };
             let put = to.kv().put(&key, claim.encode(), 0, None).await;
             is_moved |= put.map_err(CopyError::Target)?.is_some();
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use catga::{
-    Error, ErrorKind, Subscription,
+    Consistency, Error, ErrorKind, Subscription,
     handler::DecodeError,
     log::{Commit, EventFrame, EventId, Position, StreamId},
     prelude::*,
@@ -199,6 +199,25 @@ async fn who_is_slow_misses_nothing() {
     }
     expect(&mut slow, 10.into(), end).await;
     expect_nothing(&mut slow);
+    catga.shutdown().await;
+}
+
+#[tokio::test]
+async fn behind_a_position_that_the_log_does_not_have_it_ends_at_once() {
+    let store = Arc::new(MemoryStore::new());
+    append(&*store, 1, 7, 0).await;
+    let catga = start(store).await;
+    for after in [8, 5000] {
+        let mut subscription = catga.subscribe::<Counted>(after.into());
+        let ended = timeout(Duration::from_secs(5), subscription.next()).await.unwrap();
+        let error = ended.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::PositionUnknown), "{error:?}");
+        let read = catga.query(GetSum).consistency(Consistency::AtLeast(after.into())).await;
+        let error = read.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::PositionUnknown), "{error:?}");
+    }
+    let last = Consistency::AtLeast(7.into());
+    assert_eq!(catga.query(GetSum).consistency(last).await.unwrap(), 1 + 2 + 4 + 5 + 7);
     catga.shutdown().await;
 }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use catga::{
     Consistency, DeliverySettings, ErrorKind,
-    log::{EventFrame, EventId, Position, Record, StreamId, Version},
+    log::{EventFrame, EventId, LogId, Position, Record, StreamId, Version},
     prelude::*,
     store::{
         Append, AppendError, Appended, Backend, BoxFuture, DurabilityReport, EventStore, KvEntry,
@@ -165,6 +165,10 @@ impl KvStore for Panicking {
 struct FaultyLog(MemoryStore, AtomicBool, AtomicBool);
 
 impl EventStore for FaultyLog {
+    fn log_id(&self) -> LogId {
+        self.0.log_id()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         self.0.append(append)
     }

@@ -10,7 +10,9 @@ async fn an_order_goes_from_created_to_delivered() {
     let answer = server.post("/orders", &order("c")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.headers()["etag"], "\"1\"");
-    assert_eq!(answer.headers()["x-catga-position"], "1");
+    let position = answer.headers()["x-catga-position"].to_str().unwrap();
+    let (position, log) = position.split_once('@').unwrap();
+    assert_eq!((position, log.len()), ("1", 16), "the position and the log");
     let location = answer.headers()["location"].to_str().unwrap().to_owned();
     let body = answer.text().await.unwrap();
     assert!(body.contains("\"total\":99.98"), "money is exact: {body}");

@@ -14,7 +14,7 @@ async fn read(server: &Server, position: u64, last: u64) -> String {
     };
     let answer = request.send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
-    let (mut text, end) = (String::new(), format!("\nid: {last}\n"));
+    let (mut text, end) = (String::new(), format!("\nid: {last}@"));
     let mut body = answer.bytes_stream();
     loop {
         let chunk = body.next().await.expect("the feed goes on").unwrap();
@@ -42,7 +42,9 @@ async fn the_feed_resumes_from_every_position() {
         std::iter::once(0).chain(whole.match_indices("\n\n").map(|(at, _)| at + 2)).collect();
     assert_eq!(starts.len(), 1001, "1,000 events and the end");
     for (i, event) in whole.split_terminator("\n\n").enumerate() {
-        assert!(event.starts_with(&format!("id: {}\nevent: Order", i + 1)), "{event}");
+        let (id, event) = event.split_once('\n').unwrap();
+        assert_eq!(id.split_once('@').map(|(id, _)| id), Some(&*format!("id: {}", i + 1)));
+        assert!(event.starts_with("event: Order"), "{event}");
     }
     stream::iter(0..1000)
         .for_each_concurrent(8, |position: usize| {

@@ -8,7 +8,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use catga::{
-    log::{Commit, Position, Record, StreamId, Version},
+    log::{Commit, LogId, Position, Record, StreamId, Version},
     store::{
         Append, AppendError, Appended, BoxFuture, DurabilityReport, EventStore, MemoryStore,
         StoreError,
@@ -96,6 +96,10 @@ impl Buggy {
 }
 
 impl EventStore for Buggy {
+    fn log_id(&self) -> LogId {
+        self.inner.log_id()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }

@@ -5,6 +5,7 @@ use std::{fs::File, net::SocketAddr};
 use catga_tests::{
     Server, binary, eventually,
     nats::{NatsServer, Settings, Version},
+    order,
     proxy::{Mode, Proxy},
 };
 use tempfile::TempDir;
@@ -74,6 +75,53 @@ async fn the_address_says_who_asks_and_its_secrets_are_never_shown() {
         assert!(shown.contains("async_nats"), "void: the client logged nothing");
         assert!(!shown.contains(SECRET), "{version:?}");
     }
+}
+
+/// The values beside the log stay, with checkpoints and snapshots of the log that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_made_anew_is_noticed_and_handled_from_its_beginning() {
+    for version in Version::ALL {
+        let nats = NatsServer::start(version).await;
+        let url = nats.url();
+        let flags = ["--persistence", "nats", "--nats", &url];
+        let server = Server::start(&flags).await;
+        for _ in 0..5 {
+            server.create("c").await;
+        }
+        all_are_handled(&server).await;
+        let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+        let config = jetstream.get_stream("catga").await.unwrap().cached_info().config.clone();
+        jetstream.delete_stream("catga").await.unwrap();
+        jetstream.create_stream(config).await.unwrap();
+        // The first one that is stored before the end that was seen shows it, or the next look.
+        eventually(|| async {
+            server.post("/orders", &order("c")).send().await.unwrap();
+            let answer = server.get("/health/live").send().await.unwrap();
+            if answer.status() == 503 { Ok(()) } else { Err(answer.text().await.unwrap()) }
+        })
+        .await;
+        assert_eq!(server.get("/health").send().await.unwrap().status(), 503);
+        drop(server);
+
+        let server = Server::start(&flags).await;
+        server.create("d").await;
+        all_are_handled(&server).await;
+        let orders = server.json("/orders").await;
+        assert_eq!(orders[0]["customerId"], "d", "{version:?}");
+    }
+}
+
+async fn all_are_handled(server: &Server) {
+    eventually(|| async {
+        let health = server.get("/health").send().await.unwrap();
+        let (status, health) = (health.status(), health.json::<serde_json::Value>().await.unwrap());
+        let mut handlers = health["checks"]["handlers"].as_object().unwrap().values();
+        if status == 200 && handlers.all(|handler| handler["lag"] == 0) {
+            return Ok(());
+        }
+        Err(health.to_string())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

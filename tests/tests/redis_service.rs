@@ -54,6 +54,39 @@ async fn handlers_are_done(server: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_a_server_that_was_emptied_nothing_is_acknowledged_before_a_new_start() {
+    let redis = RedisServer::start().await;
+    let address = redis.address();
+    let server = start(&address).await;
+    let former = server.post("/orders", &order("c")).send().await.unwrap();
+    let position = former.headers()["x-catga-position"].clone();
+    assert_eq!(redis.command("FLUSHALL").await, "+OK");
+    for _ in 0..20 {
+        let answer = server.post("/orders", &order("c")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.text().await.unwrap().contains("started again"));
+    }
+    for path in ["/health/live", "/health/ready", "/health", "/orders"] {
+        let answer = server.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    let health = server.get("/health/live").send().await.unwrap().json::<Value>().await.unwrap();
+    let reason = health["checks"]["store"]["reason"].as_str().unwrap();
+    assert!(reason.contains("another log"), "{reason}");
+    drop(server);
+
+    let server = start(&address).await;
+    let id = server.create("c").await;
+    let orders = server.json("/orders").await;
+    assert_eq!((orders.as_array().unwrap().len(), &orders[0]["id"]), (1, &Value::from(id)));
+    assert_eq!(server.json("/health/live").await["status"], "healthy");
+    handlers_are_done(&server).await;
+    // What clients know of the former log means nothing here.
+    let read = server.get("/orders").header("x-catga-position", position).send().await.unwrap();
+    assert_eq!(read.status(), StatusCode::CONFLICT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p2_what_was_answered_survives_the_kill_of_redis_and_the_service_goes_on() {
     let mut redis = RedisServer::start().await;
     let address = redis.address();

@@ -71,7 +71,7 @@ async fn p2_a_redis_that_comes_back_weaker_is_given_no_command_until_it_is_set_r
     let codes: Vec<_> = codes.concat();
     let taken = codes.iter().filter(|code| code.is_none()).count();
     assert_eq!(taken, 0, "orders that a power cut would take, of {}", codes.len());
-    assert_eq!(codes.last().unwrap().as_deref(), Some("store_not_durable"));
+    assert_eq!(codes.last().unwrap().as_deref(), Some("durability_lost"));
 
     assert_eq!(server.json(&format!("/orders/{id}")).await["status"], "Pending");
     assert_eq!(server.json("/stats").await["totalOrders"], 1, "reads go on");
@@ -81,7 +81,7 @@ async fn p2_a_redis_that_comes_back_weaker_is_given_no_command_until_it_is_set_r
     let reason = store["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("power-loss is required"), "{health}");
     assert_eq!(store["durability"], "seconds");
-    let gauge = r#"catga_store_not_durable{store="redis"}"#;
+    let gauge = r#"catga_durability_lost{store="redis"}"#;
     assert_eq!(metric(&server, gauge).await, "1");
 
     assert_eq!(redis.command("CONFIG SET appendfsync always").await, "+OK");
@@ -101,7 +101,7 @@ async fn p2_a_redis_that_is_told_to_evict_is_given_no_command_meanwhile() {
     // Nobody asks for the health: the store itself looks.
     eventually(|| async {
         match send_order(&server).await.as_deref() {
-            Some("store_not_durable") => Ok(()),
+            Some("durability_lost") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })

@@ -92,6 +92,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
     }
 
+    pub(crate) fn position_unknown() -> Self {
+        let detail = "the log does not have the position: it is one of another log, or of an end that was lost";
+        Self::new(StatusCode::CONFLICT, "position_unknown", detail)
+    }
+
     /// The answer when a handler panicked, too: as any bug, it says nothing about the inside.
     pub(crate) fn internal() -> Self {
         let detail = "the request could not be handled; the log of the service says why";
@@ -138,7 +143,14 @@ impl From<catga::Error> for Problem {
                 tracing::debug!(%error, "a command is refused");
                 let detail = "the event store is not set to keep what it would acknowledge; nothing was done, and \
                               commands are taken again once it is";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_not_durable", detail)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "durability_lost", detail)
+            }
+            ErrorKind::PositionUnknown => Self::position_unknown(),
+            ErrorKind::Store(store) if store.is_ended() => {
+                tracing::error!(%error, "a request failed");
+                Self::unavailable(
+                    "the event store is not what it was; nothing can be done until the service is started again",
+                )
             }
             _ if error.is_retryable() => {
                 tracing::warn!(%error, "the store is unavailable");
@@ -254,7 +266,7 @@ mod tests {
     fn what_a_store_would_not_keep_says_so_and_nothing_of_its_settings() {
         let error: catga::Error = StoreError::not_durable("appendfsync = no").into();
         let problem = Problem::from(error);
-        assert_eq!((problem.status.as_u16(), problem.code), (503, "store_not_durable"));
+        assert_eq!((problem.status.as_u16(), problem.code), (503, "durability_lost"));
         assert!(!problem.detail.contains("appendfsync"));
     }
 

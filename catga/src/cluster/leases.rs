@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     cluster::{Checkpoint, Claim, Member, View, Work, roster},
-    log::{Position, StoreError},
+    log::{LogId, Position, StoreError},
     store::{BoxFuture, KvStore},
 };
 
@@ -23,6 +23,7 @@ const LOOK_AT_TAKEN: Duration = Duration::from_secs(1);
 /// What this node may work on.
 pub(crate) struct Leases {
     kv: Arc<dyn KvStore>,
+    log: LogId,
     view: watch::Receiver<View>,
     is_alone: bool,
 }
@@ -35,7 +36,11 @@ pub(crate) struct Held {
     run: Uuid,
     /// The revision of the stored claim: the epoch of the lease.
     revision: u64,
+    /// The log of this node's.
+    log: LogId,
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Which log the checkpoint is of; `None` when an older program wrote it.
+    checkpoint_log: Option<LogId>,
     /// Whether the former owner did not hand it over, and so may still be at work without knowing better.
     pub(crate) is_taken_over: bool,
 }
@@ -51,14 +56,14 @@ pub(crate) enum Over {
 
 impl Leases {
     /// Those of a node that is in no cluster: everything is its own, and nobody else's.
-    pub(crate) fn alone(kv: Arc<dyn KvStore>) -> Self {
+    pub(crate) fn alone(kv: Arc<dyn KvStore>, log: LogId) -> Self {
         let view = View { me: Some(Uuid::new_v4()), members: Vec::new() };
         // The view never changes, so nobody misses the sender.
-        Self { kv, view: watch::channel(view).1, is_alone: true }
+        Self { kv, log, view: watch::channel(view).1, is_alone: true }
     }
 
-    pub(crate) fn new(kv: Arc<dyn KvStore>, view: watch::Receiver<View>) -> Self {
-        Self { kv, view, is_alone: false }
+    pub(crate) fn new(kv: Arc<dyn KvStore>, log: LogId, view: watch::Receiver<View>) -> Self {
+        Self { kv, log, view, is_alone: false }
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when there is no cluster.
@@ -161,7 +166,9 @@ impl Leases {
             work,
             run,
             revision,
+            log: self.log,
             checkpoint: claim.checkpoint,
+            checkpoint_log: claim.log,
             is_taken_over: former.is_some(),
         }))
     }
@@ -177,14 +184,19 @@ impl Held {
         }
     }
 
+    /// Whether the checkpoint says that it is of another log than this node's.
+    pub(crate) fn is_of_another_log(&self) -> bool {
+        self.checkpoint_log.is_some_and(|log| log != self.log)
+    }
+
     /// Stores how far the work is.
     ///
     /// # Errors
     /// When somebody else has claimed the work since, or the store can't be written.
     pub(crate) async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        let claim = Claim { owner: Some(self.run), checkpoint: Some(checkpoint) };
-        self.write(claim).await?;
-        self.checkpoint = Some(checkpoint);
+        let (owner, checkpoint, log) = (Some(self.run), Some(checkpoint), Some(self.log));
+        self.write(Claim { owner, checkpoint, log }).await?;
+        (self.checkpoint, self.checkpoint_log) = (checkpoint, log);
         Ok(())
     }
 
@@ -193,8 +205,11 @@ impl Held {
     /// # Errors
     /// As [`save`](Self::save).
     pub(crate) async fn release(mut self, done: Option<Checkpoint>) -> Result<(), StoreError> {
-        let checkpoint = done.or(self.checkpoint);
-        self.write(Claim { owner: None, checkpoint }).await
+        let (checkpoint, log) = match done {
+            Some(done) => (Some(done), Some(self.log)),
+            None => (self.checkpoint, self.checkpoint_log),
+        };
+        self.write(Claim { owner: None, checkpoint, log }).await
     }
 
     async fn write(&mut self, claim: Claim) -> Result<(), StoreError> {
@@ -241,9 +256,9 @@ mod tests {
     #[tokio::test]
     async fn under_an_old_epoch_nothing_is_written() {
         let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        let mut held = Leases::alone(kv.clone()).claim(WORK).await.unwrap();
+        let mut held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
         held.save(checkpoint(7)).await.unwrap();
-        let mut next = Leases::alone(kv.clone()).claim(WORK).await.unwrap();
+        let mut next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
         assert_eq!(next.checkpoint, Some(checkpoint(7)));
         assert!(held.check().await.is_err());
         assert!(held.save(checkpoint(8)).await.is_err());
@@ -251,7 +266,7 @@ mod tests {
         next.check().await.unwrap();
         next.save(checkpoint(10)).await.unwrap();
         next.release(None).await.unwrap();
-        let last = Leases::alone(kv).claim(WORK).await.unwrap();
+        let last = Leases::alone(kv, LogId::new(1)).claim(WORK).await.unwrap();
         assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
     }
 }

@@ -8,7 +8,8 @@ use super::{
     writer::{Writer, ensure_same, whole_log},
 };
 
-pub(super) const LOG_RULES: &[Rule] = &[rule!(Durable, the_store_says_what_a_commit_survives)];
+pub(super) const LOG_RULES: &[Rule] =
+    &[rule!(Durable, the_store_says_what_a_commit_survives), rule!(Durable, a_log_has_one_id)];
 
 pub(super) const RULES: &[Rule] =
     &[rule!(Durable, a_start_finds_every_commit), rule!(Durable, a_start_finds_every_value)];
@@ -21,6 +22,15 @@ async fn the_store_says_what_a_commit_survives(ground: &Ground<'_>) -> Verdict {
     Ok(())
 }
 
+async fn a_log_has_one_id(ground: &Ground<'_>) -> Verdict {
+    let (a, b) = (ground.open().await.store, ground.open().await.store);
+    let id = a.log_id();
+    ensure_eq!(b.log_id(), id, "the id that another handle has");
+    Writer::new(&a, "one-id").append(1).await?;
+    ensure_eq!(a.log_id(), id, "the id after an append");
+    Ok(())
+}
+
 async fn a_start_finds_every_commit(ground: &Ground<'_>) -> Verdict {
     let store = ground.open().await.store;
     let (mut a, mut b) = (Writer::new(&store, "start-a"), Writer::new(&store, "start-b"));
@@ -29,11 +39,13 @@ async fn a_start_finds_every_commit(ground: &Ground<'_>) -> Verdict {
         b.append(1).await?;
     }
     let (log, head) = (whole_log(&*store, 0.into(), 7).await?, store.head().await?);
+    let id = store.log_id();
     // The last handles: what comes next is a start.
     let [a, b] = [a, b].map(|Writer { stream, version, token, .. }| (stream, version, token));
     drop(store);
 
     let store = ground.open().await.store;
+    ensure_eq!(store.log_id(), id, "the log's id after a start");
     ensure_eq!(store.head().await?, head, "the head after a start");
     ensure_same(&whole_log(&*store, 0.into(), 7).await?, &log, "the log after a start")?;
     for (stream, version, token) in [a, b] {

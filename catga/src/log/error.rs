@@ -16,6 +16,7 @@ pub struct StoreError {
 enum StoreErrorKind {
     Unavailable,
     Corrupt,
+    Ended,
     TooLarge,
     NotDurable,
     Unusable,
@@ -30,6 +31,11 @@ impl StoreError {
     /// The store holds bytes that it can't have been given. Trying again does not help.
     pub fn corrupt(message: impl fmt::Display) -> Self {
         Self { kind: StoreErrorKind::Corrupt, message: message.to_string() }
+    }
+
+    /// Nothing more can be done with the store as it is open now: it lost the log, or broke. Only a new start helps.
+    pub fn ended(message: impl fmt::Display) -> Self {
+        Self { kind: StoreErrorKind::Ended, message: message.to_string() }
     }
 
     /// The commit is larger than the store takes. Nothing was written.
@@ -56,6 +62,11 @@ impl StoreError {
     /// Whether nothing is written until the store is set to keep it.
     pub fn is_not_durable(&self) -> bool {
         self.kind == StoreErrorKind::NotDurable
+    }
+
+    /// Whether every later call fails too, until the store is opened anew.
+    pub fn is_ended(&self) -> bool {
+        self.kind == StoreErrorKind::Ended
     }
 
     /// Whether the commit was larger than the store takes.

@@ -7,6 +7,7 @@ mod encoder;
 mod error;
 mod event_id;
 mod frame;
+mod log_id;
 mod origin;
 pub(crate) mod readable;
 mod rfc3339;
@@ -19,6 +20,7 @@ pub use self::{
     coordinate::{Position, Version},
     error::StoreError,
     event_id::EventId,
+    log_id::{InvalidLogId, LogId},
     origin::Origin,
     rfc3339::InvalidTimestamp,
     stream::{InvalidStreamId, MAX_KEY, StreamId},

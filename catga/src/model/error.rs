@@ -58,6 +58,9 @@ pub enum ErrorKind {
     /// The store can't be reached or can't say how the append ended. Sent again under the same
     /// command id, the command has one effect. HTTP: 503.
     Store(StoreError),
+    /// The log does not reach up to the position that was asked for: it is one of another log, or of an end that was lost.
+    /// HTTP: 409.
+    PositionUnknown,
     /// The log holds an event that this program can't read.
     Decode(DecodeError),
     /// The read models stopped at an event they can't read; they are not up to date.
@@ -141,6 +144,7 @@ impl fmt::Display for Error {
             ErrorKind::Contention => f.write_str("too many commands on the same aggregate at once"),
             ErrorKind::Timeout => f.write_str("it took too long"),
             ErrorKind::Store(error) => write!(f, "the event store: {error}"),
+            ErrorKind::PositionUnknown => f.write_str("the log does not reach up to the position"),
             ErrorKind::Decode(error) => error.fmt(f),
             ErrorKind::ReadModel(reason) => write!(f, "the read models stopped: {reason}"),
             ErrorKind::Misuse(message) => f.write_str(message),

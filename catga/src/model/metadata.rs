@@ -91,6 +91,7 @@ pub enum Consistency {
     Latest,
     /// Whatever this node has at hand.
     Eventual,
-    /// Whatever this node has at hand, once it has taken in the log up to this position.
+    /// Whatever this node has at hand, once it has taken in the log up to this position. One that the log does not have is
+    /// refused at once ([`ErrorKind::PositionUnknown`](crate::ErrorKind::PositionUnknown)).
     AtLeast(Position),
 }

@@ -31,8 +31,8 @@ pub use self::{
     state::State,
 };
 use crate::{
-    log::Clock,
-    model::{Consistency, Error},
+    log::{Clock, Position},
+    model::{Consistency, Error, ErrorKind},
     store::{EventStore, KvStore},
 };
 
@@ -58,12 +58,24 @@ impl Program {
         self.store.deref()
     }
 
+    /// # Errors
+    /// When the log does not reach up to `position`, which must be one of another log then.
+    pub(crate) async fn check_position(&self, position: Position) -> Result<(), Error> {
+        if position > self.progress.position() && position > self.store().head().await? {
+            return Err(ErrorKind::PositionUnknown.into());
+        }
+        Ok(())
+    }
+
     /// Waits until the read models show what `consistency` asks for.
     pub(crate) async fn read_barrier(&self, consistency: Consistency) -> Result<(), Error> {
         let position = match consistency {
             Consistency::Eventual => return Ok(()),
             Consistency::Latest => self.store().head().await?,
-            Consistency::AtLeast(position) => position,
+            Consistency::AtLeast(position) => {
+                self.check_position(position).await?;
+                position
+            }
         };
         self.progress.wait_for(position).await
     }

@@ -151,7 +151,7 @@ impl Runner {
 
     async fn run_from_checkpoint(
         &self,
-        held: Held,
+        mut held: Held,
         stop: CancellationToken,
         is_taken_over: &mut bool,
     ) -> Result<(), Error> {
@@ -168,10 +168,7 @@ impl Runner {
             dead_letters.clone().append(program, &held, &taken).await?;
             *is_taken_over = false;
         }
-        if let Some(checkpoint) = held.checkpoint {
-            self.check_log(checkpoint).await?;
-        }
-        let cursor = held.checkpoint.map_or(Position::ZERO, |checkpoint| checkpoint.position);
+        let cursor = self.begin(&mut held).await?;
         let (parked, dead_letters_at) = dead_letters.dead_letters(program).await?;
         let mut progress = RunnerProgress {
             held,
@@ -344,26 +341,39 @@ impl Runner {
         self.take_in(progress, ended?).await
     }
 
+    /// Where the work begins: behind the checkpoint, or at the beginning of a log that took the place of the checkpoint's.
+    ///
     /// # Errors
-    /// When the event at the checkpoint is not in the log: it is not the log that the checkpoint was made on.
-    async fn check_log(&self, Checkpoint { position, event }: Checkpoint) -> Result<(), Error> {
+    /// When the log lost the event at the checkpoint.
+    async fn begin(&self, held: &mut Held) -> Result<Position, Error> {
+        let Some(checkpoint) = held.checkpoint else { return Ok(Position::ZERO) };
+        if self.has(checkpoint).await? {
+            return Ok(checkpoint.position);
+        }
+        let (work, position) = (self.state.work, checkpoint.position.get());
+        if !held.is_of_another_log() {
+            return Err(StoreError::corrupt(format!(
+                "the log lost its end: the checkpoint of `{}` is an event that is no longer there; see `repair`",
+                self.handler.name()
+            ))
+            .into());
+        }
+        tracing::warn!(%work, position, "the checkpoint is of another log: this one is handled from its beginning");
+        held.checkpoint = None;
+        Ok(Position::ZERO)
+    }
+
+    /// Whether the event at a checkpoint is in the log.
+    async fn has(&self, Checkpoint { position, event }: Checkpoint) -> Result<bool, Error> {
         let records = self.dispatcher.program.store().read_log(position - 1, 1).await?;
-        let is_there = match records.first() {
+        Ok(match records.first() {
             Some(record) => {
                 let commit = record.commit().map_err(DecodeError::from)?;
                 let mut events = (0..).zip(&commit.events);
                 events.any(|(i, found)| (record.position + i, found.id) == (position, event))
             }
             None => false,
-        };
-        if is_there {
-            return Ok(());
-        }
-        Err(StoreError::corrupt(format!(
-            "the log lost its end: the checkpoint of `{}` is an event that is no longer there",
-            self.handler.name()
-        ))
-        .into())
+        })
     }
 
     async fn save_checkpoint(&self, progress: &mut RunnerProgress) -> Result<(), Error> {

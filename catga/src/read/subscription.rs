@@ -17,7 +17,7 @@ use tokio::{sync::broadcast, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    log::{Position, Record, StoreError},
+    log::{Position, Record},
     model::{DecodeError, Error, Event, ParsedRecord, Recorded},
     program::{EventTypes, Program},
     store::Backoff,
@@ -39,6 +39,9 @@ const SHARED_BYTES: usize = 256 << 10;
 /// There is no gap and no repeat. A store that can't be reached is tried again until it can. An event that this program can't
 /// read, of whichever type, ends the subscription with an error that names it, after the events before it. A
 /// [shutdown](crate::runtime::Catga::shutdown) ends it without an error.
+///
+/// Behind a position that the log does not reach up to, which must be one of another log, it ends at once with
+/// [`ErrorKind::PositionUnknown`](crate::ErrorKind::PositionUnknown).
 ///
 /// Nothing is read before it is asked for: who is slow holds a page of the log, and the events of one commit.
 ///
@@ -187,11 +190,11 @@ impl<E: Event> SubscriptionReader<E> {
             let is_behind = is_running && tail.position > self.after;
             match self.read_store(if is_behind { tail.position } else { Position::MAX }).await {
                 Ok(page) => self.records = page.into(),
-                Err(error) if error.is_unavailable() => {
+                Err(error) if error.is_retryable() => {
                     tracing::warn!(%error, "a subscription can't read the log; trying again");
                     sleep(delays.next_delay()).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -208,10 +211,11 @@ impl<E: Event> SubscriptionReader<E> {
     }
 
     /// The next commits from the store that end at `end` or before. When there are none, it waits for some.
-    async fn read_store(&self, end: Position) -> Result<Vec<Record>, StoreError> {
+    async fn read_store(&self, end: Position) -> Result<Vec<Record>, Error> {
         let store = &self.program.store;
         let mut page = store.read_log(self.after, PAGE).await?;
         if page.is_empty() {
+            self.program.check_position(self.after).await?;
             store.wait(self.after).await?;
         }
         // One whose end can't be read is an error for who decodes it.

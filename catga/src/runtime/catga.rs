@@ -66,6 +66,15 @@ impl Catga {
         Ok(self.runtime.program.store().head().await?)
     }
 
+    /// Whether the log reaches up to `position`, which the caller got from somewhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PositionUnknown`] when it does not: the position is one of another log, or of an end that was lost.
+    /// [`ErrorKind::Store`] when the store can't be asked.
+    pub async fn check_position(&self, position: Position) -> Result<(), Error> {
+        self.within_timeout(self.runtime.program.check_position(position)).await
+    }
+
     /// The events that handlers gave up on, oldest first.
     ///
     /// # Errors

@@ -94,9 +94,10 @@ enum Pass {
 /// Puts a checked program to work.
 fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
     telemetry::describe();
+    let (kv, log) = (builder.backend.kv().clone(), builder.backend.store().log_id());
     let leases = match &membership {
-        Some(membership) => Leases::new(builder.backend.kv().clone(), membership.view()),
-        None => Leases::alone(builder.backend.kv().clone()),
+        Some(membership) => Leases::new(kv, log, membership.view()),
+        None => Leases::alone(kv, log),
     };
     let topic: Arc<dyn Transport> = match &builder.transport {
         Some(transport) => transport.clone(),

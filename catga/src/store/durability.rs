@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// Gauge: 1 while appends are refused, as the store would keep less than it must. Label: `store`.
-pub(crate) const NOT_DURABLE: &str = "catga_store_not_durable";
+pub(crate) const NOT_DURABLE: &str = "catga_durability_lost";
 
 /// What an acknowledged commit survives (P2), from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    log::{Position, Record, StoreError, StreamId, Version},
+    log::{LogId, Position, Record, StoreError, StreamId, Version},
     store::{BoxFuture, DurabilityReport},
 };
 
@@ -12,6 +12,18 @@ use crate::{
 /// A store keeps opaque frames, and need not look into one. All methods can be called from many tasks
 /// at once.
 pub trait EventStore: Send + Sync + 'static {
+    /// Which log this is. Should another log take its place while the store is open, every call answers
+    /// [`StoreError::ended`] from then on.
+    fn log_id(&self) -> LogId;
+
+    /// Whether the store can go on as it is open now. It asks nobody, so it answers at once.
+    ///
+    /// # Errors
+    /// [`StoreError::ended`] when only a new start helps.
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Appends one commit at the end of its stream and of the log, if the stream still ends at
     /// [`Append::version`]. When it answers `Ok`, the commit is as durable as
     /// [`durability`](Self::durability) says, and every later read sees it.

@@ -19,6 +19,8 @@ mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "nats", feature = "redis"))]
+mod seen_head;
+#[cfg(any(feature = "nats", feature = "redis"))]
 mod shared;
 mod supervise;
 mod transport;

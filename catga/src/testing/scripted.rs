@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::{
-    log::{Position, Record, StoreError, StreamId, Version},
+    log::{LogId, Position, Record, StoreError, StreamId, Version},
     store::{Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore},
 };
 
@@ -133,6 +133,14 @@ impl LateAppend {
 }
 
 impl EventStore for ScriptedStore {
+    fn log_id(&self) -> LogId {
+        self.inner.log_id()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.inner.check()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let lost = || StoreError::unavailable("the answer was lost, as scripted");
         Box::pin(async move {

@@ -97,6 +97,7 @@ const PLANTED: &[(Wrong, &[&str])] = &[
         &["one_of_many_writers_wins", "one_of_the_writers_on_two_handles_wins"],
     ),
     (Wrong::Store(Store::LocksPerHandle), &["one_of_the_writers_on_two_handles_wins"]),
+    (Wrong::Store(Store::HasAnIdPerHandle), &["a_log_has_one_id", "a_start_finds_every_commit"]),
     (Wrong::Store(Store::SaysTwoLevels), &["the_store_says_what_a_commit_survives"]),
     (
         Wrong::Store(Store::LosesTheLastCommitAtAStart),

@@ -196,8 +196,10 @@ impl Answered {
             return Outcome::Failed;
         }
         let number = |header: &Option<String>| {
-            let text = header.as_deref().unwrap_or_default().trim_matches('"');
-            text.parse::<u64>().expect("a command's answer says where its events are")
+            // A position has its log behind it.
+            let text = header.as_deref().unwrap_or_default().trim_matches('"').split('@').next();
+            text.and_then(|text| text.parse::<u64>().ok())
+                .expect("a command's answer says where its events are")
         };
         // Every command of this service makes one event.
         Outcome::Ok {

@@ -154,5 +154,7 @@ contract! {
     reads: a_list_is_paged_and_a_link_keeps_every_parameter a_history_is_paged_and_shows_what_happened
         the_feed_shows_what_happens_while_it_is_open the_node_describes_itself every_documented_operation_is_served
         a_browser_goes_to_the_page_and_a_program_gets_json a_feed_resumes_by_its_address_too
-        a_correlation_that_can_not_be_kept_is_replaced a_read_says_how_fresh_it_must_be;
+        a_correlation_that_can_not_be_kept_is_replaced a_read_says_how_fresh_it_must_be
+        a_position_that_the_log_does_not_have_is_refused_at_once
+        a_feed_begins_anew_where_the_log_does_not_have_its_place;
 }

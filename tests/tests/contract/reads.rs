@@ -68,7 +68,9 @@ pub(crate) async fn the_feed_shows_what_happens_while_it_is_open(service: &Servi
     let shown: Vec<Value> = shown.map(|json| serde_json::from_str(json).unwrap()).collect();
     assert_eq!(json!(shown), history);
     for (i, event) in service.events.iter().enumerate() {
-        assert!(text.contains(&format!("id: {}\nevent: {event}\n", i + 1)), "{text}");
+        let (_, shown) = text.split_once(&format!("id: {}@", i + 1)).unwrap();
+        let (log, shown) = shown.split_once('\n').unwrap();
+        assert!(log.len() == 16 && shown.starts_with(&format!("event: {event}\n")), "{text}");
     }
     check(server.get("/events?from=x"), 400, "bad_request", "from=x").await;
 }
@@ -119,8 +121,75 @@ pub(crate) async fn a_read_says_how_fresh_it_must_be(service: &Service) {
     let list = format!("{}?consistency=eventual", service.collection);
     let read = server.get(&list).header("x-catga-position", position).send().await.unwrap();
     assert_eq!(read.json::<Value>().await.unwrap().as_array().unwrap().len(), 1);
-    let bad = server.get(&list).header("x-catga-position", "soon");
-    check(bad, 400, "bad_request", "no position").await;
+    for bad in ["soon", "1@", "1@x", "@00c0ffee00c0ffee", "1@00C0FFEE00C0FFEE"] {
+        let bad = server.get(&list).header("x-catga-position", bad);
+        check(bad, 400, "bad_request", "no position").await;
+    }
+}
+
+pub(crate) async fn a_position_that_the_log_does_not_have_is_refused_at_once(service: &Service) {
+    let server = service.start(&[]).await;
+    let answer = service.make(&server).send().await.unwrap();
+    let position = answer.headers()["x-catga-position"].to_str().unwrap().to_owned();
+    let path = answer.headers()["location"].to_str().unwrap();
+    service.made(&server).await;
+    let list = format!("{}?limit=1", service.collection);
+    let link =
+        server.get(&list).send().await.unwrap().headers()["link"].to_str().unwrap().to_owned();
+    let next = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;
+    let (_, log) = position.split_once('@').unwrap();
+    let another = "00c0ffee00c0ffee";
+    let (of_another, behind) = (format!("1@{another}"), format!("99999@{log}"));
+    let history = format!("{path}/history");
+    let eventual = format!("{list}&consistency=eventual");
+    for read in [&list, &eventual, path, &history, "/dead-letters"] {
+        for position in [&position, "1"] {
+            let answer =
+                server.get(read).header("x-catga-position", position).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{read} at {position}");
+        }
+        for position in [&of_another, &behind, "99999"] {
+            let refused = server.get(read).header("x-catga-position", position);
+            check(refused, 409, "position_unknown", read).await;
+        }
+    }
+    assert!(
+        next.contains(log) && server.get(next).send().await.unwrap().status() == StatusCode::OK
+    );
+    let next = next.replace(log, another);
+    check(server.get(&next), 409, "position_unknown", "a cursor of another log").await;
+}
+
+pub(crate) async fn a_feed_begins_anew_where_the_log_does_not_have_its_place(service: &Service) {
+    let server = service.start(&[]).await;
+    let answer = service.make(&server).send().await.unwrap();
+    let position = answer.headers()["x-catga-position"].to_str().unwrap().to_owned();
+    let (_, log) = position.split_once('@').unwrap();
+    service.made(&server).await;
+    let (own, behind, of_another) =
+        (format!("1@{log}"), format!("3@{log}"), "1@00c0ffee00c0ffee".to_owned());
+    for (place, is_reset) in [(own, false), (behind, true), (of_another, true)] {
+        let by_header = server.get("/events").header("last-event-id", &place);
+        let by_address = server.get(&format!("/events?lastEventId={place}"));
+        for request in [by_header, by_address, server.get(&format!("/events?from={place}"))] {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            let (mut text, mut body) = (String::new(), answer.bytes_stream());
+            while !text.contains("id: 2@") {
+                text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+            }
+            let reset = format!("id: 0@{log}\nevent: reset\ndata: {{\"log\":\"{log}\"}}\n\n");
+            assert_eq!(text.contains(&reset), is_reset, "{place}: {text}");
+            let expected = if is_reset { vec![0, 1, 2] } else { vec![2] };
+            assert_eq!(positions(&text), expected, "{place}");
+        }
+    }
+}
+
+/// The positions in the ids of a feed's events.
+fn positions(feed: &str) -> Vec<u64> {
+    let ids = feed.lines().filter_map(|line| line.strip_prefix("id: ")?.split_once('@'));
+    ids.map(|(position, _)| position.parse().unwrap()).collect()
 }
 
 pub(crate) async fn a_browser_goes_to_the_page_and_a_program_gets_json(service: &Service) {
@@ -157,11 +226,10 @@ pub(crate) async fn a_feed_resumes_by_its_address_too(service: &Service) {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let (mut text, mut body) = (String::new(), answer.bytes_stream());
-        while !text.contains("id: 4\n") {
+        while !text.contains("id: 4@") {
             text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
         }
-        let ids: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
-        assert_eq!(ids, (first..=4).map(|n| n.to_string()).collect::<Vec<_>>(), "{first}");
+        assert_eq!(positions(&text), (first..=4).collect::<Vec<_>>(), "{first}");
     }
     check(server.get("/events?lastEventId=x"), 400, "bad_request", "lastEventId=x").await;
 }

@@ -125,3 +125,39 @@ async fn a_log_whose_lost_end_was_filled_by_others_is_an_error() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_took_the_place_of_another_is_an_error() {
+    let server = NatsServer::start(Version::Newest).await;
+    let (store, other) = (connect(&server).await, connect(&server).await);
+    for key in ["a", "b", "c"] {
+        append(&store, &stream(key), 0, 0, 1).await.unwrap();
+    }
+    other.head().await.unwrap();
+    let jetstream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let config = jetstream.get_stream("catga").await.unwrap().cached_info().config.clone();
+    jetstream.delete_stream("catga").await.unwrap();
+    jetstream.create_stream(config).await.unwrap();
+    // It is stored, in the other stream, and not acknowledged.
+    let outcome = append(&store, &stream("d"), 0, 0, 1).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Unknown(ref e) | AppendError::Refused(ref e)) if e.is_ended()),
+        "{outcome:?}"
+    );
+    let head = other.head().await;
+    assert!(head.as_ref().is_err_and(StoreError::is_ended), "{head:?}");
+    assert!(store.check().is_err() && other.check().is_err());
+    let anew = connect(&server).await;
+    assert_ne!(anew.log_id(), store.log_id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_deleted_is_an_error() {
+    let server = NatsServer::start(Version::Newest).await;
+    let store = connect(&server).await;
+    append(&store, &stream("a"), 0, 0, 1).await.unwrap();
+    let jetstream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    jetstream.delete_stream("catga").await.unwrap();
+    let waiting = store.wait(store.head().await.unwrap_or_else(|_| 1024.into())).await;
+    assert!(waiting.is_err_and(|error| error.is_ended()));
+}

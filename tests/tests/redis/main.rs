@@ -222,6 +222,41 @@ async fn a_log_that_lost_its_end_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_into_a_log_that_took_the_place_of_another() {
+    let server = RedisServer::start().await;
+    let (store, other) = (store(&server).await, store(&server).await);
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    let id = store.log_id();
+    assert_eq!(server.command("FLUSHALL").await, "+OK");
+    // At once: nobody has polled yet.
+    let outcome = append(&store, &stream("b"), 0, 1).await;
+    assert!(matches!(outcome, Err(AppendError::Refused(ref e)) if e.is_ended()), "{outcome:?}");
+    assert!(store.check().unwrap_err().is_ended());
+    let anew = self::store(&server).await;
+    assert_ne!(anew.log_id(), id);
+    for version in 0..3 {
+        append(&anew, &stream("b"), version, 1).await.unwrap();
+    }
+    // Whoever asks first finds it out, whatever is asked.
+    let put = other.put("checkpoint", "7".into(), 0, None).await;
+    assert!(put.as_ref().is_err_and(catga::store::StoreError::is_ended), "{put:?}");
+    assert_eq!(anew.get("checkpoint").await.unwrap(), None);
+    assert_eq!(anew.head().await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_an_older_program_gets_an_id() {
+    let server = RedisServer::start().await;
+    let store = self::store(&server).await;
+    append(&store, &stream("a"), 0, 1).await.unwrap();
+    drop(store);
+    assert_eq!(server.command("DEL {catga}:id").await, ":1");
+    let (a, b) = (self::store(&server).await, self::store(&server).await);
+    assert_eq!(a.log_id(), b.log_id());
+    assert_eq!(append(&a, &stream("a"), 1, 1).await.unwrap().position, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_longer_log_with_another_past_is_an_error() {
     let mut server = RedisServer::start().await;
     let store = store(&server).await;

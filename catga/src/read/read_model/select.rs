@@ -181,7 +181,8 @@ impl schemars::JsonSchema for Cursor {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^1[0-9a-f]{8}$" })
+        // A service may add the log whose rows it counts.
+        schemars::json_schema!({ "type": "string", "pattern": "^1[0-9a-f]{8}(@[0-9a-f]{16})?$" })
     }
 }
 

@@ -45,7 +45,7 @@ use super::{
     index::{self, Index},
 };
 use crate::{
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::{BoxFuture, guarded_here},
 };
 
@@ -61,6 +61,7 @@ const SEGMENT_BYTES: usize = 16 << 20;
 /// At the start the whole log is read and checked. What was being written when the power failed, and so was
 /// never acknowledged, is cut off; anything else that is not as it was written stops the start.
 pub struct FileStore {
+    id: LogId,
     index: Arc<Index<Address>>,
     reader: Arc<SegmentReader>,
     kv: Arc<KvFiles>,
@@ -144,6 +145,7 @@ impl FileStore {
         }
         let found = recovery::read(&*log)?;
         let writer = LogWriter::open(log, found, segment_bytes)?;
+        let id = writer.log_id();
         let (index, reader) = (writer.index.clone(), writer.reader.clone());
         let pending = writer.pending.clone();
         let writer = thread::Builder::new()
@@ -152,6 +154,7 @@ impl FileStore {
             .map_err(FileError::io("the writer can't be started"))?;
         let (writes, all_written) = mpsc::channel();
         Ok(Self {
+            id,
             index,
             reader,
             writes: Some(writes),
@@ -251,6 +254,16 @@ fn file_system(directory: &Path) -> String {
 }
 
 impl EventStore for FileStore {
+    fn log_id(&self) -> LogId {
+        self.id
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        // Without the thread that writes, nothing can be appended until the store is opened again.
+        let is_gone = self.writer.as_ref().is_some_and(JoinHandle::is_finished);
+        if is_gone { Err(pending::gone()) } else { Ok(()) }
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }
@@ -273,9 +286,7 @@ impl EventStore for FileStore {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        // Without the thread that writes, nothing can be appended until the store is opened again.
-        let is_gone = self.writer.as_ref().is_some_and(JoinHandle::is_finished);
-        Box::pin(async move { if is_gone { Err(pending::gone()) } else { Ok(self.index.head()) } })
+        Box::pin(async move { self.check().map(|()| self.index.head()) })
     }
 
     fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {

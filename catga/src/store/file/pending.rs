@@ -353,5 +353,5 @@ fn answer(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
 }
 
 pub(super) fn gone() -> StoreError {
-    StoreError::unavailable("the writer of the log has ended")
+    StoreError::ended("the writer of the log has ended; start again to write on")
 }

@@ -17,7 +17,10 @@ use super::{
     recovery::{Address, CLOSED, Closed, FileError, Found, LastSegment, file_name, fill},
     segment::{HEADER, Header},
 };
-use crate::{log::Position, store::index::Index};
+use crate::{
+    log::{LogId, Position},
+    store::index::Index,
+};
 
 /// How long the disk is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -116,6 +119,11 @@ impl LogWriter {
     }
 
     /// Writes what comes, until nothing more does.
+    /// Which log it writes.
+    pub(super) fn log_id(&self) -> LogId {
+        LogId::of(self.header.log)
+    }
+
     pub(super) fn run(mut self) {
         while let Some(group) = self.pending.next(self.sync_time) {
             self.write(group);

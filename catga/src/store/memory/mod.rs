@@ -13,12 +13,13 @@ use super::{
     index::Index,
 };
 use crate::{
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::BoxFuture,
 };
 
 /// An [`EventStore`] in memory, bound by every promise but P2.
 pub struct MemoryStore {
+    id: LogId,
     index: Index<FrameLocation>,
     frames: Frames,
 }
@@ -26,11 +27,15 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty log.
     pub fn new() -> Self {
-        Self { index: Index::new(), frames: Frames::default() }
+        Self { id: LogId::random(), index: Index::new(), frames: Frames::default() }
     }
 }
 
 impl EventStore for MemoryStore {
+    fn log_id(&self) -> LogId {
+        self.id
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let Append { stream, version, events, frame, .. } = append;
         let pushed = self.index.push(stream, version, events, || self.frames.add(&frame));

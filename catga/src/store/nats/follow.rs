@@ -73,7 +73,7 @@ impl NatsLog {
             Err(_) => false,
         };
         if !is_there {
-            self.head.lose(last_position(last.token - 1));
+            self.head.lose("the last commit that was seen is not there");
         }
         Ok(())
     }
@@ -86,14 +86,14 @@ impl NatsLog {
             look.tick().await;
             // What was seen before the server is asked can't be more than it has, if it lost nothing.
             let seen = self.head.position();
-            let end = self.topic.end().await?;
-            if last_position(end) < seen {
-                self.head.lose(last_position(end));
+            let end = self.ask_end().await?;
+            if end < seen {
+                self.head.lose("it ends before what was seen");
             }
-            self.head.rise_to(last_position(end));
+            self.head.rise_to(end, || ());
             // The client finds out late that a server which was away has forgotten the consumer.
             let next = locked(&self.recent).next();
-            let is_behind = (next <= end).then_some(next);
+            let is_behind = (next < sequence_after(end)).then_some(next);
             if is_behind.is_some() && is_behind == missing {
                 return Err(StoreError::unavailable("the consumer stands still"));
             }
@@ -127,7 +127,7 @@ impl NatsLog {
             for _ in 0..alone {
                 let record = cursor.next().await?.record();
                 let known = locked(&self.recent).put(record);
-                self.head.rise_to(last_position(known));
+                self.head.rise_to(last_position(known), || ());
                 *backoff = new_backoff();
             }
             // Some that came were not answered yet.

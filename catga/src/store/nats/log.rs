@@ -7,14 +7,16 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
 use super::{
-    head::Head,
     message::{CommitMessage, last_position, sequence_after},
     options::REQUEST_TIMEOUT,
     publication::{locked, unavailable},
     recent::RecentMessages,
-    topic::Topic,
+    topic::{GONE, Topic},
 };
-use crate::log::{Position, Record, StoreError};
+use crate::{
+    log::{LogId, Position, Record, StoreError},
+    store::seen_head::SeenHead,
+};
 
 /// Read through a consumer from this many messages on: making one takes the server some milliseconds.
 const MANY: u64 = 256;
@@ -31,7 +33,8 @@ const CURSORS: usize = 8;
 /// The log in order.
 pub(super) struct NatsLog {
     pub(super) topic: Topic,
-    pub(super) head: Head,
+    pub(super) id: LogId,
+    pub(super) head: SeenHead,
     pub(super) recent: Mutex<RecentMessages>,
     /// How many commits of this node are not answered yet.
     pub(super) appending: AtomicUsize,
@@ -48,28 +51,39 @@ pub(super) struct LogConsumer {
 
 impl NatsLog {
     pub(super) async fn open(topic: Topic) -> Result<Arc<Self>, StoreError> {
-        let head = last_position(topic.end().await?);
+        let (id, end) = topic.end().await?.ok_or_else(|| StoreError::unavailable(GONE))?;
+        let head = SeenHead::new("NATS", last_position(end), ());
         let (recent, appending, cursors) = Default::default();
-        Ok(Arc::new(Self { topic, head: Head::new(head), recent, appending, cursors }))
+        Ok(Arc::new(Self { topic, id, head, recent, appending, cursors }))
     }
 
     /// Takes in what this node appended.
     pub(super) fn appended(&self, record: Record) {
         let known = locked(&self.recent).put_ours(record);
-        self.head.rise_to(last_position(known));
+        self.head.rise_to(last_position(known), || ());
     }
 
     /// The position of the log's end, asking the server.
     pub(super) async fn end(&self) -> Result<Position, StoreError> {
         self.head.check()?;
         let seen = self.head.position();
-        let end = last_position(self.topic.end().await?);
+        let end = self.ask_end().await?;
         if end < seen {
             // Whether the end is lost is found out in a moment.
             return Err(StoreError::unavailable("NATS ends before what was seen of the log"));
         }
-        self.head.rise_to(end);
+        self.head.rise_to(end, || ());
         Ok(end)
+    }
+
+    /// The position of the end of what the server has, if that is still the same log.
+    pub(super) async fn ask_end(&self) -> Result<Position, StoreError> {
+        match self.topic.end().await? {
+            Some((id, end)) if id == self.id => return Ok(last_position(end)),
+            Some(_) => self.head.lose("the stream was made anew"),
+            None => self.head.lose(GONE),
+        }
+        Err(self.head.lost())
     }
 
     /// As [`EventStore::read_log`](crate::store::EventStore::read_log).

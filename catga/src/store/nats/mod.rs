@@ -6,11 +6,13 @@
 //! subject is the one its writer knows (`Nats-Expected-Last-Subject-Sequence`), which is also the token of an
 //! append. The position of a message's last event is 1024 times its sequence.
 //!
+//! When a stream was made tells it from one of the same name that took its place. Who polls is told along, and a commit that
+//! is stored before the end that was seen went to another stream.
+//!
 //! The key-value pairs are a key-value bucket of the same name.
 
 mod follow;
 mod group;
-mod head;
 mod kv;
 mod log;
 mod message;
@@ -45,7 +47,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::{BoxFuture, supervised},
 };
 
@@ -164,11 +166,17 @@ impl NatsStore {
             after: After::OnSubject(places.sequence()),
         };
         let _counted = Counted::new(&self.log.appending);
+        let seen = self.log.head.position();
         let published = match &self.group {
             Some(group) => group.publish(message).await,
             None => self.topic.publish(message).await,
         };
         match published {
+            // No stream goes back: this is another one.
+            Ok(sequence) if last_position(sequence) <= seen => {
+                self.log.head.lose("it stored a commit before the end that was seen");
+                Err(AppendError::Unknown(self.log.head.lost()))
+            }
             Ok(sequence) => {
                 let place = CommitLocation { sequence, first: version.next() };
                 self.places.keep(stream, places.with(place, events as u64));
@@ -261,6 +269,14 @@ impl NatsStore {
 }
 
 impl EventStore for NatsStore {
+    fn log_id(&self) -> LogId {
+        self.log.id
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.log.head.check()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }

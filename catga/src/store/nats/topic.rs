@@ -14,7 +14,7 @@ use async_nats::{
         },
         context::{CreateStreamErrorKind, GetStreamErrorKind},
         message::StreamMessage,
-        stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+        stream::{Config, DirectGetErrorKind, Info, LastRawMessageErrorKind, Stream},
     },
 };
 use tokio::sync::watch;
@@ -25,10 +25,13 @@ use super::{
     publication::{After, NotPublished, Publication, Published, connection_lost, unavailable},
     publisher::Publishers,
 };
-use crate::log::StoreError;
+use crate::log::{LogId, StoreError};
 
 /// What may go into a message's headers beside what is counted.
 const HEADER_ROOM: usize = 512;
+
+/// What is said of a stream that is not there.
+pub(super) const GONE: &str = "the stream is gone from NATS";
 
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
@@ -95,17 +98,23 @@ impl Topic {
         &self.stream.cached_info().config
     }
 
-    /// The sequence of the last message, 0 when there is none.
-    pub(super) async fn end(&self) -> Result<u64, StoreError> {
-        let info = self.ask(self.stream.get_info()).await?;
-        Ok(info.map_err(|error| unavailable("JetStream", error))?.state.last_sequence)
+    /// Which stream is there now, and the sequence of its last message, 0 when there is none. `None` when there is no stream.
+    pub(super) async fn end(&self) -> Result<Option<(LogId, u64)>, StoreError> {
+        Ok(self.info().await?.map(|info| (made_at(&info), info.state.last_sequence)))
     }
 
     /// The sequences of the first and the last message; the last is the one before the first when there is none.
     pub(super) async fn range(&self) -> Result<(u64, u64), StoreError> {
-        let info = self.ask(self.stream.get_info()).await?;
-        let state = info.map_err(|error| unavailable("JetStream", error))?.state;
-        Ok((state.first_sequence.max(1), state.last_sequence))
+        let info = self.info().await?.ok_or_else(|| StoreError::unavailable(GONE))?;
+        Ok((info.state.first_sequence.max(1), info.state.last_sequence))
+    }
+
+    async fn info(&self) -> Result<Option<Info>, StoreError> {
+        match self.ask(self.context.get_stream(&self.config().name)).await? {
+            Ok(stream) => Ok(Some(stream.cached_info().clone())),
+            Err(error) if is_missing(&error.kind()) => Ok(None),
+            Err(error) => Err(unavailable("JetStream", error)),
+        }
     }
 
     /// Deletes the stream and makes it anew, so that its sequences begin at 1 again: who goes on with the old ones is
@@ -293,6 +302,13 @@ impl Topic {
 /// not all of its servers.
 fn may_heal(error: &jetstream::Error) -> bool {
     error.code() == 503 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS
+}
+
+/// The id of a stream: the nanosecond in which it was made. Servers older than 2.10 keep nothing else with a stream; two
+/// streams of one name are never made in the same nanosecond.
+fn made_at(info: &Info) -> LogId {
+    let nanoseconds = info.created.unix_timestamp_nanos();
+    LogId::new(u64::try_from(nanoseconds).unwrap_or_default())
 }
 
 fn is_missing(error: &GetStreamErrorKind) -> bool {

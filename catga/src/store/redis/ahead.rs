@@ -13,7 +13,7 @@ use std::{
 use redis::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{RedisStore, link::CallError, stored::array};
+use super::{RedisStore, check_id, link::CallError, stored::array};
 use crate::log::{Position, StoreError};
 
 /// How many positions a window has, and so how many commits at most.
@@ -22,8 +22,8 @@ pub(super) const WINDOW: usize = 256;
 /// How many windows are requested at once.
 const AT_ONCE: usize = 4;
 
-/// The end of the log before the window was read, and its entries.
-type WindowReply = Result<(Option<u64>, Value), CallError>;
+/// The log's id and end before the window was read, and its entries.
+type WindowReply = Result<((Option<String>, Option<u64>), Value), CallError>;
 
 /// The windows that a reader, who goes from page to page, will want next.
 pub(super) struct ReadAhead {
@@ -58,7 +58,8 @@ impl ReadAhead {
             self.asked = end;
         }
         let Some((end, window)) = self.windows.pop_front() else { return Ok(None) };
-        let (head, entries) = window.await.map_err(StoreError::unavailable)??;
+        let ((found, head), entries) = window.await.map_err(StoreError::unavailable)??;
+        check_id(&store.head, store.id, found.as_deref())?;
         if head.map(Position::new) < Some(end) {
             return Err(StoreError::unavailable("Redis ends before what was seen of the log"));
         }
@@ -73,7 +74,7 @@ fn read(
     end: Position,
 ) -> impl Future<Output = WindowReply> + Send + 'static {
     let mut commands = redis::pipe();
-    commands.get(&store.keys.head);
+    commands.cmd("MGET").arg(&store.keys.id).arg(&store.keys.head);
     commands.cmd("XRANGE").arg(&store.keys.log).arg(format!("(0-{begin}")).arg(format!("0-{end}"));
     let link = store.link.clone();
     async move { link.call(|mut c| async move { commands.query_async(&mut c).await }).await }

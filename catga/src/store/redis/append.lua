@@ -4,11 +4,12 @@
 --
 -- KEYS  1 the stream, a list with an element for each event: its length is the version
 --       2 the log, a stream with an entry for each commit: its id is 0-<position of the last event>
---       3 the position of the last event in the log
--- ARGV  1 the expected version   2 how many events   3 the frame
+--       3 the position of the last event in the log   4 the log's id
+-- ARGV  1 the expected version   2 how many events   3 the frame   4 which id the log has
 --
--- Answers {1, the position of the first event}, or {0, the actual version}.
+-- Answers {1, the position of the first event}, or {0, the actual version}; {2, 0} when it is another log.
 
+if redis.call('GET', KEYS[4]) ~= ARGV[4] then return {2, 0} end
 local version = redis.call('LLEN', KEYS[1])
 if version ~= tonumber(ARGV[1]) then return {0, version} end
 

@@ -6,6 +6,8 @@ pub(super) struct Keys {
     tag: String,
     /// All commits in order.
     pub(super) log: String,
+    /// The log's id.
+    pub(super) id: String,
     /// The position of the last event.
     pub(super) head: String,
     /// The last revision of any value.
@@ -17,6 +19,7 @@ impl Keys {
         let tag = format!("{{{prefix}}}");
         Self {
             log: format!("{tag}:log"),
+            id: format!("{tag}:id"),
             head: format!("{tag}:head"),
             revision: format!("{tag}:revision"),
             tag,

@@ -39,10 +39,12 @@ impl KvStore for RedisStore {
             // A value that lives for less than a millisecond is still a value; 0 is for ever.
             let milliseconds = ttl.map_or(0, |ttl| ttl.as_millis().max(1));
             let mut call = self.scripts.put.prepare_invoke();
-            call.key(self.keys.value(key)).key(&self.keys.revision);
+            call.key(self.keys.value(key)).key(&self.keys.revision).key(&self.keys.id);
             call.arg(expected).arg(&value[..]).arg(milliseconds.to_string());
+            call.arg(self.id.to_string());
             match self.run(&call).await? {
                 Value::Int(0) => Ok(None),
+                Value::Int(-1) => Err(self.lose()),
                 Value::Int(revision) => Ok(Some(revision.try_into().map_err(|_| unreadable())?)),
                 _ => Err(unreadable()),
             }

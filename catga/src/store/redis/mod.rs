@@ -7,6 +7,7 @@
 //! | `…:s:<stream>` | list | an element for each event of the stream, so that its length is the version |
 //! | `…:log` | stream | an entry for each commit, with the id `0-<position of its last event>` |
 //! | `…:head` | integer | the position of the last event |
+//! | `…:id` | string | tells the log from every other one |
 //! | `…:k:<key>` | string | a value of [`KvStore`](crate::store::KvStore), its revision in front |
 //! | `…:revision` | integer | the last revision of any value |
 //!
@@ -19,10 +20,13 @@
 //! the entry's field `c`, and as the element of its first event. Both are read for ever, also in one stream. What is
 //! written now is no number and no commit to them, so that they stop with an error.
 //!
+//! Who appends, reads or polls sends the id along, or asks for it in the same round trip: a server that was emptied while a
+//! node was at work has another log, or none, and is noticed at once.
+//!
 //! Redis answers one command after the other, so who sees a position sees all below it (P5).
 
 mod ahead;
-mod head;
+mod follow;
 mod keys;
 mod kv;
 mod link;
@@ -43,7 +47,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    head::Head,
+    follow::{Follower, Head},
     keys::Keys,
     link::{CallError, Link},
     stored::{pair, unreadable},
@@ -53,7 +57,7 @@ use super::{
     Append, AppendError, Appended, DurabilityReport, EventStore, StoreError, shared::Shared,
 };
 use crate::{
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::{BoxFuture, supervised},
 };
 
@@ -66,6 +70,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// seen, or is another one, every call answers an error from then on: only a new start can tell what is true.
 pub struct RedisStore {
     address: String,
+    id: LogId,
     keys: Arc<Keys>,
     link: Arc<Link>,
     head: Arc<Head>,
@@ -115,23 +120,29 @@ impl RedisStore {
         let link = Arc::new(Link::new(options.client()?, options.require_durability));
         link.open().await?;
         let keys = Arc::new(Keys::new(&options.prefix));
-        read_head(&link, &keys).await.map_err(|error| error.in_full())?;
-        let head = Arc::new(Head::default());
+        let id = find_id(&link, &keys).await?;
+        let head = Arc::new(Head::new("Redis", Position::ZERO, 0));
         let end = Shared::new({
-            let (link, keys) = (link.clone(), keys.clone());
+            let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
             move || {
-                let (link, keys) = (link.clone(), keys.clone());
-                Box::pin(async move { Ok(read_head(&link, &keys).await?) })
+                let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
+                Box::pin(async move {
+                    let (found, end) = read_head(&link, &keys).await?;
+                    check_id(&head, id, found.as_deref())?;
+                    Ok(end)
+                })
             }
         });
         let follower = supervised("follower of the log on Redis", {
             let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
-            move || head::follow(link.clone(), keys.clone(), head.clone())
+            let follower = Follower { link, keys, head, id };
+            move || follower.clone().run()
         });
         let follower = tokio::spawn(follower);
         let watch = tokio::spawn(watch(&link));
         Ok(Self {
             address: options.address(),
+            id,
             keys,
             link,
             head,
@@ -165,23 +176,30 @@ impl RedisStore {
         self.head.check().map_err(AppendError::Refused)?;
         let mut call = self.scripts.append.prepare_invoke();
         call.key(self.keys.stream(append.stream)).key(&self.keys.log).key(&self.keys.head);
+        call.key(&self.keys.id);
         call.arg(append.version.get()).arg(append.events).arg(&append.frame[..]);
+        call.arg(self.id.to_string());
         let written = self.link.write(|mut c| async move { call.invoke_async(&mut c).await });
         let answer = written.await.map_err(|error: CallError| {
             let is_refusal = error.is_refusal();
             let error = StoreError::from(error);
             if is_refusal { AppendError::Refused(error) } else { AppendError::Unknown(error) }
         })?;
-        let Some((is_stored, number)) = pair(&answer) else {
-            return Err(AppendError::Unknown(unreadable()));
+        let position = match pair(&answer) {
+            Some((1, position)) => Position::new(position),
+            Some((0, actual)) => return Err(AppendError::Conflict { actual: actual.into() }),
+            Some(_) => return Err(AppendError::Refused(self.lose())),
+            None => return Err(AppendError::Unknown(unreadable())),
         };
-        if is_stored == 0 {
-            return Err(AppendError::Conflict { actual: number.into() });
-        }
-        let position = Position::new(number);
         let end = position + append.events as u64 - 1;
-        self.head.rise_to(end, &Record { position, token: 0, frame: append.frame });
+        self.head.rise_to_commit(end, &Record { position, token: 0, frame: append.frame });
         Ok(Appended { position, token: 0 })
+    }
+
+    /// Takes in that a script, which runs where writes are taken, found another id.
+    fn lose(&self) -> StoreError {
+        self.head.lose("it has another id, or none");
+        self.head.lost()
     }
 
     async fn head_now(&self) -> Result<Position, StoreError> {
@@ -197,6 +215,14 @@ impl RedisStore {
 }
 
 impl EventStore for RedisStore {
+    fn log_id(&self) -> LogId {
+        self.id
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.head.check()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }
@@ -245,9 +271,38 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-async fn read_head(link: &Link, keys: &Keys) -> Result<Position, CallError> {
-    let command = redis::Cmd::get(&keys.head);
-    let head: Option<u64> =
+/// The log's id and the position of its last event.
+async fn read_head(link: &Link, keys: &Keys) -> Result<(Option<String>, Position), CallError> {
+    let mut command = redis::cmd("MGET");
+    command.arg(&keys.id).arg(&keys.head);
+    let (id, head): (_, Option<u64>) =
         link.call(|mut c| async move { command.query_async(&mut c).await }).await?;
-    Ok(head.unwrap_or(0).into())
+    Ok((id, head.unwrap_or(0).into()))
+}
+
+/// The log's id. A new log gets one, as does one that an older program made.
+async fn find_id(link: &Link, keys: &Keys) -> Result<LogId, StoreError> {
+    let (mut found, _) = read_head(link, keys).await.map_err(|error| error.in_full())?;
+    if found.is_none() {
+        let mut command = redis::cmd("SET");
+        command.arg(&keys.id).arg(LogId::random().to_string()).arg("NX");
+        let set = link.call(|mut c| async move { command.query_async::<Value>(&mut c).await });
+        set.await.map_err(|error| error.in_full())?;
+        (found, _) = read_head(link, keys).await.map_err(|error| error.in_full())?;
+    }
+    found.and_then(|id| id.parse().ok()).ok_or_else(unreadable)
+}
+
+/// # Errors
+/// When the server has another log than the one with `id`, or none.
+fn check_id(head: &Head, id: LogId, found: Option<&str>) -> Result<(), StoreError> {
+    match found {
+        Some(found) if found.parse() == Ok(id) => Ok(()),
+        Some(_) => {
+            head.lose("it has another id");
+            Err(head.lost())
+        }
+        // Whether it was emptied, or is a replica that lags, is found out in a moment.
+        None => Err(StoreError::unavailable("Redis does not have the log that was seen there")),
+    }
 }

@@ -7,6 +7,7 @@ use redis::Value;
 use super::{
     RedisStore,
     ahead::{ReadAhead, WINDOW},
+    check_id,
     stored::{array, commit, log_entry, unreadable},
 };
 use crate::log::{Position, Record, StoreError, StreamId, Version};
@@ -89,9 +90,17 @@ impl RedisStore {
     ) -> Result<bool, StoreError> {
         let StreamScan { key, index, is_at_end, limit, records } = reading;
         let mut call = self.scripts.read.prepare_invoke();
-        call.key(&*key).key(&self.keys.log);
+        call.key(&*key).key(&self.keys.log).key(&self.keys.id);
         call.arg(*index).arg(page).arg(*limit - records.len()).arg(records.is_empty()).arg(longest);
-        let mut answer = array(self.run(&call).await?)?.into_iter();
+        call.arg(self.id.to_string());
+        let answer = match self.run(&call).await? {
+            // A replica that lags may have none.
+            Value::Int(_) => {
+                return Err(check_id(&self.head, self.id, None).expect_err("it has none"));
+            }
+            answer => answer,
+        };
+        let mut answer = array(answer)?.into_iter();
         let (next, heads) = match (answer.next(), answer.next()) {
             (None, _) => return Ok(false),
             (Some(Value::Int(next)), Some(Value::BulkString(heads))) => (next, heads),
@@ -143,7 +152,7 @@ impl RedisStore {
                 records.push(record);
             }
             if let Some(last) = records.last() {
-                self.head.rise_to(after, last);
+                self.head.rise_to_commit(after, last);
             }
             if is_whole {
                 page = next_page(page, bytes - before);
@@ -163,9 +172,15 @@ impl RedisStore {
     }
 
     async fn read_log_page(&self, after: Position, count: usize) -> Result<Vec<Value>, StoreError> {
-        let mut command = redis::cmd("XRANGE");
-        command.arg(&self.keys.log).arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
-        array(self.ask(&command).await?)
+        self.head.check()?;
+        let mut commands = redis::pipe();
+        commands.get(&self.keys.id);
+        commands.cmd("XRANGE").arg(&self.keys.log);
+        commands.arg(format!("(0-{after}")).arg("+").arg("COUNT").arg(count);
+        let answer = self.link.call(|mut c| async move { commands.query_async(&mut c).await });
+        let (found, entries): (Option<String>, Value) = answer.await?;
+        check_id(&self.head, self.id, found.as_deref())?;
+        array(entries)
     }
 }
 

@@ -3,14 +3,14 @@
 use std::{
     future::pending,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use catga::{
-    log::{Position, Record, StreamId, Version},
+    log::{LogId, Position, Record, StreamId, Version},
     store::{
         Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore,
         StoreError,
@@ -34,6 +34,7 @@ pub(crate) enum Wrong {
     EndsStreamPagesEarly,
     ForgetsCommands,
     HasACommitAtFirst,
+    HasAnIdPerHandle,
     HeadLagsOnOtherHandles,
     IgnoresLimits,
     KeepsItsLock,
@@ -78,6 +79,7 @@ pub(crate) struct Log {
     given: Mutex<Position>,
     appended: Notify,
     handles: AtomicUsize,
+    id: OnceLock<LogId>,
 }
 
 /// A handle on a log.
@@ -87,6 +89,7 @@ pub(crate) struct PlantedStore {
     /// 0 for the first handle, 1 for the next.
     number: usize,
     lock: Semaphore,
+    id: LogId,
 }
 
 impl PlantedStore {
@@ -99,7 +102,11 @@ impl PlantedStore {
             }
         }
         let number = log.handles.fetch_add(1, Ordering::Relaxed);
-        let store = Self { log: log.clone(), wrong, number, lock: Semaphore::new(1) };
+        let id = match wrong {
+            Some(Wrong::HasAnIdPerHandle) => LogId::random(),
+            _ => *log.id.get_or_init(LogId::random),
+        };
+        let store = Self { log: log.clone(), wrong, number, lock: Semaphore::new(1), id };
         if wrong == Some(Wrong::HasACommitAtFirst) && store.commits().is_empty() {
             let stream = StreamId::new("other", "a").unwrap();
             let commit = catga::testing::commit(&stream, 0.into(), [event("Tested")]);
@@ -299,6 +306,10 @@ impl PlantedStore {
 }
 
 impl EventStore for PlantedStore {
+    fn log_id(&self) -> LogId {
+        self.id
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }

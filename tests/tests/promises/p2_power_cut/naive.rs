@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use catga::{
-    log::{Commit, Position, Record, StreamId, Version},
+    log::{Commit, LogId, Position, Record, StreamId, Version},
     store::{
         Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore,
         MemoryStore, StoreError,
@@ -141,6 +141,10 @@ fn whole_frames(log: &[u8]) -> (Vec<&[u8]>, usize) {
 }
 
 impl EventStore for NaiveLog {
+    fn log_id(&self) -> LogId {
+        self.inner.log_id()
+    }
+
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(self.append_now(append))
     }
