@@ -9,6 +9,7 @@ use catga::store::{RedisOptions, RedisStore, RedisTransport};
 use catga::{
     handler::Kind,
     migrate::{Copied, CopyError, CopyProgress, CopyStep},
+    repair::LostCheckpoint,
     store::{Backend as Stores, DurabilityReport, FileError, FileStore, StoreError, Transport},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -271,12 +272,7 @@ pub(crate) async fn copy(
         bar.set_length(progress.end.get());
         bar.set_position(progress.position.get());
     };
-    let handlers: Vec<_> = catga::handler::catalogue()
-        .into_iter()
-        .filter(|item| item.kind == Kind::EventHandler)
-        .map(|item| item.name)
-        .collect();
-    let copied = catga::migrate::copy(&from, &to, &handlers, progress).await;
+    let copied = catga::migrate::copy(&from, &to, &event_handlers(), progress).await;
     bar.finish_and_clear();
     let Copied { written, found, checkpoints } = copied.map_err(|error| match error {
         CopyError::Source(_) | CopyError::Target(_) => {
@@ -289,6 +285,49 @@ pub(crate) async fn copy(
          {checkpoints} event handlers go on where they were\n",
         written + found
     ))
+}
+
+fn event_handlers() -> Vec<&'static str> {
+    let all = catga::handler::catalogue().into_iter();
+    all.filter(|item| item.kind == Kind::EventHandler).map(|item| item.name).collect()
+}
+
+/// `repair`: what is lost, and where the event handlers can go on.
+///
+/// # Errors
+/// As [`open`], and when the store can't be read or written.
+pub(crate) async fn repair(flags: &Backends, is_to_be_done: bool) -> Result<String, Failure> {
+    if flags.persistence == Persistence::Inmemory {
+        return Err(
+            "--persistence inmemory: nothing of it outlives the process that could be repaired"
+                .into(),
+        );
+    }
+    let stores = open_stores(flags).await?;
+    let lost = catga::repair::lost_checkpoints(&stores, &event_handlers()).await?;
+    if lost.is_empty() {
+        return Ok("every checkpoint is in the log: there is nothing to repair\n".to_owned());
+    }
+    let mut lines = String::new();
+    for checkpoint in &lost {
+        let LostCheckpoint { handler, partition, position, last_good, .. } = checkpoint;
+        lines += &format!(
+            "{handler}/{partition}: the event at its checkpoint, position {position}, is lost; it can go on behind position {last_good}"
+        );
+        if is_to_be_done {
+            lines += match catga::repair::put_back(&stores, checkpoint).await? {
+                true => ": done",
+                false => ": not done, as it was changed meanwhile; stop the service first",
+            };
+        }
+        lines.push('\n');
+    }
+    lines += "Events of the last minute before the loss are handled again, as is all that came after it.\n";
+    lines += match is_to_be_done {
+        true => "Start the service again.\n",
+        false => "Nothing was changed; --apply puts the checkpoints back.\n",
+    };
+    Ok(lines)
 }
 
 /// `verify`: what the log below `--data-dir` holds.

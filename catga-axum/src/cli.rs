@@ -63,6 +63,15 @@ pub enum Command {
         #[arg(long, value_name = "STORE")]
         to: Location,
     },
+    /// Find the checkpoints of event handlers that a loss left behind the end of the log, and say where the handlers can go on
+    ///
+    /// Such a handler stops, as what it handled is not in the log any more. Nothing is changed without --apply. Stop the
+    /// service first.
+    Repair {
+        /// Put the checkpoints back to where the handlers can go on
+        #[arg(long)]
+        apply: bool,
+    },
     /// Ask a running server whether it is ready; exit 1 when it is not. Without --host and --port it is the one
     /// that runs here
     Healthcheck,

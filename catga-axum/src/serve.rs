@@ -66,6 +66,9 @@ pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
             }
             match command {
                 Some(Command::Check) => print(&backend::check(&flags.backends).await?),
+                Some(Command::Repair { apply }) => {
+                    print(&backend::repair(&flags.backends, apply).await?)
+                }
                 Some(Command::Verify) => print(&backend::verify(&flags.backends)?),
                 Some(Command::Copy { from, to }) => {
                     print(&backend::copy(&flags.backends, &from, &to).await?)

@@ -101,7 +101,7 @@ fn without_effect<A: Args>(
     };
     let Backends { transport, persistence, .. } = serve.backends;
     match command {
-        None | Some(Command::Serve | Command::Check) => {
+        None | Some(Command::Serve | Command::Check | Command::Repair { .. }) => {
             let is_file = persistence == Persistence::File;
             let is_redis = on_redis(transport, persistence);
             let is_nats = on_nats(transport, persistence);

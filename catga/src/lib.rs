@@ -26,7 +26,7 @@
 //! - [`log`]: events as they are stored
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
-//! - [`migrate`]: copying a log from one store to another
+//! - [`migrate`]: copying a log from one store to another; [`repair`]: going on after a log lost its end
 //! - [`handler`]: parameters of one's own for handlers, and the catalogue of all handlers
 //! - [`pipeline`]: layers around every handler
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
@@ -42,6 +42,7 @@ mod model;
 mod program;
 mod react;
 mod read;
+pub mod repair;
 mod runtime;
 pub mod store;
 pub mod testing;

@@ -10,12 +10,12 @@ use std::{
 };
 
 use catga::{
-    Consistency, DeadLetterFilter, DeliverySettings, Error, StartError,
+    Clock, Consistency, DeadLetterFilter, DeliverySettings, Error, StartError, Timestamp,
     log::{Position, Record, StreamId},
     prelude::*,
     store::{
-        Backend, BoxFuture, EventStore, InMemoryTransport, MemoryKvStore, MemoryStore, StoreError,
-        Transport,
+        Backend, BoxFuture, EventStore, FileStore, InMemoryTransport, MemoryKvStore, MemoryStore,
+        StoreError, Transport,
     },
     testing::ScriptedStore,
 };
@@ -446,4 +446,90 @@ async fn a_read_is_not_given_up_for_whatever_else_there_is_to_do() {
     let [begun, ended] = [0, 1].map(|n| reads[n].load(Ordering::SeqCst));
     assert!(ended >= 10 && begun <= ended + 1, "{begun} reads began, and {ended} ended");
     node.shutdown().await;
+}
+
+/// As on a server where the log was deleted, and the values beside it were not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_took_the_place_of_another_is_handled_from_its_beginning() {
+    let mut fixture = Fixture::new();
+    let node = fixture.node().await;
+    for _ in 0..5 {
+        node.send(add_to("a", 1)).await.unwrap();
+    }
+    until("all are handled", async || fixture.ledger.of("a").len() == 5).await;
+    node.shutdown().await;
+
+    fixture.store = Arc::default();
+    let node = fixture.node().await;
+    node.send(add_to("a", 1)).await.unwrap();
+    until("it is handled", async || fixture.ledger.of("a") == [1, 2, 3, 4, 5, 1]).await;
+    node.shutdown().await;
+    // From now on the checkpoint is of this log.
+    let node = fixture.node().await;
+    node.send(add_to("a", 1)).await.unwrap();
+    until("it goes on", async || fixture.ledger.of("a") == [1, 2, 3, 4, 5, 1, 2]).await;
+    node.shutdown().await;
+}
+
+/// As after a restore of a log from a copy that is older than the checkpoints beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_goes_on_where_a_repair_puts_it_after_a_loss() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ledger = Fixture::new().ledger;
+    let backend = || Backend::of(FileStore::open(folder.path()).unwrap());
+    let node = async |minutes: i64| {
+        let clock = Clock::manual(Timestamp::from_micros(minutes * 60_000_000));
+        let builder = Catga::builder().backend(backend()).state(ledger.clone()).clock(clock);
+        builder.start().await.unwrap()
+    };
+    let add = async |minutes, versions: &[u64]| {
+        let node = node(minutes).await;
+        for _ in versions {
+            node.send(add_to("a", 1)).await.unwrap();
+        }
+        until("they are handled", async || ledger.of("a").ends_with(versions)).await;
+        node.shutdown().await;
+    };
+    let log_files = |of: &std::path::Path| {
+        let files = std::fs::read_dir(of).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    add(10, &[1, 2, 3]).await;
+    for file in log_files(folder.path()) {
+        std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    add(20, &[4, 5]).await;
+    log_files(folder.path()).iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    for file in log_files(copy.path()) {
+        std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    // What comes after the loss takes the positions again, and is handled by nobody.
+    let lossy = node(30).await;
+    for _ in 0..3 {
+        lossy.send(add_to("a", 1)).await.unwrap();
+    }
+    until("it stops", async || {
+        let health = lossy.health().await;
+        let mut trouble = health.handlers.iter().filter_map(|handler| handler.trouble.as_ref());
+        trouble.any(|reason| reason.contains("lost its end"))
+    })
+    .await;
+    lossy.shutdown().await;
+    drop(lossy);
+
+    let stores = backend();
+    let lost = catga::repair::lost_checkpoints(&stores, &["ledger", "nobody"]).await.unwrap();
+    // Each partition passes over the events of the others.
+    assert!(!lost.is_empty());
+    for lost in &lost {
+        assert_eq!((&*lost.handler, lost.last_good), ("ledger", 3.into()));
+        assert!(lost.position >= 5, "{lost:?}");
+        assert!(catga::repair::put_back(&stores, lost).await.unwrap());
+        assert!(!catga::repair::put_back(&stores, lost).await.unwrap(), "it was changed since");
+    }
+    assert_eq!(catga::repair::lost_checkpoints(&stores, &["ledger"]).await.unwrap(), []);
+    drop(stores);
+    let healed = node(40).await;
+    until("it goes on", async || ledger.of("a") == [1, 2, 3, 4, 5, 4, 5, 6]).await;
+    healed.shutdown().await;
 }
