@@ -173,6 +173,7 @@ fn nats_options(flags: &Backends, server: &ServerAddress, prefix: &str) -> NatsO
         credentials: flags.nats_credentials.clone(),
         ca: flags.nats_ca.clone(),
         monitor: flags.nats_monitor.clone(),
+        require_durability: flags.require_durability,
     }
 }
 

@@ -90,15 +90,7 @@ impl NatsServer {
     pub async fn start_with(version: Version, settings: Settings<'_>) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let (port, monitor_port) = (free_port(), free_port());
-        let mut config = String::new();
-        writeln!(config, "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor_port}")
-            .and_then(|()| writeln!(config, "{}", settings.lines))
-            .and_then(|()| {
-                let store = directory.path().display();
-                write!(config, "jetstream {{ store_dir: \"{store}\"\n{} }}", settings.jetstream)
-            })
-            .expect("a String takes everything");
-        std::fs::write(directory.path().join("nats.conf"), config).expect("a file is written");
+        configure(directory.path(), [port, monitor_port], settings);
         let child = spawn(version, directory.path());
         let mut server = Self { child, version, directory, port, monitor_port };
         server.wait_until_ready().await;
@@ -138,6 +130,11 @@ impl NatsServer {
         self.wait_until_ready().await;
     }
 
+    /// How it is set up from its next start on.
+    pub fn set(&self, settings: Settings<'_>) {
+        configure(self.directory.path(), [self.port, self.monitor_port], settings);
+    }
+
     /// Deletes everything it stored, while it does not run.
     ///
     /// # Panics
@@ -160,6 +157,18 @@ impl NatsServer {
         })
         .await;
     }
+}
+
+fn configure(directory: &Path, [port, monitor_port]: [u16; 2], settings: Settings<'_>) {
+    let mut config = String::new();
+    writeln!(config, "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor_port}")
+        .and_then(|()| writeln!(config, "{}", settings.lines))
+        .and_then(|()| {
+            let store = directory.display();
+            write!(config, "jetstream {{ store_dir: \"{store}\"\n{} }}", settings.jetstream)
+        })
+        .expect("a String takes everything");
+    std::fs::write(directory.join("nats.conf"), config).expect("a file is written");
 }
 
 async fn http_get(address: &str, path: &str) -> std::io::Result<String> {

@@ -6,7 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catga_tests::{Server, backend::Backend, eventually, order, redis::RedisServer};
+use catga_tests::{
+    Server,
+    backend::Backend,
+    eventually,
+    nats::{NatsServer, Settings, Version},
+    order,
+    redis::RedisServer,
+};
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -129,4 +136,60 @@ async fn p5_nothing_is_published_where_it_could_be_evicted() {
     assert!(transport["reason"].as_str().unwrap_or_default().contains("noeviction"), "{health}");
     assert_eq!(redis.command("CONFIG SET maxmemory-policy noeviction").await, "+OK");
     until_ready_is(&server, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_nats_that_comes_back_weaker_is_given_no_command_until_it_is_set_right() {
+    let mut nats = NatsServer::start_durable().await;
+    let (url, monitor) = (nats.url(), nats.monitor());
+    let flags = ["--persistence", "nats", "--nats", &url, "--nats-monitor", &monitor];
+    let flags = [&flags[..], &["--require-durability", "power-loss"]].concat();
+    let server = Server::start(&flags).await;
+    let id = server.create("c").await;
+    nats.set(Settings { jetstream: "sync_interval: 1m", ..Settings::default() });
+    nats.kill().await;
+    // They are there when the first new connection is made.
+    let clients = join_all((0..16).map(|_| send_orders(&server, Duration::from_secs(3))));
+    let (codes, ()) = tokio::join!(clients, nats.restart());
+    let codes: Vec<_> = codes.concat();
+    let taken = codes.iter().filter(|code| code.is_none()).count();
+    assert_eq!(taken, 0, "orders that a power cut would take, of {}", codes.len());
+    assert_eq!(codes.last().unwrap().as_deref(), Some("durability_lost"));
+    assert_eq!(server.json(&format!("/orders/{id}")).await["status"], "Pending");
+    assert!(!is_ready(&server).await);
+    assert_eq!(metric(&server, r#"catga_durability_lost{store="nats"}"#).await, "1");
+
+    nats.set(Settings { jetstream: "sync_interval: always", ..Settings::default() });
+    nats.kill().await;
+    nats.restart().await;
+    until_ready_is(&server, true).await;
+    assert_eq!(send_order(&server).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_stream_that_is_told_to_delete_is_given_no_command_meanwhile() {
+    for version in Version::ALL {
+        let nats = NatsServer::start(version).await;
+        let server = Server::start(&["--persistence", "nats", "--nats", &nats.url()]).await;
+        server.create("c").await;
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let mut config = context.get_stream("catga").await.unwrap().cached_info().config.clone();
+        config.max_age = Duration::from_secs(3600);
+        context.update_stream(&config).await.unwrap();
+        eventually(|| async {
+            match send_order(&server).await.as_deref() {
+                Some("durability_lost") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let health: Value = server.get("/health").send().await.unwrap().json().await.unwrap();
+        let reason = health["checks"]["store"]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("max_age"), "{health}");
+        config.max_age = Duration::ZERO;
+        context.update_stream(&config).await.unwrap();
+        until_ready_is(&server, true).await;
+        assert_eq!(send_order(&server).await, None);
+    }
 }

@@ -22,6 +22,7 @@ mod publication;
 mod publisher;
 mod recent;
 mod server;
+mod settings;
 mod topic;
 mod transport;
 
@@ -38,7 +39,8 @@ use self::{
     log::NatsLog,
     message::{CommitLocation, CommitMessage, last_position},
     places::{CommitLocations, LocationCache},
-    publication::{After, NotPublished, Publication},
+    publication::{After, NotPublished, Publication, connection_lost},
+    settings::Settings,
     topic::Topic,
 };
 pub use self::{options::NatsOptions, transport::NatsTransport};
@@ -64,8 +66,9 @@ const PARALLEL: usize = 64;
 pub struct NatsStore {
     address: String,
     prefix: String,
-    monitor: Option<String>,
     topic: Topic,
+    /// How the server is set.
+    settings: Arc<Settings>,
     /// Publishes commits together, where that is faster.
     group: Option<Batcher>,
     log: Arc<NatsLog>,
@@ -75,6 +78,17 @@ pub struct NatsStore {
     values: KvBucket,
     /// Keeps `log` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
+    /// Sees to it that the server keeps what is published. It ends with the store.
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// Keeps an eye on how the server is set.
+fn watch(settings: &Arc<Settings>) -> AbortOnDropHandle<()> {
+    let settings = settings.clone();
+    AbortOnDropHandle::new(tokio::spawn(supervised("watch over the settings of NATS", move || {
+        let settings = settings.clone();
+        async move { settings.watch().await }
+    })))
 }
 
 /// A stream's key as one token of a subject, in which `.` separates tokens. No key has a `=`.
@@ -103,12 +117,15 @@ impl NatsStore {
             clients.push(connector.connect().await?);
         }
         let lost = &connector.lost;
-        let topic = Topic::open(&clients, lost, server::log_config(&options)).await?;
+        let wanted = server::log_config(&options);
+        let topic = Topic::open(&clients, lost, wanted.clone()).await?;
         let values = Topic::open(&clients[..1], lost, server::values_config(&options)).await?;
         let monitor = options.monitor.as_deref();
         let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
             && topic.allow_batches().await;
         let group = is_grouped.then(|| Batcher::new(topic.clone()));
+        let required = options.require_durability;
+        let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
         let log = NatsLog::open(topic.clone()).await?;
         let follower = supervised("follower of the log on NATS", {
             let log = log.clone();
@@ -131,7 +148,8 @@ impl NatsStore {
             places: LocationCache::new(),
             values: KvBucket::new(values, options.prefix.clone()),
             prefix: options.prefix,
-            monitor: options.monitor,
+            _watch: watch(&settings),
+            settings,
             _follower: AbortOnDropHandle::new(follower),
         })
     }
@@ -143,6 +161,7 @@ impl NatsStore {
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
         self.log.head.check().map_err(AppendError::Refused)?;
+        let connects = self.settings.check().map_err(AppendError::Refused)?;
         let Append { stream, version, token, events, frame } = append;
         let known = self.places.get(stream);
         let places = match known.filter(|p| (p.version, p.sequence()) == (version, token)) {
@@ -176,6 +195,10 @@ impl NatsStore {
             Ok(sequence) if last_position(sequence) <= seen => {
                 self.log.head.lose("it stored a commit before the end that was seen");
                 Err(AppendError::Unknown(self.log.head.lost()))
+            }
+            // It may be from a server that keeps less.
+            Ok(_) if !self.settings.is_same(connects) => {
+                Err(AppendError::Unknown(connection_lost()))
             }
             Ok(sequence) => {
                 let place = CommitLocation { sequence, first: version.next() };
@@ -307,11 +330,7 @@ impl EventStore for NatsStore {
     }
 
     fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        Box::pin(server::durability(
-            self.topic.client(),
-            self.topic.config(),
-            self.monitor.as_deref(),
-        ))
+        Box::pin(self.settings.durability())
     }
 }
 

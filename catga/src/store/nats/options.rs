@@ -5,7 +5,10 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
-use crate::log::{MAX_KEY, StoreError};
+use crate::{
+    log::{MAX_KEY, StoreError},
+    store::Durability,
+};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,6 +38,9 @@ pub struct NatsOptions {
     pub ca: Option<PathBuf>,
     /// `host:port` of the server's HTTP monitoring, which alone tells how it syncs.
     pub monitor: Option<String>,
+    /// What an acknowledged append must survive. While the server keeps less, or is not known to keep as much, it can't
+    /// be opened, and appends are refused; so they are while the stream has another configuration.
+    pub require_durability: Durability,
 }
 
 impl NatsOptions {
@@ -47,6 +53,7 @@ impl NatsOptions {
             credentials: None,
             ca: None,
             monitor: None,
+            require_durability: Durability::Memory,
         }
     }
 

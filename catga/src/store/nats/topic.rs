@@ -98,6 +98,12 @@ impl Topic {
         &self.stream.cached_info().config
     }
 
+    /// How the stream is set now.
+    pub(super) async fn ask_config(&self) -> Result<Config, StoreError> {
+        let info = self.ask(self.stream.get_info()).await?;
+        Ok(info.map_err(|error| unavailable("JetStream", error))?.config)
+    }
+
     /// Which stream is there now, and the sequence of its last message, 0 when there is none. `None` when there is no stream.
     pub(super) async fn end(&self) -> Result<Option<(LogId, u64)>, StoreError> {
         Ok(self.info().await?.map(|info| (made_at(&info), info.state.last_sequence)))
@@ -337,7 +343,7 @@ fn first_of_batch(
 }
 
 /// The first settings that matter in which a stream differs from what it should be.
-fn difference(wanted: &Config, found: &Config) -> Option<String> {
+pub(super) fn difference(wanted: &Config, found: &Config) -> Option<String> {
     let mut differences = Vec::new();
     let mut compare = |what: &str, wanted: String, found: String| {
         if wanted != found {

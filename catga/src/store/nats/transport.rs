@@ -16,13 +16,16 @@ use super::{
     NatsOptions, OPEN_TIMEOUT, PARALLEL,
     log::NatsLog,
     message::{self, CommitMessage, last_position},
-    publication::{After, NotPublished, Publication},
-    server, token,
+    publication::{After, NotPublished, Publication, connection_lost},
+    server,
+    settings::Settings,
+    token,
     topic::Topic,
+    watch,
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{BoxFuture, Transport, partition_of, supervised},
+    store::{BoxFuture, Durability, Transport, partition_of, supervised},
 };
 
 /// How many places are remembered.
@@ -36,7 +39,11 @@ pub struct NatsTransport {
     address: String,
     prefix: String,
     topic: Topic,
+    /// How the server is set.
+    settings: Arc<Settings>,
     open: Mutex<Open>,
+    /// Sees to it that the server keeps what is published. It ends with the transport.
+    _watch: AbortOnDropHandle<()>,
 }
 
 /// The topic's stream, and what is known of it. Its log counts in sequences; the positions are those of another log.
@@ -89,10 +96,15 @@ impl NatsTransport {
         let connector = options.connector().await?;
         let client = connector.connect().await?;
         server::check(&client, &options)?;
-        let topic = Topic::open(&[client], &connector.lost, server::topic_config(&options)).await?;
+        let (clients, wanted) = ([client], server::topic_config(&options));
+        let topic = Topic::open(&clients, &connector.lost, wanted.clone()).await?;
+        // What a topic loses is brought again from the log: it must not be deleted, and need not be as durable.
+        let required = Durability::Memory;
+        let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
         let open = Mutex::new(Open::new(topic.clone()).await?);
         let prefix = format!("{}-topic", options.prefix);
-        Ok(Self { address: options.address(), prefix, topic, open })
+        let _watch = watch(&settings);
+        Ok(Self { address: options.address(), prefix, topic, settings, open, _watch })
     }
 
     /// Deletes all that is in the topic: for a log that begins anew, because it is in memory.
@@ -164,6 +176,7 @@ impl NatsTransport {
     }
 
     async fn publish_now(&self, after: Position, records: &[Record]) -> Result<bool, StoreError> {
+        let connects = self.settings.check()?;
         let known = self.open.lock().await.places.get(&after).copied();
         let last = match known {
             Some(sequence) => sequence,
@@ -179,6 +192,10 @@ impl NatsTransport {
         // The server takes them one after the other: each names the one before it.
         let published = stream::iter((last..).zip(records)).map(publish).buffered(PARALLEL);
         match published.try_collect::<Vec<u64>>().await {
+            Ok(_) if !self.settings.is_same(connects) => {
+                self.open.lock().await.places.clear();
+                Err(connection_lost())
+            }
             Ok(sequences) => {
                 let mut open = self.open.lock().await;
                 for (&token, record) in sequences.iter().zip(records) {
@@ -227,7 +244,11 @@ impl Transport for NatsTransport {
     }
 
     fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(async move { Ok(self.last().await?.0) })
+        Box::pin(async move {
+            // Nothing is brought behind an end that the server may delete.
+            self.settings.check()?;
+            Ok(self.last().await?.0)
+        })
     }
 
     fn publish<'a>(

@@ -1,0 +1,147 @@
+//! Whether the server still keeps what is published. Another one may be there after each reconnect, and the client makes those
+//! by itself: so nothing is published while a connection was made that the server has not been asked on, and an answer
+//! from over such a time is not trusted.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_nats::{Client, Statistics, jetstream::stream::Config};
+use tokio::{
+    select,
+    time::{Duration, sleep},
+};
+
+use super::{
+    NatsOptions, server,
+    topic::{Topic, difference},
+};
+use crate::{
+    log::StoreError,
+    store::{
+        Durability, DurabilityReport,
+        guard::{ASK_EVERY, DurabilityGuard},
+    },
+};
+
+/// How soon a server is asked again that could not be asked yet.
+const SOON: Duration = Duration::from_millis(20);
+
+/// How often connections were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Connects(u64);
+
+/// How the server is set.
+pub(super) struct Settings {
+    guard: DurabilityGuard,
+    topic: Topic,
+    /// How the stream has to be.
+    wanted: Config,
+    /// Where to ask how it syncs.
+    monitor: Option<String>,
+    /// What counts how often each connection was made. The client does before it uses one.
+    connections: Vec<Arc<Statistics>>,
+    /// How often they had been made when the server was asked last.
+    asked_at: AtomicU64,
+}
+
+impl Settings {
+    /// Asks the server, too.
+    ///
+    /// # Errors
+    /// When it can't be asked, or would keep less than it must.
+    pub(super) async fn open(
+        clients: &[Client],
+        topic: Topic,
+        wanted: Config,
+        options: &NatsOptions,
+        require_durability: Durability,
+    ) -> Result<Arc<Self>, StoreError> {
+        let settings = Self {
+            guard: DurabilityGuard::new("nats", require_durability),
+            topic,
+            wanted,
+            monitor: options.monitor.clone(),
+            connections: clients.iter().map(Client::statistics).collect(),
+            asked_at: AtomicU64::new(0),
+        };
+        settings.ask().await?;
+        settings.guard.check()?;
+        Ok(Arc::new(settings))
+    }
+
+    fn connects(&self) -> u64 {
+        self.connections.iter().map(|of_one| of_one.connects.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether something may be published now. Whoever does looks at the [same](Self::is_same) connections when it is answered.
+    ///
+    /// # Errors
+    /// When the server would keep less of it than it must, or has not said yet. Nothing is asked.
+    pub(super) fn check(&self) -> Result<Connects, StoreError> {
+        let connects = self.connects();
+        if connects != self.asked_at.load(Ordering::Acquire) {
+            return Err(StoreError::unavailable(
+                "NATS is connected anew, and has to be asked first",
+            ));
+        }
+        self.guard.check()?;
+        Ok(Connects(connects))
+    }
+
+    /// Whether the connections are those of before.
+    pub(super) fn is_same(&self, before: Connects) -> bool {
+        Connects(self.connects()) == before
+    }
+
+    /// What an acknowledged append survives now.
+    pub(super) async fn durability(&self) -> Result<DurabilityReport, StoreError> {
+        let refusal = self.guard.refusal();
+        match self.report(self.topic.config()).await {
+            Ok(report) => Ok(DurabilityReport { refusal, ..report }),
+            Err(_) if refusal.is_some() => {
+                Ok(DurabilityReport { refusal, ..Durability::ProcessCrash.into() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn report(&self, config: &Config) -> Result<DurabilityReport, StoreError> {
+        server::durability(self.topic.client(), config, self.monitor.as_deref()).await
+    }
+
+    /// Keeps an eye on how the server is set, for as long as the store is open.
+    pub(super) async fn watch(&self) {
+        loop {
+            let is_asked = self.connects() == self.asked_at.load(Ordering::Acquire);
+            select! {
+                _ = self.topic.lost() => {}
+                () = sleep(if is_asked { ASK_EVERY } else { SOON }) => {}
+            }
+            // Where nobody answers there is nothing to learn, and a new connection is asked first.
+            let _ = self.ask().await;
+        }
+    }
+
+    async fn ask(&self) -> Result<(), StoreError> {
+        let connects = self.connects();
+        let config = self.topic.ask_config().await?;
+        let report = match self.report(&config).await {
+            Ok(report) => report,
+            // A server syncs as it did when it was started: only of another one it has to be found out.
+            Err(error) if self.asked_at.load(Ordering::Acquire) == connects => return Err(error),
+            Err(error) => DurabilityReport {
+                advice: Some(format!("how it syncs can't be found out: {error}")),
+                ..Durability::ProcessCrash.into()
+            },
+        };
+        let changed = difference(&self.wanted, &config)
+            .map(|what| format!("the stream {} has another configuration: {what}", config.name));
+        if self.connects() == connects {
+            self.guard.tell(changed.map_or(Ok(&report), Err));
+            self.asked_at.store(connects, Ordering::Release);
+        }
+        Ok(())
+    }
+}
