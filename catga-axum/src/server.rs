@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderValue, Request, header::CONNECTION},
     response::IntoResponse,
 };
+use catga::store::TASK_PANICS;
 use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
@@ -53,9 +54,6 @@ pub(crate) struct Times {
     /// At a shutdown, for requests in flight.
     pub(crate) drain: Duration,
 }
-
-/// Counter: panics of tasks, as the program counts those of its own, too.
-const TASK_PANICS: &str = "catga_task_panics_total";
 
 /// Serves `service` until `stop`, then waits up to the drain time for requests in flight.
 ///

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -12,13 +12,12 @@ use std::{
 use bytes::Bytes;
 use catga::{
     Consistency, DeliverySettings, ErrorKind,
-    log::{EventFrame, EventId, LogId, Position, Record, StreamId, Version},
+    log::{EventFrame, EventId, Position, StreamId},
     prelude::*,
     store::{
-        Append, AppendError, Appended, Backend, BoxFuture, DurabilityReport, EventStore, KvEntry,
-        KvStore, MemoryKvStore, MemoryStore, StoreError,
+        Backend, BoxFuture, EventStore, KvEntry, KvStore, MemoryKvStore, MemoryStore, StoreError,
     },
-    testing,
+    testing::{self, ScriptedStore},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
@@ -160,56 +159,6 @@ impl KvStore for Panicking {
     }
 }
 
-/// A log whose readers can be made to panic at its end, or never to hear of more.
-#[derive(Debug, Default)]
-struct FaultyLog(MemoryStore, AtomicBool, AtomicBool);
-
-impl EventStore for FaultyLog {
-    fn log_id(&self) -> LogId {
-        self.0.log_id()
-    }
-
-    fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        self.0.append(append)
-    }
-
-    fn read_stream<'a>(
-        &'a self,
-        stream: &'a StreamId,
-        from: Version,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.0.read_stream(stream, from, limit)
-    }
-
-    fn read_log(
-        &self,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.0.read_log(after, limit)
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        self.0.head()
-    }
-
-    fn wait(&self, after: Position) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.0.wait(after).await?;
-            assert!(!self.1.load(SeqCst), "a bug in the log");
-            while self.2.load(SeqCst) {
-                sleep(Duration::from_millis(100)).await;
-            }
-            Ok(())
-        })
-    }
-
-    fn durability(&self) -> BoxFuture<'_, Result<DurabilityReport, StoreError>> {
-        self.0.durability()
-    }
-}
-
 /// What the program counts.
 fn count_of(line: &str) -> u64 {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -272,13 +221,13 @@ async fn p11_a_projection_that_panics_refuses_its_queries_and_the_others_go_on()
 #[tokio::test]
 async fn p6_a_tail_that_panics_says_so_and_nobody_waits_for_it() {
     assert_eq!(count_of(r#"catga_tasks_stopped_total{task="tail"}"#), 0);
-    let log = Arc::new(FaultyLog::default());
+    let log = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
     let (kv, seen) = (Arc::new(MemoryKvStore::new()), Seen::default());
     let catga = start(log.clone(), kv, &seen).await;
     put(&catga, "a", 1).await;
     assert_eq!(catga.query(CountPuts).await.unwrap(), 1);
     assert!(catga.health().await.is_following);
-    log.1.store(true, SeqCst);
+    log.panic_at_more(true);
     let health = async || catga.health().await;
     eventually("health says it", async || {
         put(&catga, "a", 1).await;
@@ -290,7 +239,7 @@ async fn p6_a_tail_that_panics_says_so_and_nobody_waits_for_it() {
     let error = catga.query(CountPuts).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::ReadModel(_)), "{error}");
     // Commands and event handlers need no tail.
-    log.1.store(false, SeqCst);
+    log.panic_at_more(false);
     put(&catga, "b", 1).await;
     eventually("it is handled", async || seen.0.lock().unwrap().contains("b")).await;
     assert_eq!(count_of(r#"catga_tasks_stopped_total{task="tail"}"#), 1);
@@ -301,11 +250,12 @@ async fn p6_a_tail_that_panics_says_so_and_nobody_waits_for_it() {
 /// The clock is not a real one: it goes on when everybody waits.
 #[tokio::test(start_paused = true)]
 async fn p6_what_stands_still_while_the_log_goes_on_is_in_health_whatever_the_reason() {
-    let log = Arc::new(FaultyLog::default());
+    assert_eq!(count_of("catga_standstill"), 0);
+    let log = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
     let catga = start(log.clone(), Arc::new(MemoryKvStore::new()), &Seen::default()).await;
     put(&catga, "a", 1).await;
     catga.idle().await.unwrap();
-    log.2.store(true, SeqCst);
+    log.show_up_to(Position::FIRST);
     sleep(Duration::from_secs(300)).await;
     assert_eq!(catga.health().await.standstill, [""; 0], "there was nothing to do");
     // The first wakes the tail from a wait that began before.
@@ -320,8 +270,13 @@ async fn p6_what_stands_still_while_the_log_goes_on_is_in_health_whatever_the_re
     for name in ["the read models", "mail/"] {
         assert!(standstill.iter().any(|reason| reason.starts_with(name)), "{standstill:?}");
     }
+    eventually("it is counted", async || {
+        let still = catga.health().await.standstill.len() as u64;
+        still >= 2 && count_of("catga_standstill") == still
+    })
+    .await;
     assert!(catga.health().await.is_following, "requests still belong here");
-    log.2.store(false, SeqCst);
+    log.show_up_to(Position::MAX);
     eventually("it goes on", async || catga.health().await.standstill.is_empty()).await;
     catga.shutdown().await;
 }

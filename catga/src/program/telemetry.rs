@@ -36,6 +36,9 @@ pub(crate) const RELAY_LAG: &str = "catga_relay_lag";
 /// Gauge: log positions that the read models have still to take in.
 pub(crate) const READ_MODEL_LAG: &str = "catga_read_model_lag";
 
+/// Gauge: how many stand still behind the log, of the read models, the relay, and each event handler on each partition.
+pub(crate) const STANDSTILL: &str = "catga_standstill";
+
 /// Counter: projections that stopped at an event that they could not take in. Label: `projection`.
 pub(crate) const PROJECTIONS_STOPPED: &str = "catga_projections_stopped_total";
 
@@ -62,5 +65,6 @@ pub(crate) fn describe() {
     );
     describe_gauge!(HANDLER_LAG, "Log positions an event handler is behind the head");
     describe_gauge!(RELAY_LAG, "Log positions the transport is behind the head");
+    describe_gauge!(STANDSTILL, "How many of those that follow the log stand still behind it");
     describe_gauge!(READ_MODEL_LAG, "Log positions the read models are behind the head");
 }

@@ -173,6 +173,8 @@ impl Runtime {
             paused: self.paused(),
         };
         health.standstill = self.standstill_in(&health);
+        let still = u32::try_from(health.standstill.len()).unwrap_or(u32::MAX);
+        metrics::gauge!(telemetry::STANDSTILL).set(still);
         health
     }
 

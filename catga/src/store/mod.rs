@@ -35,9 +35,7 @@ pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
     durability::NOT_DURABLE,
-    supervise::{
-        RUNS_WELL, TASK_PANICS, first_chars, guarded, guarded_here, panic_text, supervised,
-    },
+    supervise::{RUNS_WELL, first_chars, guarded, guarded_here, panic_text, supervised},
     transport::partition_of,
 };
 pub use self::{
@@ -46,6 +44,7 @@ pub use self::{
     event_store::{Append, AppendError, Appended, EventStore},
     kv_store::{KvEntry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
+    supervise::TASK_PANICS,
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},
 };
 pub use crate::log::StoreError;

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::store::Backoff;
 
-/// Counter: panics of background tasks. Label: `task`.
-pub(crate) const TASK_PANICS: &str = "catga_task_panics_total";
+/// Counter: panics of background tasks. Label: `task`. What a service runs beside its program counts there, too.
+pub const TASK_PANICS: &str = "catga_task_panics_total";
 
 /// A task that ran for so long does not fail whenever it is started: its next failure is retried at once again.
 pub(crate) const RUNS_WELL: Duration = Duration::from_secs(10);

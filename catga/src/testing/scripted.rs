@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -52,6 +52,8 @@ pub struct ScriptedStore {
     of_log: AtomicUsize,
     /// How many of the next reads of the log fail.
     failing_reads: AtomicUsize,
+    /// Whether it panics when somebody waits for more.
+    panics: AtomicBool,
     durability: Option<Durability>,
     knows_lengths: bool,
 }
@@ -59,7 +61,7 @@ pub struct ScriptedStore {
 impl ScriptedStore {
     /// A store over `inner` that does nothing else yet.
     pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        let (faults, late, of_streams, of_log, failing_reads) = Default::default();
+        let (faults, late, of_streams, of_log, failing_reads, panics) = Default::default();
         Self {
             inner,
             faults,
@@ -68,6 +70,7 @@ impl ScriptedStore {
             of_streams,
             of_log,
             failing_reads,
+            panics,
             durability: None,
             knows_lengths: false,
         }
@@ -104,6 +107,11 @@ impl ScriptedStore {
     /// models are behind. [`Position::MAX`] shows all of it, as at first.
     pub fn show_up_to(&self, end: Position) {
         self.shown.send_replace(end);
+    }
+
+    /// Whether it panics from now on whenever there is more for who waits, as a store with a bug does.
+    pub fn panic_at_more(&self, panics: bool) {
+        self.panics.store(panics, Relaxed);
     }
 
     /// How many commits of streams were read so far.
@@ -223,7 +231,11 @@ impl EventStore for ScriptedStore {
         Box::pin(async move {
             let mut shown = self.shown.subscribe();
             shown.wait_for(|end| *end > after).await.expect("the sender is here");
-            self.inner.wait(after).await
+            self.inner.wait(after).await?;
+            assert!(!self.panics.load(Relaxed), "a bug in the log");
+            // It may be hidden since.
+            shown.wait_for(|end| *end > after).await.expect("the sender is here");
+            Ok(())
         })
     }
 

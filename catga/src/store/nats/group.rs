@@ -6,13 +6,16 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -21,7 +24,7 @@ use super::{
     publication::{NotPublished, Publication},
     topic::Topic,
 };
-use crate::log::StoreError;
+use crate::{log::StoreError, store::supervised};
 
 /// Batch from this many messages on: a batch takes about as long as 15 single syncs.
 const FEW: usize = 16;
@@ -50,13 +53,20 @@ pub(super) struct Batcher {
 impl Batcher {
     pub(super) fn new(topic: Topic) -> Self {
         let (queue, arrivals) = mpsc::unbounded_channel();
-        let batches = tokio::spawn(publish_batches(topic.clone(), arrivals));
+        let batches = supervised("publisher of batches to NATS", {
+            // After a panic the batch that it was about is in doubt, and those in the queue are not.
+            let (topic, arrivals) = (topic.clone(), Arc::new(Mutex::new(arrivals)));
+            move || {
+                let (topic, arrivals) = (topic.clone(), arrivals.clone());
+                async move { publish_batches(&topic, &mut *arrivals.lock().await).await }
+            }
+        });
         Self {
             topic,
             alone: Semaphore::new(FEW),
             together: AtomicUsize::new(0),
             queue,
-            _batches: AbortOnDropHandle::new(batches),
+            _batches: AbortOnDropHandle::new(tokio::spawn(batches)),
         }
     }
 
@@ -71,7 +81,8 @@ impl Batcher {
         let (sender, answer) = oneshot::channel();
         let closed = || StoreError::unavailable("the store is closed");
         self.queue.send((message, sender)).map_err(|_| NotPublished::Refused(closed()))?;
-        answer.await.unwrap_or_else(|_| Err(NotPublished::Unknown(closed())))
+        let lost = || StoreError::unavailable("a batch of commits was not published to its end");
+        answer.await.unwrap_or_else(|_| Err(NotPublished::Unknown(lost())))
     }
 }
 
@@ -92,7 +103,7 @@ impl Drop for Counted<'_> {
 }
 
 /// Publishes the queue, batch by batch, until every sender is gone.
-async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<QueuedMessage>) {
+async fn publish_batches(topic: &Topic, arrivals: &mut mpsc::UnboundedReceiver<QueuedMessage>) {
     let (mut waiting, mut last) = (Vec::new(), 0);
     while arrivals.recv_many(&mut waiting, MOST).await > 0 {
         while waiting.len() < last.min(MOST)
@@ -102,8 +113,8 @@ async fn publish_batches(topic: Topic, mut arrivals: mpsc::UnboundedReceiver<Que
         }
         last = waiting.len();
         let (batch, rest) = one_of_each_subject(std::mem::take(&mut waiting));
-        publish(&topic, batch).await;
-        publish_each(&topic, rest).await;
+        publish(topic, batch).await;
+        publish_each(topic, rest).await;
     }
 }
 

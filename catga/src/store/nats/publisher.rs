@@ -30,7 +30,7 @@ use super::{
     options::REQUEST_TIMEOUT,
     publication::{NotPublished, Published, connection_lost, locked, unavailable},
 };
-use crate::log::StoreError;
+use crate::{log::StoreError, store::supervised};
 
 /// Errors that say that nothing was stored, as another message is the last one; of a batch, that its messages one by one
 /// may be.
@@ -116,8 +116,16 @@ impl Publisher {
         let answers = client.subscribe(format!("{inbox}*")).await;
         let answers = answers.map_err(|error| unavailable("NATS", error))?;
         let waiting = Arc::<Mutex<PendingAcks>>::default();
-        let answers = tokio::spawn(hand_out(answers, waiting.clone(), lost.clone()));
-        Ok(Self { client, lost, inbox, waiting, _answers: AbortOnDropHandle::new(answers) })
+        let answers = supervised("receiver of what NATS answers", {
+            let (answers, waiting) = (Arc::new(tokio::sync::Mutex::new(answers)), waiting.clone());
+            let lost = lost.clone();
+            move || {
+                let (answers, waiting, lost) = (answers.clone(), waiting.clone(), lost.clone());
+                async move { hand_out(&mut *answers.lock().await, waiting, lost).await }
+            }
+        });
+        let answers = AbortOnDropHandle::new(tokio::spawn(answers));
+        Ok(Self { client, lost, inbox, waiting, _answers: answers })
     }
 
     /// Publishes a message, and waits for the answer.
