@@ -33,7 +33,7 @@ pub(crate) fn handler(handler: &Handler) -> TokenStream {
             message_handler(handler, "CommandHandler", &format_ident!("Command"), *creates)
         }
         Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query"), false),
-        Kind::Event(name) => event_handler(handler, name),
+        Kind::Event(name, blocking) => event_handler(handler, name, blocking.is_some()),
     };
     let free = free_function(handler);
     quote! {
@@ -54,7 +54,7 @@ fn free_function(handler: &Handler) -> TokenStream {
 /// What stands for a handler that can't be generated: its message has one all the same, so that the compiler does not
 /// say at every place where it is sent that it has none.
 pub(crate) fn stub(handler: &Handler) -> TokenStream {
-    if let Kind::Event(_) = handler.kind {
+    if let Kind::Event(..) = handler.kind {
         return TokenStream::new();
     }
     let Handler { cfgs, message, answer, .. } = handler;
@@ -175,7 +175,7 @@ fn message_handler(
 }
 
 /// The function that the runtime calls with each event, and the registration.
-fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
+fn event_handler(handler: &Handler, name: &LitStr, is_blocking: bool) -> TokenStream {
     let Handler { message, function, .. } = handler;
     let at = message.span();
     let [cx, recorded, setup, result] = ["cx", "recorded", "setup", "result"].map(local);
@@ -183,7 +183,10 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
     let extract = extract(handler, &event, &quote!(&#recorded.event));
     let deliver =
         quote_spanned!(at=> <#message as ::catga::handler::Delivered>::deliver(#recorded));
-    let call = call(handler, &deliver);
+    let mut call = call(handler, &deliver);
+    if is_blocking {
+        call = quote!(::catga::__private::blocking(|| #call).await);
+    }
     let outcome = match &handler.answer {
         Answer::Result(answer) => {
             let alias = answer_alias(answer);
@@ -207,7 +210,7 @@ fn event_handler(handler: &Handler, name: &LitStr) -> TokenStream {
         }
     };
     let mut setup_calls = setup_calls(handler, &event);
-    setup_calls.push(quote_spanned!(at=> ::catga::__private::register_event_handler::<#message>(#setup, #name, call)));
+    setup_calls.push(quote_spanned!(at=> ::catga::__private::register_event_handler::<#message>(#setup, #name, #is_blocking, call)));
     let registration = registration(&Registration {
         kind: "EventHandler",
         name: name.to_token_stream(),

@@ -5,8 +5,8 @@
 
 use proc_macro2::{Span, TokenStream};
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, Item, LitStr, PathArguments, PathSegment,
-    Result, ReturnType, Safety, Signature, Type, TypeParamBound, parse_quote,
+    Attribute, Error, FnArg, GenericArgument, Ident, Item, LitStr, Path, PathArguments,
+    PathSegment, Result, ReturnType, Safety, Signature, Type, TypeParamBound, parse_quote,
 };
 
 use crate::{
@@ -54,8 +54,8 @@ pub(crate) enum Kind {
         creates: bool,
     },
     Query,
-    /// With the handler's name. Commands and queries have theirs on the message.
-    Event(LitStr),
+    /// With the handler's name, and `blocking` if it is that. Commands and queries have their name on the message.
+    Event(LitStr, Option<Path>),
 }
 
 /// A parameter after the message: `&T` or `&mut T`.
@@ -128,19 +128,23 @@ impl Attributed {
 
     /// `#[event_handler(..)]`.
     pub(crate) fn event(tokens: &TokenStream, errors: &mut Errors) -> Self {
-        let arguments =
-            [Argument::required("name", "#[event_handler(name = \"receipts\")]"), CRATE];
-        let mut given = LitStr::new("", Span::call_site());
+        let arguments = [
+            Argument::required("name", "#[event_handler(name = \"receipts\")]"),
+            Argument::optional("blocking"),
+            CRATE,
+        ];
+        let (mut given, mut blocking) = (LitStr::new("", Span::call_site()), None);
         let mut root = Root::default();
         let attribute = parse_quote!(#[event_handler(#tokens)]);
         read_arguments(&attribute, &arguments, errors, |argument, meta, errors| {
             match argument {
                 "name" => given = name(meta, Alphabet::Lowercase, errors)?,
+                "blocking" => blocking = Some(meta.path.clone()),
                 _ => root.read(meta)?,
             }
             Ok(())
         });
-        Self { kind: Kind::Event(given), root }
+        Self { kind: Kind::Event(given, blocking), root }
     }
 }
 
@@ -150,7 +154,7 @@ impl Kind {
         match self {
             Self::Command { .. } => "a command handler",
             Self::Query => "a query handler",
-            Self::Event(_) => "an event handler",
+            Self::Event(..) => "an event handler",
         }
     }
 
@@ -159,7 +163,7 @@ impl Kind {
         match self {
             Self::Command { .. } => "command: PayOrder",
             Self::Query => "query: GetOrder",
-            Self::Event(_) => "paid: Recorded<OrderPaid>",
+            Self::Event(..) => "paid: Recorded<OrderPaid>",
         }
     }
 }
@@ -167,6 +171,10 @@ impl Kind {
 fn check_modifiers(kind: &Kind, signature: &Signature, errors: &mut Errors) {
     let noun = kind.noun();
     no_generics(&signature.generics, noun, errors);
+    if let (Kind::Event(_, Some(blocking)), Some(_)) = (kind, &signature.asyncness) {
+        let message = "what blocks is a plain `fn`: leave `async` out, or `blocking`";
+        errors.at(blocking, message);
+    }
     if let Safety::Unsafe(token) = signature.safety {
         errors.at(token, format!("{noun} is called by the runtime, so it can't be `unsafe`"));
     }
@@ -242,7 +250,7 @@ impl Param {
             Kind::Query if is_mut => {
                 errors.at(ty, format!("a query changes nothing: write `&{written}`"));
             }
-            Kind::Event(_) if is_of_aggregate || is_mut => {
+            Kind::Event(..) if is_of_aggregate || is_mut => {
                 let message = "an event handler is about an event, not about an aggregate: take `&Catga`, and send a \
                                command or a query to the aggregate";
                 errors.at(ty, message);
@@ -286,7 +294,7 @@ impl Answer {
         if last_segment(&answer).is_some_and(|last| last.ident.to_string().ends_with("Result")) {
             check_error(&answer, errors);
             let first = type_arguments(&answer).into_iter().next();
-            if let (Kind::Event(_), Some(output)) = (kind, &first)
+            if let (Kind::Event(..), Some(output)) = (kind, &first)
                 && last_segment(&answer).is_some_and(|last| last.ident == "Result")
                 && !matches!(output, Type::Tuple(tuple) if tuple.elems.is_empty())
             {
@@ -294,7 +302,7 @@ impl Answer {
             }
             return Self::Result(answer);
         }
-        if let Kind::Event(_) = kind {
+        if let Kind::Event(..) = kind {
             let message = "an event handler answers nobody: it returns nothing, or `Result<(), E>`";
             errors.at(&answer, message);
             return Self::Nothing;

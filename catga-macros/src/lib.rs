@@ -127,6 +127,12 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// The others are as in [`macro@query_handler`], without aggregates: an event handler sends commands and queries with
 /// `&Catga`. It returns `Result<(), E>` or nothing.
 ///
+/// A plain `fn` runs on a thread that requests are answered on, too, so it must not block: no file, no socket, no lock that is held
+/// for long, no long computation. One that held its thread for 100 ms is named by a line at WARN and counted by
+/// `catga_handler_blocked_total`. `#[event_handler(name = "receipts", blocking)]` makes room for such a function: while it runs, another
+/// thread does what its own would have done. That needs tokio's runtime with many threads. The timeout of an attempt does not
+/// interrupt it. A handler of a command or a query that blocks is an `async fn` that calls `tokio::task::spawn_blocking`.
+///
 /// The name is what the handler's progress is stored under. It stays when the function is renamed: under a new
 /// name the handler is a new one, and gets every event since the first. It is 1 to 64 characters of
 /// `a-z 0-9 _ -`.
@@ -163,7 +169,7 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///             // item, doc, file and line as for a command handler
 ///             setup: |setup| {
 ///                 <State<Mailer> as FromContext<OrderPaid>>::declare(setup);
-///                 register_event_handler::<Recorded<OrderPaid>>(setup, "receipts", call);
+///                 register_event_handler::<Recorded<OrderPaid>>(setup, "receipts", false, call);
 ///             },
 ///         }
 ///     }

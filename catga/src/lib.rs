@@ -155,7 +155,7 @@ pub mod __private {
     pub use crate::{
         model::{IsNotPlain, IsPlain, ReadBack, decode_payload, encode_payload, no_key, stream_by},
         program::NamedCrate,
-        react::register_event_handler,
+        react::{blocking, register_event_handler},
         read::register_projection,
     };
 

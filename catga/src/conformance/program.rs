@@ -234,7 +234,7 @@ static ITEMS: [Registration; 6] = [
     }),
     item(Kind::EventHandler, HANDLER, "catga::conformance::keep", |setup| {
         <State<Ledger> as FromContext<Entered>>::declare(setup);
-        register_event_handler::<Recorded<Entered>>(setup, HANDLER, keep);
+        register_event_handler::<Recorded<Entered>>(setup, HANDLER, false, keep);
     }),
 ];
 

@@ -8,6 +8,7 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
@@ -19,7 +20,7 @@ use futures_util::FutureExt;
 use crate::{
     model::{DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded},
     program::{Call, Context, Kind, Program, Setup},
-    react::lanes::Delivery,
+    react::{blocking::BlockingWatch, lanes::Delivery},
     store::{BoxFuture, panic_text},
 };
 
@@ -78,6 +79,8 @@ pub(crate) type HandlerFn<E> =
 pub(crate) struct TypedHandler<P: Delivered> {
     pub(crate) name: &'static str,
     pub(crate) call: HandlerFn<P::Event>,
+    /// `None` when it may block.
+    pub(crate) watch: Option<BlockingWatch>,
 }
 
 impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
@@ -105,7 +108,12 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
             let cx = Context::new(&program, &metadata);
             let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
             let handler = pin!(async {
-                match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
+                let mut call = (self.call)(&cx, event);
+                let watched = poll_fn(|cx| match &self.watch {
+                    Some(watch) => watch.poll(self.name, call.as_mut(), cx),
+                    None => call.as_mut().poll(cx),
+                });
+                match AssertUnwindSafe(watched).catch_unwind().await {
                     Err(payload) => Err(panicked("the handler", &*payload)),
                     Ok(outcome) => outcome.map_err(Interrupt::into_error),
                 }
@@ -150,7 +158,9 @@ pub(crate) type EventHandlers = Vec<Arc<dyn EventHandler>>;
 pub fn register_event_handler<P: Delivered + 'static>(
     setup: &mut Setup<'_>,
     name: &'static str,
+    is_blocking: bool,
     call: HandlerFn<P::Event>,
 ) {
-    setup.part::<EventHandlers>().push(Arc::new(TypedHandler::<P> { name, call }));
+    let watch = (!is_blocking).then(BlockingWatch::default);
+    setup.part::<EventHandlers>().push(Arc::new(TypedHandler::<P> { name, call, watch }));
 }

@@ -6,6 +6,7 @@
 //! the log in which everything is handled or parked; it is the position and the id of an event, so
 //! that a log that lost its tail is noticed.
 
+mod blocking;
 mod breaker;
 mod dead_letter_stream;
 mod dead_letters;
@@ -21,6 +22,14 @@ mod runner;
 mod task;
 mod work_state;
 
+pub use self::{
+    blocking::blocking,
+    dead_letters::{
+        DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DeadLetterStatus,
+    },
+    dispatcher::DeliverySettings,
+    handler::{Delivered, register_event_handler},
+};
 pub(crate) use self::{
     breaker::Breaker,
     dispatcher::Dispatcher,
@@ -30,11 +39,4 @@ pub(crate) use self::{
     requests::{dead_letter_counts, dead_letter_page, dead_letters, request, retry_all},
     runner::Runner,
     work_state::WorkState,
-};
-pub use self::{
-    dead_letters::{
-        DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DeadLetterStatus,
-    },
-    dispatcher::DeliverySettings,
-    handler::{Delivered, register_event_handler},
 };
