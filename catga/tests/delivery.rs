@@ -533,3 +533,22 @@ async fn a_handler_goes_on_where_a_repair_puts_it_after_a_loss() {
     until("it goes on", async || ledger.of("a") == [1, 2, 3, 4, 5, 4, 5, 6]).await;
     healed.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_that_holds_another_log_is_not_handled() {
+    let (former, fixture) = (Fixture::new(), Fixture::new());
+    let node = former.node().await;
+    node.send(add_to("a", 1)).await.unwrap();
+    node.shutdown().await;
+    let topic = Arc::new(InMemoryTransport::new(former.store.clone()));
+    let node = fixture.builder().transport(topic).start().await.unwrap();
+    node.send(add_to("a", 1)).await.unwrap();
+    until("it says so", async || {
+        let health = node.health().await;
+        let mut trouble = health.handlers.iter().filter_map(|handler| handler.trouble.as_ref());
+        trouble.any(|reason| reason.contains("holds another log"))
+    })
+    .await;
+    assert_eq!(fixture.ledger.of("a"), [0; 0]);
+    node.shutdown().await;
+}

@@ -346,6 +346,7 @@ impl Runner {
     /// # Errors
     /// When the log lost the event at the checkpoint.
     async fn begin(&self, held: &mut Held) -> Result<Position, Error> {
+        self.check_transport().await?;
         let Some(checkpoint) = held.checkpoint else { return Ok(Position::ZERO) };
         if self.has(checkpoint).await? {
             return Ok(checkpoint.position);
@@ -361,6 +362,21 @@ impl Runner {
         tracing::warn!(%work, position, "the checkpoint is of another log: this one is handled from its beginning");
         held.checkpoint = None;
         Ok(Position::ZERO)
+    }
+
+    /// # Errors
+    /// When what the transport holds is of another log, whose events would be handled.
+    async fn check_transport(&self) -> Result<(), Error> {
+        let Dispatcher { program, transport, .. } = &*self.dispatcher;
+        let Some(transport) = transport else { return Ok(()) };
+        let first = transport.read(Position::ZERO, 1).await?;
+        let Some(copy) = first.first() else { return Ok(()) };
+        let page = program.store().read_log(copy.position - 1, 1).await?;
+        if page.first().is_some_and(|ours| ours.frame == copy.frame) {
+            return Ok(());
+        }
+        let what = "the transport holds another log, whose events are not handled; empty it, or name another prefix";
+        Err(StoreError::corrupt(what).into())
     }
 
     /// Whether the event at a checkpoint is in the log.
