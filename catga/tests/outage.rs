@@ -212,3 +212,24 @@ async fn p7_a_dead_letter_is_tried_again_by_itself_and_not_for_ever() {
     until("nothing is parked", async || attempts(&catga).await.is_empty()).await;
     catga.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_can_be_dropped_while_its_retry_waits_for_a_paused_handler() {
+    let server = Server::default();
+    let catga = start(&server, QUICK).await;
+    post_to(&catga, "a", POISON).await;
+    until("it is parked", async || attempts(&catga).await == [3]).await;
+    server.is_away.store(true, Ordering::SeqCst);
+    for n in 0..20 {
+        post_to(&catga, &format!("b{n}"), n).await;
+    }
+    until("it is paused", async || !catga.health().await.paused.is_empty()).await;
+    let letter = catga.dead_letters(Consistency::Latest).await.unwrap().remove(0);
+    catga.retry_dead_letter(&letter.id).await.unwrap().unwrap();
+    let asked = server.asked();
+    until("it is tried again", async || server.asked() > asked + 100).await;
+    catga.drop_dead_letter(&letter.id, None).await.unwrap().unwrap();
+    until("it is gone", async || attempts(&catga).await.is_empty()).await;
+    assert!(!catga.health().await.paused.is_empty(), "the server is away");
+    catga.shutdown().await;
+}

@@ -52,9 +52,6 @@ impl DeadLetterStream {
     ) -> Result<Position, Error> {
         loop {
             if let Some(appended) = self.try_append(program, std::slice::from_ref(event)).await? {
-                self.version += 1;
-                self.token = appended.token;
-                self.time = self.time.max(program.clock.now());
                 return Ok(appended.position);
             }
             // First the end, then the lease: a takeover in between moves the end.
@@ -67,11 +64,11 @@ impl DeadLetterStream {
 
     /// Appends `events` as one commit at the end that this knows; `None` when the stream ends elsewhere.
     pub(crate) async fn try_append(
-        &self,
+        &mut self,
         program: &Program,
         events: &[ParkingEvent],
     ) -> Result<Option<Appended>, Error> {
-        let &Self { ref stream, version, token, time } = self;
+        let &mut Self { ref stream, version, token, time } = self;
         let time = time.max(program.clock.now());
         let encoded = events.iter().map(|event| {
             let mut payload = Vec::new();
@@ -101,7 +98,11 @@ impl DeadLetterStream {
         let append =
             Append { stream, version, token, events: events.len(), frame: commit.encode() };
         match append_once(program.store(), append, id).await {
-            Ok(appended) => Ok(Some(appended)),
+            Ok(appended) => {
+                let version = version + encoded.len() as u64;
+                (self.version, self.token, self.time) = (version, appended.token, time);
+                Ok(Some(appended))
+            }
             Err(NotAppended::Conflict) => Ok(None),
             Err(NotAppended::Refused(error)) => Err(error.into()),
             Err(NotAppended::Frame(error)) => Err(DecodeError::from(error).into()),

@@ -13,9 +13,9 @@ use crate::{
         dead_letters::{DeadLetterStatus, DeadLetters},
         lanes::Delivery,
         parking_event::{EventParked, ParkingEvent, StreamReleased},
-        progress::{CHECKPOINT_EVERY, Parked, RunnerProgress},
+        progress::{CHECKPOINT_EVERY, Drain, Parked, RunnerProgress},
         runner::Runner,
-        task::{Ended, HandlerFailure, drain},
+        task::{Ended, HandlerFailure, Task, drain},
     },
     read::ReadModel,
     store::{Backoff, first_chars},
@@ -46,10 +46,20 @@ impl Runner {
                 DeadLetterStatus::Retrying => letter.version,
                 DeadLetterStatus::Dropping => letter.version + 1,
             };
+            Self::stop_before(progress, &letter.stream, from);
             if !self.has_room(progress) {
                 break;
             }
             self.drain(progress, running, &letter.stream, from);
+        }
+    }
+
+    /// Ends a drain of `stream` that began before version `from`, which is to be left out: it may be at that one for as long as the
+    /// handler is paused.
+    fn stop_before(progress: &RunnerProgress, stream: &StreamId, from: Version) {
+        let drain = progress.parked.get(stream).and_then(|parked| parked.drain.as_ref());
+        if let Some(drain) = drain.filter(|drain| drain.from < from) {
+            drain.stop.cancel();
         }
     }
 
@@ -83,10 +93,11 @@ impl Runner {
         stream: &StreamId,
         from: Version,
     ) {
-        let task = self.task(progress);
+        let stop = progress.stop.child_token();
+        let task = Task { stop: stop.clone(), ..self.task(progress) };
         let Some(parked) = progress.parked.get_mut(stream) else { return };
-        if !parked.is_draining {
-            parked.is_draining = true;
+        if parked.drain.is_none() {
+            parked.drain = Some(Drain { from, stop });
             progress.draining += 1;
             running.spawn(drain(task, stream.clone(), from, Position::ZERO, parked.last_left));
         }
@@ -103,8 +114,7 @@ impl Runner {
     ) {
         let settings = &self.dispatcher.settings;
         let delays = Backoff::new(settings.retry_delay, LONGEST_DELAY);
-        let parked =
-            Parked { is_draining: false, from, last_left, delays, retries: settings.retries };
+        let parked = Parked { drain: None, from, last_left, delays, retries: settings.retries };
         progress.parked.insert(stream.clone(), parked);
         Self::retry_later(progress, &stream);
     }
@@ -121,6 +131,7 @@ impl Runner {
     pub(crate) async fn take_in(
         &self,
         progress: &mut RunnerProgress,
+        running: &mut JoinSet<Ended>,
         ended: Ended,
     ) -> Result<(), Error> {
         match ended {
@@ -143,13 +154,23 @@ impl Runner {
             }
             Ended::Undrained(stream) => {
                 Self::stop_draining(progress, &stream);
+                // It is not the event that failed.
+                if let Some(parked) = progress.parked.get_mut(&stream) {
+                    parked.retries += 1;
+                }
                 Self::retry_later(progress, &stream);
             }
+            Ended::Interrupted(stream) => Self::stop_draining(progress, &stream),
             Ended::Drained(stream, to) => {
                 let Some(parked) = progress.parked.get(&stream) else { return Ok(()) };
                 if parked.last_left > to {
                     // More of the stream went by meanwhile.
-                    return self.go_on_draining(progress, &stream, to).await;
+                    let last_left = parked.last_left;
+                    let stop = parked.drain.as_ref().map(|drain| drain.stop.clone());
+                    let task = self.task(progress);
+                    let task = Task { stop: stop.unwrap_or(task.stop), ..task };
+                    running.spawn(drain(task, stream, Version::FIRST, to, last_left));
+                    return Ok(());
                 }
                 let released = StreamReleased {
                     handler: self.handler.name().to_owned(),
@@ -166,22 +187,9 @@ impl Runner {
 
     fn stop_draining(progress: &mut RunnerProgress, stream: &StreamId) {
         if let Some(parked) = progress.parked.get_mut(stream) {
-            parked.is_draining = false;
+            parked.drain = None;
             progress.draining -= 1;
         }
-    }
-
-    /// Drains what went by while an earlier drain was under way, in this task: it is little.
-    async fn go_on_draining(
-        &self,
-        progress: &mut RunnerProgress,
-        stream: &StreamId,
-        after: Position,
-    ) -> Result<(), Error> {
-        let last_left = progress.parked[stream].last_left;
-        let ended =
-            drain(self.task(progress), stream.clone(), Version::FIRST, after, last_left).await;
-        Box::pin(self.take_in(progress, ended)).await
     }
 
     fn version(delivery: &Delivery) -> Result<Version, Error> {

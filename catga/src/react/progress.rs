@@ -47,9 +47,17 @@ impl RunnerProgress {
     }
 }
 
+/// The drain of a parked stream.
+pub(crate) struct Drain {
+    /// The version that it began at.
+    pub(crate) from: Version,
+    pub(crate) stop: CancellationToken,
+}
+
 /// A parked stream.
 pub(crate) struct Parked {
-    pub(crate) is_draining: bool,
+    /// The drain that is under way.
+    pub(crate) drain: Option<Drain>,
     /// The waits between the retries that come by themselves, and how many of these are left.
     pub(crate) delays: Backoff,
     pub(crate) retries: u32,

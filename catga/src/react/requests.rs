@@ -67,7 +67,8 @@ pub(crate) async fn request(
         ParkingEvent::Drop(_) => DeadLetterStatus::Dropping,
         _ => DeadLetterStatus::Retrying,
     };
-    append(program, &letter.handler, partition(&letter.stream), &[request]).await?;
+    let mut stream = DeadLetterStream::new(&letter.handler, partition(&letter.stream))?;
+    append(program, &mut stream, &[request]).await?;
     if letter.status == DeadLetterStatus::Dropping {
         // Mostly its handler has done that in a moment, and who asks for the dead letters next does not see it any more.
         let _ = timeout(DROPPING, is_gone(program, id)).await;
@@ -95,8 +96,9 @@ pub(crate) async fn retry_all(
         requests.entry(stream).or_default().push(request);
     }
     for ((handler, partition), requests) in &requests {
+        let mut stream = DeadLetterStream::new(handler, *partition)?;
         for page in requests.chunks(PAGE) {
-            append(program, handler, *partition, page).await?;
+            append(program, &mut stream, page).await?;
         }
     }
     Ok(requests.values().map(Vec::len).sum())
@@ -105,11 +107,9 @@ pub(crate) async fn retry_all(
 /// Writes `requests` to the end of a handler's dead letters in a partition.
 async fn append(
     program: &Program,
-    handler: &str,
-    partition: u16,
+    stream: &mut DeadLetterStream,
     requests: &[ParkingEvent],
 ) -> Result<(), Error> {
-    let mut stream = DeadLetterStream::new(handler, partition)?;
     while stream.try_append(program, requests).await?.is_none() {
         stream.find_end(program).await?;
     }

@@ -242,7 +242,7 @@ impl Runner {
                     };
                     return outcome;
                 }
-                Some(ended) = running.join_next() => self.take_in_joined(progress, ended).await?,
+                Some(ended) = running.join_next() => self.take_in_joined(progress, running, ended).await?,
                 page = reader.next(), if progress.lanes.len() < WINDOW => {
                     let page = page?;
                     page.commits.iter().try_for_each(|commit| Self::push(progress, commit))?;
@@ -304,7 +304,7 @@ impl Runner {
         loop {
             self.hand_out(progress, running);
             let Some(ended) = running.join_next().await else { return Ok(()) };
-            self.take_in_joined(progress, ended).await?;
+            self.take_in_joined(progress, running, ended).await?;
         }
     }
 
@@ -331,6 +331,7 @@ impl Runner {
     async fn take_in_joined(
         &self,
         progress: &mut RunnerProgress,
+        running: &mut JoinSet<Ended>,
         ended: Result<Ended, JoinError>,
     ) -> Result<(), Error> {
         let ended = ended.or_else(|error| match error.try_into_panic() {
@@ -338,7 +339,7 @@ impl Runner {
             Ok(payload) => resume_unwind(payload),
             Err(cancelled) => Err(Error::misuse(cancelled.to_string())),
         });
-        self.take_in(progress, ended?).await
+        self.take_in(progress, running, ended?).await
     }
 
     /// Where the work begins: behind the checkpoint, or at the beginning of a log that took the place of the checkpoint's.

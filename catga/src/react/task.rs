@@ -30,6 +30,8 @@ pub(crate) enum Ended {
     StillFailing(Delivery, HandlerFailure),
     /// The log could not be read.
     Undrained(StreamId),
+    /// The drain of a parked stream was stopped.
+    Interrupted(StreamId),
     /// The work is over.
     Cancelled,
 }
@@ -84,7 +86,7 @@ pub(crate) async fn drain(
         Err(error) => {
             tracing::warn!(handler = task.handler.name(), %stream, %error, "a drain is tried again");
             tokio::select! {
-                () = task.stop.cancelled() => Ended::Cancelled,
+                () = task.stop.cancelled() => Ended::Interrupted(stream),
                 () = sleep(Duration::from_secs(1)) => Ended::Undrained(stream),
             }
         }
@@ -179,7 +181,7 @@ impl Task {
                         return Ok(Ended::Drained(stream.clone(), to));
                     }
                     match self.finish(&delivery, First::Drained).await {
-                        None => return Ok(Ended::Cancelled),
+                        None => return Ok(Ended::Interrupted(stream.clone())),
                         Some(Ok(())) => lanes.finish(&delivery),
                         Some(Err(failure)) => return Ok(Ended::StillFailing(delivery, failure)),
                     }

@@ -46,6 +46,7 @@ async fn a_node_that_was_given_up_parks_nothing_and_moves_no_checkpoint() {
         note_on(&a, &page, "bad").await;
     }
     until("what a has is parked", async || {
+        note_well(&a).await;
         let letters = a.catga.dead_letters(Consistency::Latest).await.unwrap();
         letters.len() >= 8
             && a.catga.health().await.handlers.iter().all(|h| !h.is_here || h.position >= 32)
@@ -56,7 +57,7 @@ async fn a_node_that_was_given_up_parks_nothing_and_moves_no_checkpoint() {
     a.has(8).await;
     cluster.note(&a).await;
     let taken = async || {
-        let log = cluster.store.read_log(0.into(), 1000).await.unwrap();
+        let log = cluster.store.read_log(0.into(), 100_000).await.unwrap();
         let events = log.iter().flat_map(|record| record.commit().unwrap().events);
         let mut counts = HashMap::<_, usize>::new();
         events.for_each(|event| *counts.entry(event.name.to_owned()).or_default() += 1);

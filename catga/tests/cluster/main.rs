@@ -270,6 +270,13 @@ async fn note_on(node: &Node, page: &str, text: &str) {
     node.catga.send(Note { page: page.to_owned(), text: text.to_owned() }).await.unwrap();
 }
 
+/// Notes what is handled on a page in each partition: a handler that fails at everything is paused, and parks nothing.
+async fn note_well(node: &Node) {
+    for page in 0..32 {
+        note_on(node, &format!("well-{page}"), "x").await;
+    }
+}
+
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !is_so().await {
@@ -399,6 +406,7 @@ async fn a_letter_is_acted_on_wherever_its_handler_runs() {
         note_on(&a, &page, "bad").await;
     }
     until("all are parked", async || {
+        note_well(&a).await;
         b.catga.dead_letters(Consistency::Latest).await.unwrap().len() == 32
     })
     .await;
