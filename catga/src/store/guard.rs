@@ -19,7 +19,7 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Refuses appends while the server would keep less than it must.
 pub(super) struct DurabilityGuard {
-    /// The server, in the log and as the label of the metric.
+    /// What the server is to the program, in the log and as the label of the metric.
     store: &'static str,
     required: Durability,
     /// Whether there is a refusal: what each append looks at.
@@ -51,10 +51,12 @@ impl DurabilityGuard {
                 tracing::error!(
                     store,
                     reason,
-                    "commands are refused until the server is set right"
+                    "nothing is written there until the server is set right"
                 );
             }
-            (Some(_), None) => tracing::info!(store, "the server is set right: commands are taken"),
+            (Some(_), None) => {
+                tracing::info!(store, "the server is set right: it is written to again")
+            }
             _ => {}
         }
         metrics::gauge!(NOT_DURABLE, "store" => store).set(f64::from(u8::from(is_refused)));

@@ -113,14 +113,15 @@ impl Settings {
 
     /// Keeps an eye on how the server is set, for as long as the store is open.
     pub(super) async fn watch(&self) {
+        let mut is_answered = true;
         loop {
-            let is_asked = self.connects() == self.asked_at.load(Ordering::Acquire);
+            let is_asked = is_answered && self.connects() == self.asked_at.load(Ordering::Acquire);
             select! {
                 _ = self.topic.lost() => {}
                 () = sleep(if is_asked { ASK_EVERY } else { SOON }) => {}
             }
             // Where nobody answers there is nothing to learn, and a new connection is asked first.
-            let _ = self.ask().await;
+            is_answered = self.ask().await.is_ok();
         }
     }
 

@@ -91,8 +91,8 @@ struct Outage {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, require_durability: Durability) -> Self {
-        let guard = DurabilityGuard::new("redis", require_durability);
+    pub(super) fn new(client: Client, name: &'static str, require_durability: Durability) -> Self {
+        let guard = DurabilityGuard::new(name, require_durability);
         Self { client, guard, live: Mutex::default(), outage: tokio::sync::Mutex::default() }
     }
 

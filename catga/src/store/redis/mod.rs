@@ -117,7 +117,7 @@ impl RedisStore {
 
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
-        let link = Arc::new(Link::new(options.client()?, options.require_durability));
+        let link = Arc::new(Link::new(options.client()?, "redis", options.require_durability));
         link.open().await?;
         let keys = Arc::new(Keys::new(&options.prefix));
         let id = find_id(&link, &keys).await?;
