@@ -8,6 +8,7 @@ use catga::store::{NatsOptions, NatsStore, NatsTransport};
 use catga::store::{RedisOptions, RedisStore, RedisTransport};
 use catga::{
     handler::Kind,
+    log::Position,
     migrate::{Copied, CopyError, CopyProgress, CopyStep},
     repair::LostCheckpoint,
     store::{Backend as Stores, DurabilityReport, FileError, FileStore, StoreError, Transport},
@@ -304,7 +305,17 @@ pub(crate) async fn repair(flags: &Backends, is_to_be_done: bool) -> Result<Stri
                 .into(),
         );
     }
+    if flags.persistence == Persistence::File {
+        // Opening a directory makes a log where there is none.
+        verify(flags)?;
+    }
     let stores = open_stores(flags).await?;
+    if stores.store().head().await? == Position::ZERO {
+        return Err(
+            "there is no log, or an empty one; which one it is, --persistence and its flags say"
+                .into(),
+        );
+    }
     let lost = catga::repair::lost_checkpoints(&stores, &event_handlers()).await?;
     if lost.is_empty() {
         return Ok("every checkpoint is in the log: there is nothing to repair\n".to_owned());
