@@ -116,9 +116,11 @@ fn is_healthy(health: &Health) -> bool {
         && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
-/// Whether somebody should look at it, though everything goes on: effects fail.
+/// Whether somebody should look at it, though everything goes on: effects fail, or something can't keep up.
 fn is_degraded(health: &Health) -> bool {
-    !health.paused.is_empty() || health.dead_letters.values().any(|count| *count > 0)
+    !health.paused.is_empty()
+        || !health.falling_behind.is_empty()
+        || health.dead_letters.values().any(|count| *count > 0)
 }
 
 fn check(outcome: &Result<(), String>) -> Value {
@@ -179,6 +181,9 @@ fn health_response(health: &Health, status: Status) -> Response {
     }
     if !health.standstill.is_empty() {
         checks["progress"] = check(&Err(health.standstill.join("; ")));
+    } else if !health.falling_behind.is_empty() {
+        let reason = health.falling_behind.join("; ");
+        checks["progress"] = json!({ "status": Status::Degraded, "reason": reason });
     }
     if let Some(is_member) = health.is_member {
         checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });

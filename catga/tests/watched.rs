@@ -281,6 +281,36 @@ async fn p6_what_stands_still_while_the_log_goes_on_is_in_health_whatever_the_re
     catga.shutdown().await;
 }
 
+/// The clock is not a real one: it goes on when everybody waits.
+#[tokio::test(start_paused = true)]
+async fn what_falls_further_and_further_behind_is_in_health() {
+    let log = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
+    let catga = start(log.clone(), Arc::new(MemoryKvStore::new()), &Seen::default()).await;
+    for second in 1..=60 {
+        // Two are committed for each that can be read.
+        put(&catga, "a", 1).await;
+        put(&catga, "a", 1).await;
+        log.show_up_to(second.into());
+        sleep(Duration::from_secs(1)).await;
+        if second == 15 {
+            assert_eq!(catga.health().await.falling_behind, [""; 0], "not yet");
+        }
+    }
+    let health = catga.health().await;
+    assert_eq!(health.standstill, [""; 0], "they move");
+    for name in ["the read models", "mail/"] {
+        let mut behind = health.falling_behind.iter();
+        assert!(behind.any(|reason| reason.starts_with(name)), "{:?}", health.falling_behind);
+    }
+    log.show_up_to(Position::MAX);
+    eventually("they keep up", async || {
+        sleep(Duration::from_secs(1)).await;
+        catga.health().await.falling_behind.is_empty()
+    })
+    .await;
+    catga.shutdown().await;
+}
+
 #[tokio::test]
 async fn p8_an_event_whose_upcaster_panics_is_parked_and_other_streams_go_on() {
     let store = Arc::new(MemoryStore::new());

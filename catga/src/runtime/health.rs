@@ -1,6 +1,6 @@
 //! How a program is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -44,6 +44,8 @@ pub struct Health {
     /// What has stood still for half a minute while the log went on, whatever the reason: the read models, the relay, or an event
     /// handler on a partition, wherever in the cluster it runs. An event handler has as long in addition as its attempts may take.
     pub standstill: Vec<String>,
+    /// What has fallen further and further behind the log for half a minute: more is committed than it takes in.
+    pub falling_behind: Vec<String>,
     /// How many dead letters wait, by handler, wherever in the cluster it runs. The program goes on beside them.
     pub dead_letters: BTreeMap<String, usize>,
     /// The event handlers that are paused on this node, as every event fails. Nothing of theirs is parked meanwhile.
@@ -169,23 +171,27 @@ impl Runtime {
             is_caught_up: progress.is_caught_up,
             is_following,
             standstill: Vec::new(),
+            falling_behind: Vec::new(),
             dead_letters: dead_letter_counts(&self.program),
             paused: self.paused(),
         };
-        health.standstill = self.standstill_in(&health);
+        (health.standstill, health.falling_behind) = self.standstill_in(&health);
         let still = u32::try_from(health.standstill.len()).unwrap_or(u32::MAX);
         metrics::gauge!(telemetry::STANDSTILL).set(still);
         health
     }
 
-    /// What stands still, as far as can be told from `health` and what was seen before.
-    fn standstill_in(&self, health: &Health) -> Vec<String> {
+    /// What stands still, and what falls behind, as far as can be told from `health` and what was seen before.
+    fn standstill_in(&self, health: &Health) -> (Vec<String>, Vec<String>) {
         if health.store.is_err() {
             // Nobody can move now.
             self.standstill.forget();
-            return Vec::new();
+            return Default::default();
         }
+        let falling_behind = RefCell::new(Vec::new());
         let look = |name: &str, position, patience| {
+            let lag = self.standstill.falls_behind(name, position, health.head);
+            falling_behind.borrow_mut().extend(lag.map(|lag| format!("{name} {lag}")));
             let reason = self.standstill.look(name, position, health.head, patience)?;
             Some(format!("{name} {reason}"))
         };
@@ -207,7 +213,8 @@ impl Runtime {
             let patience = if may_wait { long_patience } else { PATIENCE };
             look(&work.work.to_string(), handler.position, patience)
         });
-        tail.into_iter().chain(relay).chain(handlers).collect()
+        let standstill = tail.into_iter().chain(relay).chain(handlers).collect();
+        (standstill, falling_behind.into_inner())
     }
 
     pub(super) fn held_work(&self) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! Whether what follows the log moves. Positions are compared over time, so whatever the reason is that something stands still
-//! while the log goes on, it is seen.
+//! Whether what follows the log moves, and fast enough. Positions are compared over time, so whatever the reason is that something
+//! stands still while the log goes on, or falls further and further behind, it is seen.
 
 use std::{
     collections::HashMap,
@@ -17,9 +17,15 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long what is behind the log may stay where it is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A lag is compared with what it was so long ago: what goes up and down with each page that is read does not grow.
+const COMPARE: Duration = Duration::from_secs(10);
+
 /// What was seen of each that follows the log, by its name.
 #[derive(Debug, Default)]
-pub(crate) struct Standstill(Mutex<HashMap<String, Seen>>);
+pub(crate) struct Standstill {
+    seen: Mutex<HashMap<String, Seen>>,
+    lags: Mutex<HashMap<String, Lag>>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -29,19 +35,69 @@ struct Seen {
     is_told: bool,
 }
 
+/// How far something was behind the log.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    positions: u64,
+    at: Instant,
+    /// Since when it was larger each time.
+    since: Instant,
+    is_told: bool,
+}
+
 impl Standstill {
     /// What is seen from now on counts, and nothing before.
     pub(super) fn forget(&self) {
         self.all().clear();
+        self.lags().clear();
     }
 
     /// What is seen of `name` from now on counts, and nothing before.
     pub(super) fn forget_one(&self, name: &str) {
         self.all().remove(name);
+        self.lags().remove(name);
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lags(&self) -> MutexGuard<'_, HashMap<String, Lag>> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in where `name` and the log are now. Answers what to say when it has fallen further and further behind for
+    /// [`PATIENCE`].
+    pub(super) fn falls_behind(
+        &self,
+        name: &str,
+        position: Position,
+        head: Position,
+    ) -> Option<String> {
+        let now = Instant::now();
+        let positions = head.saturating_sub(position);
+        let mut lags = self.lags();
+        let new = Lag { positions, at: now, since: now, is_told: false };
+        let lag = lags.entry(name.to_owned()).or_insert(new);
+        if now - lag.at >= COMPARE {
+            *lag = if positions > lag.positions { Lag { positions, at: now, ..*lag } } else { new };
+        }
+        let growing = now - lag.since;
+        if growing < PATIENCE {
+            return None;
+        }
+        let seconds = growing.as_secs();
+        if !std::mem::replace(&mut lag.is_told, true) {
+            tracing::warn!(
+                name,
+                lag = positions,
+                seconds,
+                "it falls further and further behind the log"
+            );
+        }
+        Some(format!(
+            "is {positions} positions behind the log, and further and further for {seconds} s"
+        ))
     }
 
     /// Takes in where `name` and the log are now. Answers what to say when it has stood still behind the log for `patience`.
@@ -105,5 +161,27 @@ mod tests {
         standstill.forget();
         assert_eq!(look(7, 10), None, "nobody could move");
         assert_eq!(look(10, 10), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lag_that_grows_for_half_a_minute_is_said() {
+        let standstill = Standstill::default();
+        let look = async |lags: &[u64]| {
+            let mut said = None;
+            for lag in lags {
+                tokio::time::advance(COMPARE).await;
+                said = standstill.falls_behind("tail", 100.into(), (100 + lag).into());
+            }
+            said
+        };
+        assert_eq!(look(&[1, 7, 3, 8, 2, 9, 4, 4, 4, 4, 0, 0, 0, 0]).await, None, "up and down");
+        assert_eq!(look(&[1, 2]).await, None, "not for long enough yet");
+        let said = look(&[3]).await.unwrap();
+        assert_eq!(said, "is 3 positions behind the log, and further and further for 30 s");
+        assert!(look(&[4]).await.is_some());
+        assert_eq!(look(&[4]).await, None, "it keeps up");
+        assert!(look(&[5, 6, 7]).await.is_some());
+        standstill.forget();
+        assert_eq!(look(&[8]).await, None);
     }
 }
