@@ -55,7 +55,7 @@ impl DurabilityGuard {
                 );
             }
             (Some(_), None) => {
-                tracing::info!(store, "the server is set right: it is written to again")
+                tracing::info!(store, "the server is set right: it is written to again");
             }
             _ => {}
         }
