@@ -161,7 +161,7 @@ impl NatsStore {
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
         self.log.head.check().map_err(AppendError::Refused)?;
-        let connects = self.settings.check().map_err(AppendError::Refused)?;
+        let connects = self.settings.ready().await.map_err(AppendError::Refused)?;
         let Append { stream, version, token, events, frame } = append;
         let known = self.places.get(stream);
         let places = match known.filter(|p| (p.version, p.sequence()) == (version, token)) {

@@ -10,7 +10,7 @@ use std::sync::{
 use async_nats::{Client, Statistics, jetstream::stream::Config};
 use tokio::{
     select,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 use super::{
@@ -26,7 +26,10 @@ use crate::{
 };
 
 /// How soon a server is asked again that could not be asked yet.
-const SOON: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(2);
+
+/// How long a publication waits for a new connection to be asked on.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How often connections were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(super) struct Connects(u64);
 /// How the server is set.
 pub(super) struct Settings {
     guard: DurabilityGuard,
+    /// Whether something is required, so that each connection is asked first. Else a question now and then is enough.
+    is_strict: bool,
     topic: Topic,
     /// How the stream has to be.
     wanted: Config,
@@ -60,6 +65,7 @@ impl Settings {
     ) -> Result<Arc<Self>, StoreError> {
         let settings = Self {
             guard: DurabilityGuard::new("nats", require_durability),
+            is_strict: require_durability > Durability::Memory,
             topic,
             wanted,
             monitor: options.monitor.clone(),
@@ -75,24 +81,31 @@ impl Settings {
         self.connections.iter().map(|of_one| of_one.connects.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether something may be published now. Whoever does looks at the [same](Self::is_same) connections when it is answered.
+    /// Returns when something may be published: at once, unless a connection is new. Whoever publishes looks at the
+    /// [same](Self::is_same) connections when it is answered.
     ///
     /// # Errors
-    /// When the server would keep less of it than it must, or has not said yet. Nothing is asked.
-    pub(super) fn check(&self) -> Result<Connects, StoreError> {
-        let connects = self.connects();
-        if connects != self.asked_at.load(Ordering::Acquire) {
-            return Err(StoreError::unavailable(
-                "NATS is connected anew, and has to be asked first",
-            ));
+    /// When the server would keep less of it than it must, or does not say so in time. Nothing is asked here.
+    pub(super) async fn ready(&self) -> Result<Connects, StoreError> {
+        let begun = Instant::now();
+        loop {
+            let connects = self.connects();
+            if !self.is_strict || connects == self.asked_at.load(Ordering::Acquire) {
+                self.guard.check()?;
+                return Ok(Connects(connects));
+            }
+            if begun.elapsed() > LONGEST_WAIT {
+                return Err(StoreError::unavailable(
+                    "NATS is connected anew, and has to be asked first",
+                ));
+            }
+            sleep(SOON).await;
         }
-        self.guard.check()?;
-        Ok(Connects(connects))
     }
 
     /// Whether the connections are those of before.
     pub(super) fn is_same(&self, before: Connects) -> bool {
-        Connects(self.connects()) == before
+        !self.is_strict || Connects(self.connects()) == before
     }
 
     /// What an acknowledged append survives now.

@@ -176,7 +176,7 @@ impl NatsTransport {
     }
 
     async fn publish_now(&self, after: Position, records: &[Record]) -> Result<bool, StoreError> {
-        let connects = self.settings.check()?;
+        let connects = self.settings.ready().await?;
         let known = self.open.lock().await.places.get(&after).copied();
         let last = match known {
             Some(sequence) => sequence,
@@ -246,7 +246,7 @@ impl Transport for NatsTransport {
     fn end(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(async move {
             // Nothing is brought behind an end that the server may delete.
-            self.settings.check()?;
+            self.settings.ready().await?;
             Ok(self.last().await?.0)
         })
     }
