@@ -202,11 +202,13 @@ fn dead_letters() -> [Operation; 4] {
         parameter("type", "Those with an event of this type", text()),
         parameter("error", "Those whose last error has this text in it", text()),
     ];
+    let pattern = "^[0-9]{1,15}-[a-z0-9_-]{1,64}(@[0-9a-f]{16})?$";
+    let place_in_list = json_schema!({ "type": "string", "pattern": pattern });
     let limit = Limit::json_schema(&mut schemars::SchemaGenerator::default());
     list.parameters.extend(filters.clone());
     list.parameters.extend([
         parameter("limit", "", limit),
-        parameter("cursor", "Where the page begins, as a `Link` header said", text()),
+        parameter("cursor", "Where the page begins, as a `Link` header said", place_in_list),
     ]);
     fresh(&mut list);
     list.responses[0].headers.extend([next(), total()]);
