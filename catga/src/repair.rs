@@ -91,9 +91,7 @@ async fn event_at(
     }
     let page = store.read_log(position - 1, 1).await?;
     let Some(record) = page.first() else { return Ok(None) };
-    let commit = record.commit().map_err(StoreError::corrupt)?;
-    let mut events = (0..).zip(&commit.events);
-    Ok(events.find(|(i, _)| record.position + *i == position).map(|(_, event)| event.id))
+    record.event_at(position).map_err(StoreError::corrupt)
 }
 
 /// Before what time everything was committed before `event`, whatever node's clock told it; `None` when the id has no time.

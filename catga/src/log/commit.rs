@@ -277,6 +277,13 @@ impl Record {
         Ok(self.commit()?.last_position(self.position))
     }
 
+    /// The id of the event at `position`, if that is in this commit.
+    pub(crate) fn event_at(&self, position: Position) -> Result<Option<EventId>, FrameError> {
+        let commit = self.commit()?;
+        let mut events = (0..).zip(&commit.events);
+        Ok(events.find(|(i, _)| self.position + *i == position).map(|(_, event)| event.id))
+    }
+
     /// The commit in the frame.
     ///
     /// # Errors

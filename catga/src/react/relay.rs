@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Leases, Over, Work},
-    log::{Position, StoreError},
+    log::{Position, Record, StoreError},
     model::{DecodeError, Error},
     react::WorkState,
     store::{Backoff, EventStore, RUNS_WELL, Transport},
@@ -111,19 +111,25 @@ impl Relay {
     /// When what it has there is not what the log has.
     async fn find_end(&self) -> Result<Position, Error> {
         let end = self.transport.end().await?;
-        if end > 0 {
-            let theirs = self.transport.read(end - 1, 1).await?;
-            let ours = self.store.read_log(end - 1, 1).await?;
-            let (Some(theirs), Some(ours)) = (theirs.first(), ours.first()) else {
-                return Err(other_log());
-            };
-            if (theirs.position, &theirs.frame) != (ours.position, &ours.frame) {
-                return Err(other_log());
-            }
+        if end > 0 && is_copy(&*self.transport, &*self.store, end - 1).await? != Some(true) {
+            return Err(other_log());
         }
         self.state.set_position(end);
         Ok(end)
     }
+}
+
+/// Whether what the transport has first behind `after` is what the log has there; `None` when it has nothing.
+pub(crate) async fn is_copy(
+    transport: &dyn Transport,
+    store: &dyn EventStore,
+    after: Position,
+) -> Result<Option<bool>, StoreError> {
+    let theirs = transport.read(after, 1).await?;
+    let Some(theirs) = theirs.first() else { return Ok(None) };
+    let ours = store.read_log(after, 1).await?;
+    let is_same = |ours: &Record| (ours.position, &ours.frame) == (theirs.position, &theirs.frame);
+    Ok(Some(ours.first().is_some_and(is_same)))
 }
 
 fn other_log() -> Error {

@@ -27,6 +27,7 @@ use crate::{
         lanes::{Delivery, Lanes},
         parking_event::{HandlerTaken, ParkingEvent},
         progress::{CHECKPOINT_EVERY, RunnerProgress},
+        relay::is_copy,
         task::{Ended, First, Task, deliver},
     },
     store::{Backoff, RUNS_WELL},
@@ -370,10 +371,7 @@ impl Runner {
     async fn check_transport(&self) -> Result<(), Error> {
         let Dispatcher { program, transport, .. } = &*self.dispatcher;
         let Some(transport) = transport else { return Ok(()) };
-        let first = transport.read(Position::ZERO, 1).await?;
-        let Some(copy) = first.first() else { return Ok(()) };
-        let page = program.store().read_log(copy.position - 1, 1).await?;
-        if page.first().is_some_and(|ours| ours.frame == copy.frame) {
+        if is_copy(&**transport, program.store(), Position::ZERO).await? != Some(false) {
             return Ok(());
         }
         let what = "the transport holds another log, whose events are not handled; empty it, or name another prefix";
@@ -383,14 +381,8 @@ impl Runner {
     /// Whether the event at a checkpoint is in the log.
     async fn has(&self, Checkpoint { position, event }: Checkpoint) -> Result<bool, Error> {
         let records = self.dispatcher.program.store().read_log(position - 1, 1).await?;
-        Ok(match records.first() {
-            Some(record) => {
-                let commit = record.commit().map_err(DecodeError::from)?;
-                let mut events = (0..).zip(&commit.events);
-                events.any(|(i, found)| (record.position + i, found.id) == (position, event))
-            }
-            None => false,
-        })
+        let Some(record) = records.first() else { return Ok(false) };
+        Ok(record.event_at(position).map_err(DecodeError::from)? == Some(event))
     }
 
     async fn save_checkpoint(&self, progress: &mut RunnerProgress) -> Result<(), Error> {
