@@ -1,6 +1,6 @@
 //! Whether the server still keeps what is published. Another one may be there after each reconnect, and the client makes those
-//! by itself: so nothing is published while a connection was made that the server has not been asked on, and an answer
-//! from over such a time is not trusted.
+//! by itself: so where something is required, nothing is published while a connection was made that the server has not been
+//! asked on, and an answer from over such a time is not trusted.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use std::sync::{
 use async_nats::{Client, Statistics, jetstream::stream::Config};
 use tokio::{
     select,
-    time::{Duration, Instant, sleep},
+    time::{Duration, sleep, timeout},
 };
 
 use super::{
@@ -81,25 +81,35 @@ impl Settings {
         self.connections.iter().map(|of_one| of_one.connects.load(Ordering::Relaxed)).sum()
     }
 
+    /// The connections that there are, if all have been asked on, or need not be.
+    fn asked(&self) -> Option<Connects> {
+        let connects = self.connects();
+        let is_asked = !self.is_strict || connects == self.asked_at.load(Ordering::Acquire);
+        is_asked.then_some(Connects(connects))
+    }
+
     /// Returns when something may be published: at once, unless a connection is new. Whoever publishes looks at the
     /// [same](Self::is_same) connections when it is answered.
     ///
     /// # Errors
     /// When the server would keep less of it than it must, or does not say so in time. Nothing is asked here.
     pub(super) async fn ready(&self) -> Result<Connects, StoreError> {
-        let begun = Instant::now();
+        let connects = match self.asked() {
+            Some(connects) => connects,
+            None => timeout(LONGEST_WAIT, self.wait_until_asked()).await.map_err(|_| {
+                StoreError::unavailable("NATS is connected anew, and has to be asked first")
+            })?,
+        };
+        self.guard.check()?;
+        Ok(connects)
+    }
+
+    async fn wait_until_asked(&self) -> Connects {
         loop {
-            let connects = self.connects();
-            if !self.is_strict || connects == self.asked_at.load(Ordering::Acquire) {
-                self.guard.check()?;
-                return Ok(Connects(connects));
-            }
-            if begun.elapsed() > LONGEST_WAIT {
-                return Err(StoreError::unavailable(
-                    "NATS is connected anew, and has to be asked first",
-                ));
-            }
             sleep(SOON).await;
+            if let Some(connects) = self.asked() {
+                return connects;
+            }
         }
     }
 

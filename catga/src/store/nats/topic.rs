@@ -100,8 +100,7 @@ impl Topic {
 
     /// How the stream is set now.
     pub(super) async fn ask_config(&self) -> Result<Config, StoreError> {
-        let info = self.ask(self.stream.get_info()).await?;
-        Ok(info.map_err(|error| unavailable("JetStream", error))?.config)
+        Ok(self.info_of_one().await?.config)
     }
 
     /// Which stream is there now, and the sequence of its last message, 0 when there is none. `None` when there is no stream.
@@ -111,8 +110,13 @@ impl Topic {
 
     /// The sequences of the first and the last message; the last is the one before the first when there is none.
     pub(super) async fn range(&self) -> Result<(u64, u64), StoreError> {
-        let info = self.info().await?.ok_or_else(|| StoreError::unavailable(GONE))?;
+        let info = self.info_of_one().await?;
         Ok((info.state.first_sequence.max(1), info.state.last_sequence))
+    }
+
+    /// As [`info`](Self::info), of a stream that has to be there.
+    async fn info_of_one(&self) -> Result<Info, StoreError> {
+        self.info().await?.ok_or_else(|| StoreError::unavailable(GONE))
     }
 
     async fn info(&self) -> Result<Option<Info>, StoreError> {

@@ -115,8 +115,7 @@ impl Link {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (connection, generation) = self.connection().await.map_err(CallError::NotSent)?;
-        self.end(generation, command(connection).await)
+        self.call_if(|_| Ok(()), command).await
     }
 
     /// As [`call`](Self::call), for what must be kept once it is acknowledged.
@@ -127,9 +126,21 @@ impl Link {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        self.call_if(|guard| guard.check().map_err(CallError::NotKept), command).await
+    }
+
+    /// Runs `command` if `check` allows it on the connection that there is then: what is known before is about the server of
+    /// the connection before.
+    async fn call_if<T, F>(
+        &self,
+        check: impl FnOnce(&DurabilityGuard) -> Result<(), CallError>,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let (connection, generation) = self.connection().await.map_err(CallError::NotSent)?;
-        // Only now: what is known before is about the server of the connection before.
-        self.guard.check().map_err(CallError::NotKept)?;
+        check(&self.guard)?;
         self.end(generation, command(connection).await)
     }
 
