@@ -1,6 +1,6 @@
 //! How a program is.
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -188,15 +188,9 @@ impl Runtime {
             self.standstill.forget();
             return Default::default();
         }
-        let falling_behind = RefCell::new(Vec::new());
-        let look = |name: &str, position, patience| {
-            let lag = self.standstill.falls_behind(name, position, health.head);
-            falling_behind.borrow_mut().extend(lag.map(|lag| format!("{name} {lag}")));
-            let reason = self.standstill.look(name, position, health.head, patience)?;
-            Some(format!("{name} {reason}"))
-        };
-        let relay = health.transport_position.and_then(|end| look("relay", end, PATIENCE));
-        let tail = look("the read models", health.read_model_position, PATIENCE);
+        let mut followers =
+            vec![("the read models".to_owned(), health.read_model_position, PATIENCE)];
+        followers.extend(health.transport_position.map(|end| ("relay".to_owned(), end, PATIENCE)));
         // An event may be tried for long before it is parked, and nothing is behind it until then.
         let long_patience = PATIENCE.saturating_add(self.dispatcher.settings.longest());
         let paused_elsewhere = self.dispatcher.leases.members().unwrap_or_default();
@@ -204,17 +198,24 @@ impl Runtime {
             health.paused.iter().any(|handler| handler.name == name)
                 || paused_elsewhere.iter().any(|member| member.paused.iter().any(|n| n == name))
         };
-        let handlers = health.handlers.iter().zip(&self.runners).filter_map(|(handler, work)| {
+        for (handler, work) in health.handlers.iter().zip(&self.runners) {
+            let name = work.work.to_string();
             if is_paused(handler.name) {
-                self.standstill.forget_one(&work.work.to_string());
-                return None;
+                self.standstill.forget_one(&name);
+                continue;
             }
             let may_wait = !handler.is_here || work.is_busy();
             let patience = if may_wait { long_patience } else { PATIENCE };
-            look(&work.work.to_string(), handler.position, patience)
-        });
-        let standstill = tail.into_iter().chain(relay).chain(handlers).collect();
-        (standstill, falling_behind.into_inner())
+            followers.push((name, handler.position, patience));
+        }
+        let (mut standstill, mut falling_behind) = (Vec::new(), Vec::new());
+        for (name, position, patience) in followers {
+            let still = self.standstill.look(&name, position, health.head, patience);
+            standstill.extend(still.map(|reason| format!("{name} {reason}")));
+            let behind = self.standstill.falls_behind(&name, position, health.head);
+            falling_behind.extend(behind.map(|reason| format!("{name} {reason}")));
+        }
+        (standstill, falling_behind)
     }
 
     pub(super) fn held_work(&self) -> Vec<String> {
