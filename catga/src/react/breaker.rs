@@ -22,14 +22,11 @@ use tokio::{
 use crate::{
     log::{Clock, Position, Timestamp},
     program::telemetry,
-    store::{Backoff, first_chars},
+    store::{Backoff, LONGEST_REASON, first_chars},
 };
 
 /// A handler is paused when this many events in a row fail to their last attempt or on the way there, and none succeeds.
 const FAILING: usize = 3;
-
-/// How many characters of a failure are shown: it may say anything.
-const LONGEST_REASON: usize = 200;
 
 /// Whether one handler is paused on this node, and what leads to it.
 pub(crate) struct Breaker {

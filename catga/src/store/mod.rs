@@ -35,7 +35,9 @@ pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
     durability::NOT_DURABLE,
-    supervise::{RUNS_WELL, first_chars, guarded, guarded_here, panic_text, supervised},
+    supervise::{
+        LONGEST_REASON, RUNS_WELL, first_chars, guarded, guarded_here, panic_text, supervised,
+    },
     transport::partition_of,
 };
 pub use self::{

@@ -19,8 +19,8 @@ pub const TASK_PANICS: &str = "catga_task_panics_total";
 /// A task that ran for so long does not fail whenever it is started: its next failure is retried at once again.
 pub(crate) const RUNS_WELL: Duration = Duration::from_secs(10);
 
-/// How many characters of a panic's text are kept.
-const LONGEST_REASON: usize = 200;
+/// How many characters are shown of why something failed, which may say anything.
+pub(crate) const LONGEST_REASON: usize = 200;
 
 /// Runs `future` to its end.
 ///
