@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use catga::{DeadLetter, DeadLetterFilter, DeadLetterPlace, DeadLetterStatus};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     event_json::key_member,
     message::number,
-    page::{CURSOR, Limit, TOTAL, link},
+    page::{CURSOR, Limit, page_response},
     path::Id,
     problem::Problem,
     request::{CONSISTENCY, Params, Reason},
@@ -74,15 +74,9 @@ pub(crate) async fn list(
     let filter = filter(&params);
     let page = shared.catga.dead_letter_page(&filter, after.as_ref(), limit, consistency).await?;
     let letters: Vec<_> = page.dead_letters.iter().map(letter_json).collect();
-    let mut response = json_response(StatusCode::OK, &letters);
-    let total = HeaderValue::from(page.total);
-    response.headers_mut().insert(TOTAL, total);
-    if let Some(next) = &page.next {
-        let next = format!("{}@{}", cursor(next), shared.catga.store().log_id());
-        let link = link(uri.path(), CURSOR, next, params.pairs());
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    let (total, next) = (page.total as u64, page.next.as_ref().map(cursor));
+    let log = shared.catga.store().log_id();
+    Ok(page_response(&letters, Some(total), next.as_ref(), log, uri.path(), params.pairs()))
 }
 
 /// Retries all that the filters take, which may be all there are.

@@ -89,7 +89,7 @@ async fn begin(catga: &Catga, place: LogPlace) -> Result<Option<Position>, Probl
 /// Tells a client that what it has is of another log, or of an end that was lost: this one follows from its beginning.
 fn reset(log: LogId) -> Event {
     let data = json!({ "log": log.to_string() }).to_string();
-    Event::default().id(format!("{}@{log}", Position::ZERO)).event("reset").data(data)
+    Event::default().id(LogPlace::of(Position::ZERO, log).to_string()).event("reset").data(data)
 }
 
 struct Feed {
@@ -189,6 +189,8 @@ fn read<A: Aggregate<Event: Serialize>>(
 
 fn sse<E: catga::Event + Serialize>(recorded: &Recorded<E>, member: &str, log: LogId) -> Event {
     let json = EventJson::new(recorded, member);
-    let event = Event::default().id(format!("{}@{log}", recorded.position)).event(json.type_name());
+    let event = Event::default()
+        .id(LogPlace::of(recorded.position, log).to_string())
+        .event(json.type_name());
     event.data(serde_json::to_string(&json).expect("an event is a struct with named fields"))
 }

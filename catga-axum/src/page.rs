@@ -18,8 +18,6 @@ use crate::{
     respond::{ascii, json_response, percent},
 };
 
-pub(crate) const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
-
 /// The parameter that says where a page begins. A cursor carries the log whose rows it counts, as in `100000007@00c0ffee00c0ffee`.
 pub(crate) const CURSOR: &str = "cursor";
 
@@ -107,16 +105,28 @@ impl<T: Clone> Page<T> {
 impl<T: Serialize> Page<T> {
     /// The answer to a request for `path` with `params`.
     pub(crate) fn respond(&self, log: LogId, path: &str, params: &[(String, String)]) -> Response {
-        let mut response = json_response(StatusCode::OK, &self.items);
-        let headers = response.headers_mut();
-        if let Some(total) = self.total {
-            headers.insert(TOTAL, HeaderValue::from(total));
-        }
-        if let Some(next) = self.next {
-            headers.insert(header::LINK, link(path, CURSOR, format_args!("{next}@{log}"), params));
-        }
-        response
+        page_response(&self.items, self.total, self.next.as_ref(), log, path, params)
     }
+}
+
+/// The answer to a request for `path` with `params`: `items`, and where the next page of a list in `log` begins.
+pub(crate) fn page_response(
+    items: &[impl Serialize],
+    total: Option<u64>,
+    next: Option<&impl fmt::Display>,
+    log: LogId,
+    path: &str,
+    params: &[(String, String)],
+) -> Response {
+    let mut response = json_response(StatusCode::OK, &items);
+    let headers = response.headers_mut();
+    if let Some(total) = total {
+        headers.insert(HeaderName::from_static("x-total-count"), HeaderValue::from(total));
+    }
+    if let Some(next) = next {
+        headers.insert(header::LINK, link(path, CURSOR, format_args!("{next}@{log}"), params));
+    }
+    response
 }
 
 /// The link to the next page: `path` with `params`, but from `next` on.

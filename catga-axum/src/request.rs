@@ -1,6 +1,6 @@
 //! Reading requests: query parameters, headers and bodies, each with an error that names what was wrong.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use axum::{
     body::{Body, to_bytes},
@@ -75,11 +75,10 @@ impl Params {
             return Ok(());
         };
         let Some((value, log)) = text.split_once('@') else { return Ok(()) };
-        match log.parse::<LogId>() {
-            Ok(log) if log == catga.store().log_id() => *text = value.to_owned(),
-            Ok(_) => return Err(Problem::position_unknown()),
-            // Who reads the value says what is wrong with it.
-            Err(_) => {}
+        // Where it is none, who reads the value says what is wrong with it.
+        if let Ok(log) = log.parse() {
+            check_log(log, catga)?;
+            *text = value.to_owned();
         }
         Ok(())
     }
@@ -148,6 +147,11 @@ pub(crate) struct LogPlace {
 }
 
 impl LogPlace {
+    /// A position of `log`, to be given out.
+    pub(crate) fn of(position: Position, log: LogId) -> Self {
+        Self { position, log: Some(log) }
+    }
+
     /// What is allowed, for who gave something else.
     pub(crate) const ALLOWED: &str =
         "a log position, a whole number, or one with its log as it was answered";
@@ -165,11 +169,22 @@ impl LogPlace {
     /// # Errors
     /// When it is one of another log.
     pub(crate) fn on(self, catga: &Catga) -> Result<Position, Problem> {
-        match self.log {
-            Some(log) if log != catga.store().log_id() => Err(Problem::position_unknown()),
-            _ => Ok(self.position),
-        }
+        self.log.map_or(Ok(()), |log| check_log(log, catga))?;
+        Ok(self.position)
     }
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.position.fmt(f)?;
+        self.log.map_or(Ok(()), |log| write!(f, "@{log}"))
+    }
+}
+
+/// # Errors
+/// When it is another log than that of `catga`.
+fn check_log(log: LogId, catga: &Catga) -> Result<(), Problem> {
+    if log == catga.store().log_id() { Ok(()) } else { Err(Problem::position_unknown()) }
 }
 
 /// The message in a body, which may be empty, and in the path. The fields that a body leaves out must be those that

@@ -13,7 +13,7 @@ use catga::{
 };
 use serde::Serialize;
 
-use crate::request;
+use crate::request::{self, LogPlace};
 
 /// How many bytes most answers fit in.
 const TYPICAL_BODY: usize = 512;
@@ -45,7 +45,8 @@ pub(crate) fn command_response<T: Serialize + 'static>(
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(outcome.version));
-    headers.insert(request::POSITION, ascii(format_args!("{}@{log}", outcome.position)));
+    headers
+        .insert(request::POSITION, ascii(format_args!("{}", LogPlace::of(outcome.position, log))));
     if outcome.is_replay {
         let replayed = HeaderName::from_static("idempotent-replayed");
         headers.insert(replayed, HeaderValue::from_static("true"));

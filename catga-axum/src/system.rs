@@ -77,9 +77,7 @@ pub(crate) async fn live(
         }
         Err(error) => {
             let store = check(&Err(error.to_string()));
-            let body =
-                json!({ "status": "unhealthy", "timestamp": now(), "checks": { "store": store } });
-            json_response(StatusCode::SERVICE_UNAVAILABLE, &body)
+            status_response(Status::Unhealthy, &json!({ "store": store }))
         }
     })
 }
@@ -90,9 +88,7 @@ pub(crate) async fn ready(
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     if shared.draining.is_cancelled() {
-        let body =
-            json!({ "status": "unhealthy", "timestamp": now(), "checks": { "draining": true } });
-        return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body));
+        return Ok(status_response(Status::Unhealthy, &json!({ "draining": true })));
     }
     let health = shared.catga.health().await;
     let is_ready = can_serve(&health) && health.is_caught_up;
@@ -197,16 +193,15 @@ fn health_response(health: &Health, status: Status) -> Response {
     if !waiting.is_empty() {
         checks["deadLetters"] = json!({ "status": Status::Degraded, "waiting": waiting });
     }
-    let body = json!({
-        "status": status,
-        "timestamp": now(),
-        "checks": checks,
-    });
+    status_response(status, &checks)
+}
+
+fn status_response(status: Status, checks: &Value) -> Response {
     let code = match status {
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
         Status::Healthy | Status::Degraded => StatusCode::OK,
     };
-    json_response(code, &body)
+    json_response(code, &json!({ "status": status, "timestamp": now(), "checks": checks }))
 }
 
 pub(crate) async fn metrics(
