@@ -1,5 +1,7 @@
 //! What becomes of events while the server that their handler needs is away.
 
+mod mail_box;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -9,43 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catga::{Consistency, DeliverySettings, Error, prelude::*};
+use catga::{Consistency, DeliverySettings, prelude::*};
+use mail_box::{Post, Posted};
 
 /// The amount of what can never be sent.
 const POISON: u64 = 1_000_000;
-
-#[catga::event]
-struct Posted {
-    n: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Event)]
-enum BoxEvent {
-    Posted(Posted),
-}
-
-#[derive(Debug, Clone, Default)]
-struct MailBox;
-
-impl Aggregate for MailBox {
-    type Event = BoxEvent;
-    const NAME: &'static str = "box";
-
-    fn apply(&mut self, _: BoxEvent) {}
-}
-
-#[catga::command]
-struct Post {
-    #[key]
-    mail_box: String,
-    n: u64,
-}
-
-#[command_handler]
-fn post(post: Post, mail_box: &mut Root<MailBox>) -> Result<(), Error> {
-    mail_box.record(Posted { n: post.n });
-    Ok(())
-}
 
 /// The server.
 #[derive(Debug, Default, Clone)]

@@ -37,6 +37,17 @@ async fn send_orders(server: &Server, time: Duration) -> Vec<Option<String>> {
     codes
 }
 
+/// Sends orders while the store comes back, and until `time` is over: none may be taken, and in the end it is said why.
+async fn takes_nothing(server: &Server, restart: impl Future<Output = ()>, time: Duration) {
+    // They are there when the first new connection is made.
+    let clients = join_all((0..16).map(|_| send_orders(server, time)));
+    let (codes, ()) = tokio::join!(clients, restart);
+    let codes = codes.concat();
+    let taken = codes.iter().filter(|code| code.is_none()).count();
+    assert_eq!(taken, 0, "orders that a power cut would take, of {}", codes.len());
+    assert_eq!(codes.last().unwrap().as_deref(), Some("durability_lost"));
+}
+
 async fn is_ready(server: &Server) -> bool {
     server.get("/health/ready").send().await.unwrap().status() == StatusCode::OK
 }
@@ -72,13 +83,7 @@ async fn p2_a_redis_that_comes_back_weaker_is_given_no_command_until_it_is_set_r
     assert!(is_ready(&server).await);
     redis.set(&["--appendfsync", "everysec"]);
     redis.kill().await;
-    // They are there when the first new connection is made.
-    let clients = join_all((0..16).map(|_| send_orders(&server, Duration::from_secs(2))));
-    let (codes, ()) = tokio::join!(clients, redis.restart());
-    let codes: Vec<_> = codes.concat();
-    let taken = codes.iter().filter(|code| code.is_none()).count();
-    assert_eq!(taken, 0, "orders that a power cut would take, of {}", codes.len());
-    assert_eq!(codes.last().unwrap().as_deref(), Some("durability_lost"));
+    takes_nothing(&server, redis.restart(), Duration::from_secs(2)).await;
 
     assert_eq!(server.json(&format!("/orders/{id}")).await["status"], "Pending");
     assert_eq!(server.json("/stats").await["totalOrders"], 1, "reads go on");
@@ -148,13 +153,7 @@ async fn p2_a_nats_that_comes_back_weaker_is_given_no_command_until_it_is_set_ri
     let id = server.create("c").await;
     nats.set(Settings { jetstream: "sync_interval: 1m", ..Settings::default() });
     nats.kill().await;
-    // They are there when the first new connection is made.
-    let clients = join_all((0..16).map(|_| send_orders(&server, Duration::from_secs(3))));
-    let (codes, ()) = tokio::join!(clients, nats.restart());
-    let codes: Vec<_> = codes.concat();
-    let taken = codes.iter().filter(|code| code.is_none()).count();
-    assert_eq!(taken, 0, "orders that a power cut would take, of {}", codes.len());
-    assert_eq!(codes.last().unwrap().as_deref(), Some("durability_lost"));
+    takes_nothing(&server, nats.restart(), Duration::from_secs(3)).await;
     assert_eq!(server.json(&format!("/orders/{id}")).await["status"], "Pending");
     assert!(!is_ready(&server).await);
     assert_eq!(metric(&server, r#"catga_durability_lost{store="nats"}"#).await, "1");
