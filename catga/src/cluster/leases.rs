@@ -76,10 +76,16 @@ impl Leases {
         (!self.is_alone).then(|| self.view.borrow().me.is_some())
     }
 
-    /// Waits until it is this node's turn to do `work` and nobody else has it, and claims it.
-    pub(crate) async fn claim(&self, work: Work) -> Result<Held, StoreError> {
+    /// Waits until it is this node's turn to do `work` and nobody else has it, and claims it. `is_taken_over` is as for
+    /// [`give_back`](Self::give_back).
+    pub(crate) async fn claim(&self, work: Work, is_taken_over: bool) -> Result<Held, StoreError> {
         let mut view = self.view.clone();
         loop {
+            // What failed here is still this node's. If its turn has passed meanwhile, whoever has it now would wait for ever.
+            let is_its_turn = view.borrow_and_update().gives(&work);
+            if !is_its_turn {
+                self.give_back(work, is_taken_over).await?;
+            }
             let run = wait_for(&mut view, |view| view.gives(&work)).await.me;
             let run = run.expect("nothing is given to a node that is not alive");
             if let Some(held) = self.try_claim(work, run).await? {
@@ -125,7 +131,7 @@ impl Leases {
         }
     }
 
-    /// Leaves work that stopped for good to whoever claims it next. `is_taken_over` says that its former owner must still be
+    /// Leaves work that this node claimed, and does not do any more, to whoever claims it next. `is_taken_over` says that its former owner must still be
     /// kept from it: then the next one takes it over as from a node that is gone.
     pub(crate) async fn give_back(
         &self,
@@ -244,8 +250,12 @@ async fn wait_for(view: &mut watch::Receiver<View>, is_it: impl Fn(&View) -> boo
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use super::*;
-    use crate::store::MemoryKvStore;
+    use crate::{log::Timestamp, store::MemoryKvStore};
 
     const WORK: Work = Work::Handler { name: "h", partition: 3 };
 
@@ -256,9 +266,9 @@ mod tests {
     #[tokio::test]
     async fn under_an_old_epoch_nothing_is_written() {
         let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        let mut held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
+        let mut held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
         held.save(checkpoint(7)).await.unwrap();
-        let mut next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
+        let mut next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
         assert_eq!(next.checkpoint, Some(checkpoint(7)));
         assert!(held.check().await.is_err());
         assert!(held.save(checkpoint(8)).await.is_err());
@@ -266,7 +276,38 @@ mod tests {
         next.check().await.unwrap();
         next.save(checkpoint(10)).await.unwrap();
         next.release(None).await.unwrap();
-        let last = Leases::alone(kv, LogId::new(1)).claim(WORK).await.unwrap();
+        let last = Leases::alone(kv, LogId::new(1)).claim(WORK, false).await.unwrap();
         assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
+    }
+    #[tokio::test]
+    async fn what_failed_is_left_to_the_node_whose_turn_has_come_meanwhile() {
+        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
+        let (me, log) = (Some(Uuid::new_v4()), LogId::new(1));
+        let (views, view) = watch::channel(View { me, members: Vec::new() });
+        let leases = Leases::new(kv.clone(), log, view);
+        let mut held = leases.claim(WORK, false).await.unwrap();
+        held.save(checkpoint(7)).await.unwrap();
+        // Its runner fails, and can't say so: the store is away.
+        drop(held);
+        let other = Member {
+            node: "other".to_owned(),
+            address: String::new(),
+            version: String::new(),
+            started_at: Timestamp::default(),
+            last_seen: Timestamp::default(),
+            leases: Vec::new(),
+            run: Uuid::new_v4(),
+            beat: 0,
+            handlers: vec!["h".to_owned()],
+            stopped: Vec::new(),
+            paused: Vec::new(),
+        };
+        views.send_replace(View { me, members: vec![other] });
+        let mut waiting = pin!(leases.claim(WORK, false));
+        assert!(poll!(&mut waiting).is_pending());
+        let claim = Claim::decode(&kv.get(&WORK.key()).await.unwrap().unwrap().value).unwrap();
+        assert_eq!((claim.owner, claim.checkpoint), (None, Some(checkpoint(7))));
+        views.send_replace(View { me, members: Vec::new() });
+        assert_eq!(waiting.await.unwrap().checkpoint, Some(checkpoint(7)));
     }
 }

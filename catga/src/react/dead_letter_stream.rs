@@ -182,9 +182,9 @@ mod tests {
 
     /// Two nodes that don't know of one another, as a paused one and the one that took over.
     async fn takeover(kv: &Arc<dyn KvStore>) -> (Held, Held) {
-        let first = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
+        let first = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
         assert!(!first.is_taken_over);
-        let second = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
+        let second = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
         assert!(second.is_taken_over);
         (first, second)
     }
@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_clock_that_is_behind_records_nothing_earlier_than_what_is_there() {
         let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        let held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK).await.unwrap();
+        let held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
         let mut program = program(&kv);
         let (handler, stream) = ("h".to_owned(), "a/1".to_owned());
         let released = ParkingEvent::Released(StreamReleased { handler, stream });

@@ -36,7 +36,7 @@ impl Relay {
                 // Who has just handed over must not claim again.
                 biased;
                 () = shutdown.cancelled() => return,
-                held = leases.claim(Work::Relay) => match held {
+                held = leases.claim(Work::Relay, false) => match held {
                     Ok(held) => {
                         self.state.set_held(true);
                         let begun = Instant::now();

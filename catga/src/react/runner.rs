@@ -68,7 +68,7 @@ impl Runner {
                 // A runner that has just handed over must not claim again.
                 biased;
                 () = self.shutdown.cancelled() => return,
-                held = self.claim(patience) => match held {
+                held = self.claim(patience, is_taken_over) => match held {
                     Ok(mut held) => {
                         patience = Some(match patience {
                             Some(patience) if held.is_taken_over => {
@@ -105,14 +105,18 @@ impl Runner {
     }
 
     /// Claims the work. One that this runner had before is left to whoever took it, for as long as `patience` lasts.
-    async fn claim(&self, patience: Option<Duration>) -> Result<Held, StoreError> {
+    async fn claim(
+        &self,
+        patience: Option<Duration>,
+        is_taken_over: bool,
+    ) -> Result<Held, StoreError> {
         let Dispatcher { program, leases, transport, .. } = &*self.dispatcher;
         if let Some(patience) = patience {
             let end =
                 || transport.as_ref().map_or_else(|| program.store.head(), |topic| topic.end());
             leases.leave_to_other(self.state.work, patience, end).await?;
         }
-        leases.claim(self.state.work).await
+        leases.claim(self.state.work, is_taken_over).await
     }
 
     /// Leaves the work, which stopped for good here, to the other nodes: whatever stopped it may be this node's alone.
