@@ -53,7 +53,7 @@ test-all:
 test:
     scripts/test.sh
 
-# Faults that overlap on three nodes and their store: --minutes N, --seed S
+# Faults that overlap on three nodes and their servers, judged: --minutes N, --seed S
 [group('test')]
 chaos *flags:
     scripts/chaos.sh {{flags}}

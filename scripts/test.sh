@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole check of the project: what README, `just test` and CI run.
 #
-# It needs Rust, and installs the rest itself: a linker, curl, FUSE, Valgrind, Python's redis and the servers that the
+# It needs Rust, and installs the rest itself: a linker, curl, FUSE, Valgrind, libfaketime, Python's redis and the servers that the
 # tests start from Debian or Ubuntu when they are missing, the newest NATS and the schema checker into target/. A server that such a package
 # starts by itself is not used. Whatever fails, the other steps still run. It ends with a line that counts
 # the tests; a step that fails without a failed test counts as one.
@@ -33,6 +33,8 @@ tools() {
   command -v nats-server >/dev/null || missing+=(nats-server)
   command -v fusermount3 >/dev/null || missing+=(fuse3)
   command -v valgrind >/dev/null || missing+=(valgrind)
+  # For clocks that jump.
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   # For the consumer in docs/cluster.md.
   /usr/bin/python3 -c 'import redis' 2>/dev/null || missing+=(python3-redis)
   [ "${#missing[@]}" -eq 0 ] || scripts/apt-install.sh "${missing[@]}" || return

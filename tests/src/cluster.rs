@@ -1,13 +1,16 @@
 //! Nodes of order-system on one store, each behind a proxy to its clients and one to the store, so that its address
-//! stays when it is started again and it can be cut off; and what their event handlers did, from their logs.
+//! stays when it is started again and it can be cut off.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
+    fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
+
+use catga::Timestamp;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,21 +22,48 @@ use tokio::{
 
 use crate::{
     backend::Backend,
-    binary, eventually,
-    history::Stored,
+    effects::Effects,
+    eventually_within,
+    nemesis::{
+        clock,
+        log_pipe::{LogPipe, Reader},
+        mail::Mail,
+    },
+    program,
     proxy::{Mode, Proxy},
 };
 
 /// How long after its death a node's work is taken over, at most.
 pub const LEASE: Duration = Duration::from_secs(2);
 
+/// What the nodes are.
+#[derive(Debug, Clone, Copy)]
+enum Kind<'a> {
+    /// order-system, with its log in a file.
+    OrderSystem,
+    /// `chaos-node`: with an effect on this server, a clock that can jump, and its log in a pipe.
+    Chaos(&'a Mail),
+}
+
+/// Where a node's log goes.
+#[derive(Debug)]
+enum Log {
+    File(PathBuf),
+    Pipe(LogPipe),
+    /// Nowhere: each write finds the disk full. It was another before.
+    FullDisk(Box<Log>),
+}
+
 /// A node, which may be down.
 #[derive(Debug)]
 pub struct Node {
     name: String,
+    program: &'static str,
     child: Option<Child>,
     flags: Vec<String>,
-    log: PathBuf,
+    environment: Vec<(String, String)>,
+    log: Log,
+    directory: PathBuf,
     /// Between the clients and the node.
     pub clients: Proxy,
     /// Between the node and the store.
@@ -45,15 +75,33 @@ pub struct Node {
 pub struct Cluster {
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// How long it has to get where it is waited for.
+    pub patience: Duration,
+    /// How many event handlers there are.
+    handlers: usize,
     directory: TempDir,
 }
 
 impl Cluster {
-    /// Starts `n` nodes on `backend`, with more `flags`.
+    /// Starts `n` nodes of order-system on `backend`, with more `flags`.
     ///
     /// # Panics
     /// When the store is no server, or a node does not start.
     pub async fn start(backend: &Backend, n: usize, flags: &[&str]) -> Self {
+        Self::of(Kind::OrderSystem, backend, n, flags).await
+    }
+
+    /// Starts `n` nodes of `chaos-node`, whose effects go to `mail`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start), and when libfaketime is not installed.
+    pub async fn start_chaos(backend: &Backend, n: usize, flags: &[&str], mail: &Mail) -> Self {
+        let mut cluster = Self::of(Kind::Chaos(mail), backend, n, flags).await;
+        (cluster.patience, cluster.handlers) = (Duration::from_secs(120), 3);
+        cluster
+    }
+
+    async fn of(kind: Kind<'_>, backend: &Backend, n: usize, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let target = SocketAddr::from(([127, 0, 0, 1], backend.port().expect("it is a server")));
         let mut nodes = Vec::new();
@@ -69,12 +117,24 @@ impl Cluster {
                 ["--cluster", "--lease", &lease, "--node-id", &name, "--advertise", &address];
             let logging = ["--log-format", "json", "--drain-timeout", "2", "--port", "0"];
             all.extend([&more[..], &logging[..], flags].concat().into_iter().map(str::to_owned));
-            let log = directory.path().join(format!("{name}.log"));
-            let mut node = Node { name, child: None, flags: all, log, clients, store };
+            let mut node = Node {
+                program: "order-system",
+                child: None,
+                flags: all,
+                environment: Vec::new(),
+                log: Log::File(directory.path().join(format!("{name}.log"))),
+                directory: directory.path().to_owned(),
+                name,
+                clients,
+                store,
+            };
+            if let Kind::Chaos(mail) = kind {
+                node.make_chaotic(mail).await;
+            }
             node.start().await;
             nodes.push(node);
         }
-        Self { nodes, directory }
+        Self { nodes, patience: Duration::from_secs(10), handlers: 2, directory }
     }
 
     /// Where the clients find the nodes.
@@ -88,15 +148,17 @@ impl Cluster {
         let expected: BTreeSet<_> = self.nodes.iter().map(|node| node.name.clone()).collect();
         let http = reqwest::Client::new();
         for url in self.urls() {
-            eventually(async || {
+            eventually_within(self.patience, async || {
                 let cluster = json(&http, &format!("{url}/cluster")).await?;
                 let nodes = cluster["nodes"].as_array().ok_or("no nodes")?;
                 let names = nodes.iter().map(|n| n["node"].as_str().unwrap_or_default().to_owned());
-                // Two event handlers on eight partitions, and the relay where there is one.
+                // Each event handler on eight partitions, and the relay where there is one.
+                let works = self.handlers * 8;
                 let leases: Vec<_> = nodes.iter().map(handler_leases).collect();
                 let all: Vec<_> = leases.iter().flatten().collect();
-                let is_whole = all.len() == 16 && all.iter().collect::<BTreeSet<_>>().len() == 16;
-                let fair = 16 / self.nodes.len();
+                let is_whole =
+                    all.len() == works && all.iter().collect::<BTreeSet<_>>().len() == works;
+                let fair = works / self.nodes.len();
                 let is_fair = nodes
                     .iter()
                     .all(|node| node["leases"].as_array().is_some_and(|all| all.len() >= fair));
@@ -110,7 +172,7 @@ impl Cluster {
     /// Waits until every event is handled.
     pub async fn all_handled(&self) {
         let (http, url) = (reqwest::Client::new(), self.nodes[0].url());
-        eventually(async || {
+        eventually_within(self.patience, async || {
             let cluster = json(&http, &format!("{url}/cluster")).await?;
             let handlers = cluster["handlers"].as_array().ok_or("no handlers")?;
             let is_done = !handlers.is_empty() && handlers.iter().all(|h| h["lag"] == 0);
@@ -122,6 +184,30 @@ impl Cluster {
     /// What the event handlers wrote to the nodes' logs, in the order of time.
     pub fn effects(&self) -> Effects {
         Effects::read(self.directory.path())
+    }
+}
+
+/// What a failed test leaves behind can be looked at.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            node.child.iter().filter_map(Child::id).for_each(clock::clean_up);
+        }
+        if std::thread::panicking() {
+            self.directory.disable_cleanup(true);
+            eprintln!("the nodes' logs are in {}", self.directory.path().display());
+        }
+    }
+}
+
+impl Log {
+    fn stdio(&self) -> Stdio {
+        let append = |path: &Path| File::options().create(true).append(true).open(path);
+        match self {
+            Self::File(path) => append(path).expect("the log can be written").into(),
+            Self::Pipe(pipe) => pipe.stdio(),
+            Self::FullDisk(_) => append(Path::new("/dev/full")).expect("Linux has it").into(),
+        }
     }
 }
 
@@ -137,6 +223,27 @@ async fn json(http: &reqwest::Client, url: &str) -> Result<Value, String> {
 }
 
 impl Node {
+    /// Makes it a `chaos-node` with a directory of its own.
+    async fn make_chaotic(&mut self, mail: &Mail) {
+        let Log::File(log) = &self.log else { unreachable!("it has a file") };
+        let directory = self.directory.join(&self.name);
+        std::fs::create_dir(&directory).expect("a directory is made");
+        let pipe = LogPipe::new(directory.join("log"), log).await;
+        let settings = [
+            ("CHAOS_DIRECTORY", directory.display().to_string()),
+            ("CHAOS_MAIL", mail.address.to_string()),
+            ("CHAOS_NODE", self.name.clone()),
+        ];
+        self.environment = clock::environment(&directory.join("clock"));
+        self.environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+        (self.program, self.directory, self.log) = ("chaos-node", directory, Log::Pipe(pipe));
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where the clients find it.
     pub fn url(&self) -> String {
         format!("http://{}", self.clients.address())
@@ -160,11 +267,11 @@ impl Node {
     }
 
     async fn try_start(&self) -> Option<(Child, SocketAddr)> {
-        let log = std::fs::File::options().create(true).append(true).open(&self.log);
-        let mut child = Command::new(binary())
+        let mut child = Command::new(program(self.program))
             .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
-            .stderr(log.expect("the log can be written"))
+            .stderr(self.log.stdio())
             .kill_on_drop(true)
             .spawn()
             .expect("the program can be started");
@@ -180,7 +287,9 @@ impl Node {
     /// When it is down, or can't be killed.
     pub async fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
+        let process = child.id().expect("it runs");
         child.kill().await.expect("it can be killed");
+        clock::clean_up(process);
     }
 
     /// Ends it as an operator does.
@@ -218,81 +327,52 @@ impl Node {
         self.store.set(if is_cut { Mode::BlackHole } else { Mode::Pass });
     }
 
+    /// Makes its log lines meet this.
+    pub fn log_meets(&self, reader: Reader) {
+        if let Log::Pipe(pipe) = &self.log {
+            pipe.set(reader);
+        }
+    }
+
+    /// From its next start on its log lines find the disk full, or no longer.
+    pub fn fill_log_disk(&mut self, is_full: bool) {
+        let log = std::mem::replace(&mut self.log, Log::File(PathBuf::new()));
+        self.log = match log {
+            Log::FullDisk(before) if !is_full => *before,
+            log if is_full => Log::FullDisk(Box::new(log)),
+            log => log,
+        };
+    }
+
+    /// Has its clock differ from the others' by so many seconds.
+    pub fn set_clock(&self, seconds: i64) {
+        clock::set(&self.directory.join("clock"), seconds);
+    }
+
+    /// By how many seconds its clock differs, as it says itself.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn clock_offset(&self, http: &reqwest::Client) -> Result<i64, String> {
+        let info = json(http, &self.url()).await?;
+        let time = info["timestamp"].as_str().ok_or("no time")?;
+        let time: Timestamp = time.parse().map_err(|_| format!("{time} is no time"))?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+        let now = i64::try_from(now.as_micros()).expect("it is not that late");
+        Ok((time.as_micros() - now) / 1_000_000)
+    }
+
+    /// Has its projection `fused` panic at the next event, or its effects left out while `lie` is there.
+    ///
+    /// # Panics
+    /// When the file can't be made.
+    pub fn tell(&self, what: &str) {
+        File::create(self.directory.join(what)).expect("a file is made");
+    }
+
     async fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
         let status = Command::new("kill").args([signal, &pid]).status().await;
         assert!(status.expect("`kill` can be run").success());
-    }
-}
-
-/// What the event handler `order-log` did: order and version, in the order of time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Effects(Vec<(String, u64)>);
-
-impl Effects {
-    fn read(directory: &Path) -> Self {
-        let mut lines = BTreeMap::new();
-        for file in std::fs::read_dir(directory).expect("the directory can be read") {
-            let path = file.expect("a file").path();
-            let text = std::fs::read_to_string(&path).expect("the log can be read");
-            for (at, line) in text.lines().enumerate() {
-                // A killed node may have left half a line.
-                let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-                let fields = &line["fields"];
-                if fields["message"] == "an order changed" {
-                    let order = fields["order"].as_str().expect("an order").to_owned();
-                    let version = fields["version"].as_u64().expect("a version");
-                    let time = line["timestamp"].as_str().expect("a time").to_owned();
-                    lines.insert((time, path.clone(), at), (order, version));
-                }
-            }
-        }
-        Self(lines.into_values().collect())
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// What breaks P7: an event of `log` without an effect, an effect without its event, and one that came before that
-    /// of the event before it.
-    pub fn violations(&self, log: &[Stored]) -> Vec<String> {
-        let mut violations = Vec::new();
-        let mut done: BTreeMap<&str, u64> = BTreeMap::new();
-        for (order, version) in &self.0 {
-            let last = done.entry(order).or_default();
-            if *version > *last + 1 {
-                violations.push(format!("{order}: version {version} came right after {last}"));
-            }
-            *last = (*last).max(*version);
-        }
-        let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
-        for stored in log {
-            let end = ends.entry(&stored.sent.stream).or_default();
-            *end = (*end).max(stored.first_version.get() + stored.sent.events - 1);
-        }
-        for (order, end) in &ends {
-            let last = done.get(order).copied().unwrap_or(0);
-            if last != *end {
-                violations.push(format!("{order}: handled up to {last} of {end}"));
-            }
-        }
-        let unknown = done.keys().filter(|order| !ends.contains_key(*order));
-        violations.extend(unknown.map(|order| format!("{order}: handled, and not in the log")));
-        violations
-    }
-
-    /// How many effects were made again.
-    pub fn repeats(&self) -> usize {
-        self.0.len() - self.0.iter().collect::<BTreeSet<_>>().len()
-    }
-
-    /// The same effects, changed by `change`: to see what the check finds.
-    #[must_use]
-    pub fn changed(&self, change: impl FnOnce(&mut Vec<(String, u64)>)) -> Self {
-        let mut effects = self.clone();
-        change(&mut effects.0);
-        effects
     }
 }

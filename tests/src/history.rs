@@ -125,6 +125,21 @@ pub struct History {
     pub counts: Vec<Count>,
 }
 
+impl History {
+    /// The same history for a log that took the place of another at `replaced`, which all nodes had noticed at `noticed`:
+    /// what was sent before may be in it or not, and what was read before says nothing of it.
+    #[must_use]
+    pub fn of_new_log(mut self, replaced: Tick, noticed: Tick) -> Self {
+        let before = self.attempts.iter_mut().filter(|attempt| attempt.called < replaced);
+        for attempt in before.filter(|attempt| attempt.outcome != Outcome::Failed) {
+            attempt.outcome = Outcome::Unknown;
+        }
+        self.looks.retain(|look| look.called >= noticed);
+        self.counts.retain(|count| count.called >= noticed);
+        self
+    }
+}
+
 /// Takes down calls from many tasks at once.
 #[derive(Debug, Default)]
 pub struct Recorder {

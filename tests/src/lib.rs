@@ -7,9 +7,11 @@ pub mod conformance;
 pub mod crash;
 pub mod dice;
 pub mod docs;
+pub mod effects;
 pub mod history;
 pub mod load;
 pub mod nats;
+pub mod nemesis;
 pub mod power;
 pub mod proxy;
 pub mod redis;
@@ -212,10 +214,19 @@ pub fn order(customer: &str) -> Value {
 ///
 /// # Panics
 /// With the last state, when the time is over.
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(probe: impl FnMut() -> F) -> T {
+    eventually_within(Duration::from_secs(10), probe).await
+}
+
+/// Asks `probe` until it answers `Ok`, for at most `limit`.
+///
+/// # Panics
+/// With the last state, when the time is over.
+pub async fn eventually_within<T, F: Future<Output = Result<T, String>>>(
+    limit: Duration,
     mut probe: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + limit;
     loop {
         match probe().await {
             Ok(value) => return value,

@@ -65,6 +65,17 @@ fn i1_a_lost_acknowledged_commit_is_found() {
     assert_eq!(violations, [Violation::Lost { id: "b".to_owned() }]);
 }
 
+/// The log lost what was sent before another took its place, and must have what was acknowledged after.
+#[test]
+fn what_was_acknowledged_before_another_log_is_in_doubt_and_after_it_is_not() {
+    let (mut history, mut log) = good();
+    log.remove(1);
+    history.looks[0].called = 40;
+    assert!(history.clone().of_new_log(15, 50).check(&log).is_clean());
+    let violations = history.of_new_log(10, 50).check(&log).violations;
+    assert_eq!(violations, [Violation::Lost { id: "b".to_owned() }]);
+}
+
 #[test]
 fn i1_a_commit_at_another_place_than_answered_is_found() {
     found(|_, log| log[2].position = 9.into(), |v| matches!(v, Violation::Moved { .. }));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{CommandId, log::Version};
+use catga::{CommandId, Timestamp, log::Version};
 use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::{Client, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::{PAUSE, Stop, reads::Reader};
 use crate::{
     eventually,
     history::{Outcome, Recorder, Sent, Stored, digest},
+    nemesis::witness::{Asked, Witness},
     order,
 };
 
@@ -53,11 +54,22 @@ pub struct Answered {
 /// each, and what a node does not answer to the next one. Where there are several, each command is followed by a
 /// read at another node. Answers the commands that were answered.
 pub async fn send(urls: &[String], plan: &Plan, recorder: &Recorder, stop: &Stop) -> Vec<Answered> {
+    send_seen(urls, plan, recorder, stop, &Witness::default()).await
+}
+
+/// The same, and `witness` takes down how each request went.
+pub async fn send_seen(
+    urls: &[String],
+    plan: &Plan,
+    recorder: &Recorder,
+    stop: &Stop,
+    witness: &Witness,
+) -> Vec<Answered> {
     let answered = Mutex::new(Vec::new());
     let deadline = Instant::now() + plan.time;
     let http = Client::builder().timeout(Duration::from_secs(5)).build().expect("plain settings");
     join_all((0..plan.clients).map(|client| {
-        let sender = Sender { urls, http: &http, recorder, stop, client, deadline };
+        let sender = Sender { urls, http: &http, recorder, witness, stop, client, deadline };
         let answered = &answered;
         async move {
             for n in 0..plan.orders {
@@ -77,6 +89,7 @@ struct Sender<'a> {
     urls: &'a [String],
     http: &'a Client,
     recorder: &'a Recorder,
+    witness: &'a Witness,
     stop: &'a Stop,
     client: usize,
     deadline: Instant,
@@ -123,13 +136,17 @@ impl Sender<'_> {
                 outcome,
             );
             let Some(answer) = answer else { return };
+            if matches!(outcome, Outcome::Ok { .. }) {
+                self.witness.acked(&id.to_string(), version);
+            }
             answered.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             if outcome == Outcome::Failed {
                 return;
             }
             if self.urls.len() > 1 {
-                let node = &self.urls[(turn + step + 1) % self.urls.len()];
-                let reader = Reader { http: self.http, url: node, recorder: self.recorder };
+                let node = (turn + step + 1) % self.urls.len();
+                let (url, recorder, witness) = (&self.urls[node], self.recorder, self.witness);
+                let reader = Reader { http: self.http, node, url, recorder, witness };
                 reader.read(self.client, turn + step, &id.to_string(), name).await;
             }
         }
@@ -148,13 +165,28 @@ impl Sender<'_> {
             tries: 0,
         };
         loop {
-            let url = &self.urls[(turn + command.tries) % self.urls.len()];
+            let node = (turn + command.tries) % self.urls.len();
             command.tries += 1;
-            match command.send(self.http, url).await {
+            let begun = Instant::now();
+            let answer = command.send(self.http, &self.urls[node]).await;
+            self.witness.tried(node, Asked::Command, begun, problem(&answer));
+            match answer {
                 Ok(answer) if answer.status != StatusCode::SERVICE_UNAVAILABLE => return answer,
                 _ => sleep(PAUSE).await,
             }
         }
+    }
+}
+
+/// What keeps a node from doing what it was asked, if so. A refusal by a rule is none.
+fn problem(answer: &reqwest::Result<Answered>) -> Option<String> {
+    match answer {
+        Ok(answer) if answer.status.is_server_error() => {
+            let body = serde_json::from_str::<Value>(&answer.text).unwrap_or_default();
+            Some(format!("{} {}", answer.status.as_u16(), body["code"].as_str().unwrap_or("")))
+        }
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -227,7 +259,8 @@ fn sent(order: &str, command_id: &str, subject: &Value) -> Sent {
 /// command with a key made has its own id.
 ///
 /// # Panics
-/// When the lists disagree with each other or with the statistics (I14), or can't be read.
+/// When the lists disagree with each other or with the statistics (I14), time goes back within an order's history, or they
+/// can't be read.
 pub async fn final_log(http: &Client, url: &str) -> Vec<Stored> {
     // What a client gave up may still be written between the one answer and the other.
     let orders = eventually(|| async {
@@ -245,6 +278,9 @@ pub async fn final_log(http: &Client, url: &str) -> Vec<Stored> {
         let id = order["id"].as_str().expect("an order has an id");
         let events = all(http, format!("{url}/orders/{id}/history"), url).await;
         assert_eq!(order["version"], events.len(), "the list and the history of {id} differ");
+        let times = events.iter().map(|event| event["timestamp"].as_str().expect("a time"));
+        let times = times.map(|time| time.parse::<Timestamp>().expect("a time"));
+        assert!(times.is_sorted(), "time goes back in {id}: {events:?}");
         events.iter().map(|event| stored(id, event)).collect::<Vec<_>>()
     };
     let histories = stream::iter(&orders).map(history).buffer_unordered(8);

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::history::Recorder;
+use crate::{
+    history::Recorder,
+    nemesis::witness::{Asked, Witness},
+};
 
 /// What a node has to say in time for a read to count: one that is cut off or stands still says nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -13,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Reads at one node, and takes down what it sees.
 pub(super) struct Reader<'a> {
     pub(super) http: &'a Client,
+    pub(super) node: usize,
     pub(super) url: &'a str,
     pub(super) recorder: &'a Recorder,
+    pub(super) witness: &'a Witness,
 }
 
 impl Reader<'_> {
@@ -54,8 +60,16 @@ impl Reader<'_> {
 
     /// The answer; null for what is not there, `None` when the node did not say.
     async fn get(&self, path: &str) -> Option<Value> {
+        let begun = Instant::now();
         let request = self.http.get(format!("{}{path}", self.url)).timeout(PATIENCE);
-        let answer = request.send().await.ok()?;
+        let answer = request.send().await;
+        let problem = match &answer {
+            Ok(answer) if answer.status().is_server_error() => Some(answer.status().to_string()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        self.witness.tried(self.node, Asked::Read, begun, problem);
+        let answer = answer.ok()?;
         match answer.status() {
             StatusCode::OK => answer.json().await.ok(),
             StatusCode::NOT_FOUND => Some(Value::Null),
