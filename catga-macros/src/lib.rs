@@ -131,7 +131,8 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// for long, no long computation. One that held its thread for 100 ms is named by a line at WARN and counted by
 /// `catga_handler_blocked_total`. `#[event_handler(name = "receipts", blocking)]` makes room for such a function: while it runs, another
 /// thread does what its own would have done. That needs tokio's runtime with many threads. The timeout of an attempt does not
-/// interrupt it. A handler of a command or a query that blocks is an `async fn` that calls `tokio::task::spawn_blocking`.
+/// interrupt it. A handler of a command or a query that blocks is named and counted in the same way, and has no such mark: it is an
+/// `async fn` that calls `tokio::task::spawn_blocking`.
 ///
 /// The name is what the handler's progress is stored under. It stays when the function is renamed: under a new
 /// name the handler is a new one, and gets every event since the first. It is 1 to 64 characters of

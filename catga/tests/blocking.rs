@@ -1,4 +1,4 @@
-//! Event handlers that block.
+//! Handlers and projections that block.
 
 mod mail_box;
 
@@ -10,6 +10,8 @@ use std::{
 
 use catga::prelude::*;
 use mail_box::{MailBox, Post, Posted};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde::{Deserialize, Serialize};
 
 /// Changes nothing, so that no event handler hears of it.
 #[catga::command]
@@ -100,5 +102,119 @@ async fn with_one_thread_it_runs_there() {
     catga.send(Post { mail_box: "b".to_owned(), n: 1 }).await.unwrap();
     catga.idle().await.unwrap();
     assert_eq!(gate.state().passed, 1);
+    catga.shutdown().await;
+}
+
+/// How it holds its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum How {
+    AtOnce,
+    LaterOn,
+    NotAtAll,
+}
+
+/// For longer than anybody may hold a thread.
+const LONG: Duration = Duration::from_millis(120);
+
+async fn hold(how: How) {
+    match how {
+        How::AtOnce => thread::sleep(LONG),
+        How::LaterOn => {
+            tokio::task::yield_now().await;
+            thread::sleep(LONG);
+        }
+        How::NotAtAll => tokio::time::sleep(LONG).await,
+    }
+}
+
+#[catga::command]
+struct Hold {
+    #[key]
+    mail_box: String,
+    how: How,
+}
+
+#[command_handler]
+async fn hold_up(hold_up: Hold, _: &Root<MailBox>) {
+    hold(hold_up.how).await;
+}
+
+#[catga::command]
+struct HoldPlainly {
+    #[key]
+    mail_box: String,
+}
+
+#[command_handler]
+fn hold_plainly(_: HoldPlainly, _: &Root<MailBox>) {
+    thread::sleep(LONG);
+}
+
+#[catga::query]
+struct AskSlowly {
+    how: How,
+}
+
+#[query_handler]
+async fn ask_slowly(ask: AskSlowly) -> bool {
+    hold(ask.how).await;
+    true
+}
+
+#[derive(Debug, Default)]
+struct SlowCount(u64);
+
+#[projection]
+impl Projection for SlowCount {
+    type Event = Posted;
+    const NAME: &str = "slow-count";
+
+    fn apply(&mut self, posted: &Recorded<Posted>) {
+        if posted.n == SLOW {
+            thread::sleep(LONG);
+        }
+        self.0 += 1;
+    }
+}
+
+#[catga::query]
+struct CountSlowly;
+
+#[query_handler]
+fn count_slowly(_: CountSlowly, count: &ReadModel<SlowCount>) -> u64 {
+    count.read().0
+}
+
+const SLOW: u64 = 77;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_holds_a_thread_is_counted_by_name() {
+    let metrics = PrometheusBuilder::new().install_recorder().unwrap();
+    let count = |kind: &str, name: &str| {
+        let text = metrics.render();
+        let line = format!(r#"catga_handler_blocked_total{{handler="{name}",kind="{kind}"}} "#);
+        let found = text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok());
+        found.unwrap_or(0_u32)
+    };
+    let gate = Gate::default();
+    gate.open();
+    let catga = Catga::builder().state(gate).start().await.unwrap();
+    let mail_box = || "b".to_owned();
+    for (how, times) in [(How::AtOnce, 1), (How::LaterOn, 2), (How::NotAtAll, 2)] {
+        catga.send(Hold { mail_box: mail_box(), how }).await.unwrap();
+        assert_eq!(count("command", Hold::NAME), times, "{how:?}");
+        catga.query(AskSlowly { how }).await.unwrap();
+        assert_eq!(count("query", AskSlowly::NAME), times, "{how:?}");
+    }
+    catga.send(HoldPlainly { mail_box: mail_box() }).await.unwrap();
+    assert_eq!(count("command", HoldPlainly::NAME), 1);
+    for n in [1, SLOW] {
+        assert_eq!(count("projection", "slow-count"), 0);
+        catga.send(Post { mail_box: mail_box(), n }).await.unwrap();
+        catga.query(CountSlowly).await.unwrap();
+    }
+    assert_eq!(count("projection", "slow-count"), 1);
+    assert_eq!(count("event handler", "mail"), 0, "it has room");
+    assert_eq!(count("query", CountSlowly::NAME), 0, "it waited for the projection");
     catga.shutdown().await;
 }

@@ -2,7 +2,10 @@
 //!
 //! Where the log is the topic, it also hands what it has read to the event handlers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -11,7 +14,7 @@ use crate::{
     follow::{DecodedCommit, TailPublisher},
     log::{Position, Record, StoreError},
     model::{DecodeError, Error, ParsedRecord},
-    program::{EventTypes, Program, telemetry},
+    program::{BlockingWatch, EventTypes, Kind, Program, telemetry},
     read::{End, Fold, ModelSnapshots, SharedPages},
     store::{Backoff, EventStore, guarded},
 };
@@ -26,6 +29,8 @@ type Reading = AbortOnDropHandle<Result<Vec<Record>, StoreError>>;
 pub(crate) struct Tail {
     program: Arc<Program>,
     folds: Arc<[Box<dyn Fold>]>,
+    /// Of each fold, whether it blocks.
+    watches: Vec<BlockingWatch>,
     snapshots: ModelSnapshots,
     /// Hands on what was read, where the log is the topic.
     publisher: Option<TailPublisher>,
@@ -40,7 +45,8 @@ impl Tail {
         let folds: Arc<[_]> = folds.into();
         let (store, kv) = (program.store.clone(), program.kv.clone());
         let snapshots = ModelSnapshots::new(store, kv, folds.clone());
-        Self { program, folds, snapshots, publisher }
+        let watches = folds.iter().map(|_| BlockingWatch::default()).collect();
+        Self { program, folds, watches, snapshots, publisher }
     }
 
     /// Runs until `stop`, or until an event can't be read: the log is never skipped.
@@ -152,7 +158,9 @@ impl Tail {
                 }
             }
         }
-        for fold in &*self.folds {
+        // A reading of the clock between two of them, and one more.
+        let mut begun = Instant::now();
+        for (fold, watch) in self.folds.iter().zip(&self.watches) {
             // The others go on: those of the dead letters are needed, whatever becomes of a projection of the user's.
             if let Err(reason) = fold.apply(&commits) {
                 tracing::error!(projection = fold.name(), reason, "a projection stopped");
@@ -160,6 +168,9 @@ impl Tail {
                     .increment(1);
                 self.program.progress.fail(reason);
             }
+            let ended = Instant::now();
+            watch.held(Kind::Projection, fold.name(), ended - begun);
+            begun = ended;
         }
         let last = commits.last().expect("a page has commits");
         Ok(End { position: last.end(), commit: last.commit.id() })

@@ -1,5 +1,6 @@
 //! What a message needs while it is handled: the program, the context of one run, and what handlers are registered as.
 
+mod blocking;
 mod context;
 mod extensions;
 mod handler;
@@ -15,6 +16,7 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
+    blocking::BlockingWatch,
     context::Caller,
     extensions::Extensions,
     pipeline::Pipeline,

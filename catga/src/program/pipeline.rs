@@ -21,6 +21,7 @@ use tracing::Instrument;
 use crate::{
     model::{Error, ErrorKind, Metadata},
     program::{
+        blocking::{BlockingWatch, is_too_long},
         registration::{Kind, Registration, catalogue},
         telemetry::HANDLE_SECONDS,
     },
@@ -60,6 +61,8 @@ pub struct Call<'a> {
     pub name: &'static str,
     /// What travels with it.
     pub metadata: &'a Metadata,
+    /// Whether its handler has room to block.
+    pub(crate) may_block: bool,
 }
 
 /// The rest of the pipeline.
@@ -85,10 +88,15 @@ impl fmt::Debug for Next<'_> {
     }
 }
 
-/// The histograms of how long each handler takes. They are made when the program starts: to
-/// find one by its labels each time costs more than a small handler does.
+/// How long each handler takes, and whether it blocks. The histograms are made when the program starts: to find one by its
+/// labels each time costs more than a small handler does.
 struct Timers {
-    by_handler: HashMap<(Kind, &'static str), [Histogram; OUTCOMES.len()], RandomState>,
+    by_handler: HashMap<(Kind, &'static str), Timer, RandomState>,
+}
+
+struct Timer {
+    outcomes: [Histogram; OUTCOMES.len()],
+    blocking: BlockingWatch,
 }
 
 /// How a message can end, as the histograms say it.
@@ -99,11 +107,21 @@ impl Timers {
     fn new() -> Self {
         let kinds = [Kind::CommandHandler, Kind::QueryHandler, Kind::EventHandler];
         let handlers = catalogue().into_iter().filter(|r| kinds.contains(&r.kind));
-        let histograms = |r: &Registration| OUTCOMES.map(|end| histogram(r.kind, r.name, end));
-        Self { by_handler: handlers.map(|r| ((r.kind, r.name), histograms(r))).collect() }
+        let timer = |r: &Registration| Timer {
+            outcomes: OUTCOMES.map(|end| histogram(r.kind, r.name, end)),
+            blocking: BlockingWatch::default(),
+        };
+        Self { by_handler: handlers.map(|r| ((r.kind, r.name), timer(r))).collect() }
     }
 
-    fn record<T>(&self, call: &Call<'_>, start: Instant, outcome: &Result<T, Error>) {
+    /// Takes in the outcome of what arrived at `start`, and went on for the last time at `polled`.
+    fn record<T>(
+        &self,
+        call: &Call<'_>,
+        start: Instant,
+        polled: Instant,
+        outcome: &Result<T, Error>,
+    ) {
         let outcome = match outcome {
             Ok(_) => 0,
             Err(error) => match error.kind() {
@@ -114,10 +132,26 @@ impl Timers {
                 _ => 2,
             },
         };
-        let elapsed = start.elapsed();
+        // One reading of the clock is for both.
+        let now = Instant::now();
+        let elapsed = now - start;
         match self.by_handler.get(&(call.kind, call.name)) {
-            Some(outcomes) => outcomes[outcome].record(elapsed),
+            Some(timer) => timer.outcomes[outcome].record(elapsed),
             None => histogram(call.kind, call.name, OUTCOMES[outcome]).record(elapsed),
+        }
+        if is_too_long(elapsed) {
+            self.held(call, now - polled);
+        }
+    }
+
+    /// Takes in for how long a handler, and what is around it, held its thread.
+    #[cold]
+    fn held(&self, call: &Call<'_>, time: Duration) {
+        if call.may_block {
+            return;
+        }
+        if let Some(timer) = self.by_handler.get(&(call.kind, call.name)) {
+            timer.blocking.held(call.kind, call.name, time);
         }
     }
 }
@@ -160,8 +194,26 @@ impl Pipeline {
                 wrap(&self.behaviors, call, handler).await
             }
         };
-        let outcome = pin!(outcome).instrument(span).await;
-        self.timers.record(call, start, &outcome);
+        let outcome = pin!(outcome);
+        let mut outcome = pin!(outcome.instrument(span));
+        // When it went on for the last time. The first time is when it arrived; most go on only once.
+        let (mut polled, mut is_first) = (start, true);
+        let outcome = poll_fn(|cx| {
+            if !is_first {
+                polled = Instant::now();
+            }
+            let poll = outcome.as_mut().poll(cx);
+            if poll.is_pending() {
+                is_first = false;
+                let held = polled.elapsed();
+                if is_too_long(held) {
+                    self.timers.held(call, held);
+                }
+            }
+            poll
+        })
+        .await;
+        self.timers.record(call, start, polled, &outcome);
         outcome
     }
 }

@@ -24,7 +24,7 @@ pub(crate) const HANDLER_PAUSED: &str = "catga_handler_paused";
 /// Counter: how often a handler was paused on this node. Label: `handler`.
 pub(crate) const HANDLER_PAUSES: &str = "catga_handler_pauses_total";
 
-/// Counter: how often a handler held its thread for 100 ms. Label: `handler`.
+/// Counter: how often a handler or a projection held its thread for 100 ms. Labels: `handler`, `kind`.
 pub(crate) const HANDLER_BLOCKED: &str = "catga_handler_blocked_total";
 
 /// Gauge: dead letters that wait, in the whole log, as far as this node has read it. Label: `handler`.
@@ -58,7 +58,7 @@ pub(crate) fn describe() {
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
     describe_gauge!(HANDLER_PAUSED, "Whether an event handler is paused on this node");
     describe_counter!(HANDLER_PAUSES, "Pauses of event handlers, as every event failed");
-    describe_counter!(HANDLER_BLOCKED, "Times an event handler held its thread for 100 ms");
+    describe_counter!(HANDLER_BLOCKED, "Times a handler or a projection held its thread for 100 ms");
     describe_gauge!(DEAD_LETTERS, "Dead letters that wait, wherever their handler runs");
     describe_counter!(TASK_PANICS, "Panics of background tasks");
     describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");

@@ -8,7 +8,6 @@
 
 use std::{
     any::Any,
-    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
@@ -20,7 +19,7 @@ use futures_util::FutureExt;
 use crate::{
     model::{DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded},
     program::{Call, Context, Kind, Program, Setup},
-    react::{blocking::BlockingWatch, lanes::Delivery},
+    react::lanes::Delivery,
     store::{BoxFuture, panic_text},
 };
 
@@ -79,8 +78,8 @@ pub(crate) type HandlerFn<E> =
 pub(crate) struct TypedHandler<P: Delivered> {
     pub(crate) name: &'static str,
     pub(crate) call: HandlerFn<P::Event>,
-    /// `None` when it may block.
-    pub(crate) watch: Option<BlockingWatch>,
+    /// Whether it has room to block.
+    pub(crate) may_block: bool,
 }
 
 impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
@@ -106,14 +105,10 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
             let decoded = decoded.map_err(|payload| panicked("the event's decoding", &*payload))?;
             let Some((event, metadata)) = decoded? else { return Ok(()) };
             let cx = Context::new(&program, &metadata);
-            let call = Call { kind: Kind::EventHandler, name: self.name, metadata: &metadata };
+            let (kind, name, may_block) = (Kind::EventHandler, self.name, self.may_block);
+            let call = Call { kind, name, metadata: &metadata, may_block };
             let handler = pin!(async {
-                let mut call = (self.call)(&cx, event);
-                let watched = poll_fn(|cx| match &self.watch {
-                    Some(watch) => watch.poll(self.name, call.as_mut(), cx),
-                    None => call.as_mut().poll(cx),
-                });
-                match AssertUnwindSafe(watched).catch_unwind().await {
+                match AssertUnwindSafe((self.call)(&cx, event)).catch_unwind().await {
                     Err(payload) => Err(panicked("the handler", &*payload)),
                     Ok(outcome) => outcome.map_err(Interrupt::into_error),
                 }
@@ -158,9 +153,8 @@ pub(crate) type EventHandlers = Vec<Arc<dyn EventHandler>>;
 pub fn register_event_handler<P: Delivered + 'static>(
     setup: &mut Setup<'_>,
     name: &'static str,
-    is_blocking: bool,
+    may_block: bool,
     call: HandlerFn<P::Event>,
 ) {
-    let watch = (!is_blocking).then(BlockingWatch::default);
-    setup.part::<EventHandlers>().push(Arc::new(TypedHandler::<P> { name, call, watch }));
+    setup.part::<EventHandlers>().push(Arc::new(TypedHandler::<P> { name, call, may_block }));
 }

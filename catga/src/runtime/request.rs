@@ -267,7 +267,8 @@ where
         return Err(ErrorKind::Invalid(vec![FieldError::new("id", message)]).into());
     }
     let program = &*catga.runtime.program;
-    let call = Call { kind: Kind::CommandHandler, name: C::NAME, metadata };
+    let (kind, name, may_block) = (Kind::CommandHandler, C::NAME, false);
+    let call = Call { kind, name, metadata, may_block };
     let work = pin!(execute(program, command, metadata, catga.caller.as_ref()));
     program.pipeline.run(&call, program.timeout, work).await
 }
@@ -278,7 +279,8 @@ where
 {
     let Asked { catga, query, consistency } = query;
     let metadata = Metadata::default();
-    let call = Call { kind: Kind::QueryHandler, name: Q::NAME, metadata: &metadata };
+    let (kind, name, may_block) = (Kind::QueryHandler, Q::NAME, false);
+    let call = Call { kind, name, metadata: &metadata, may_block };
     let program = &*catga.runtime.program;
     let caller = catga.caller.clone();
     let cx = Context { consistency, caller, ..Context::new(program, &metadata) };
