@@ -326,7 +326,12 @@ mod tests {
         response::Response,
         routing::get,
     };
-    use catga::{Clock, prelude::*};
+    use catga::{
+        Clock,
+        prelude::*,
+        store::{Backend, MemoryKvStore, MemoryStore, TaskTrouble},
+        testing::ScriptedStore,
+    };
     use metrics_exporter_prometheus::PrometheusBuilder;
     use schemars::JsonSchema;
     use serde::Deserialize;
@@ -423,6 +428,29 @@ mod tests {
         assert_eq!(ask(&service, "GET", "/nowhere").await.0, 404);
         let (status, _, problem) = ask(&service, "GET", "/greet/x?times=x").await;
         assert!(status == 400 && problem.contains("times is"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_task_of_the_store_that_fails_is_in_health() {
+        let store = Arc::new(ScriptedStore::new(Arc::new(MemoryStore::new())));
+        let scripted = store.clone();
+        let app = App::new("Test").setup(move |builder, _| {
+            let backend = Backend::new(scripted.clone(), Arc::new(MemoryKvStore::new()));
+            builder.state(Greeting("hi")).backend(backend)
+        });
+        let service = service(app, NoArgs {}).await;
+        for (is_lasting, code, status) in [(false, 200, "degraded"), (true, 503, "unhealthy")] {
+            let reason = "it panicked: a bug".to_owned();
+            store.trouble([TaskTrouble { task: "follower of the log", reason, is_lasting }]);
+            let (answered, _, health) = ask(&service, "GET", "/health").await;
+            let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+            assert_eq!((answered.as_u16(), health["status"].as_str()), (code, Some(status)));
+            let tasks = &health["checks"]["tasks"];
+            assert_eq!((tasks["status"].as_str()), Some(status));
+            assert_eq!(tasks["reason"], "follower of the log: it panicked: a bug");
+        }
+        store.trouble([]);
+        assert_eq!(ask(&service, "GET", "/health").await.0, 200);
     }
 
     #[tokio::test]

@@ -71,7 +71,7 @@ pub(crate) async fn live(
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    Ok(match shared.catga.store().check() {
+    Ok(match shared.catga.check() {
         Ok(()) => {
             json_response(StatusCode::OK, &json!({ "status": "healthy", "timestamp": now() }))
         }
@@ -109,6 +109,7 @@ fn is_healthy(health: &Health) -> bool {
     can_serve(health)
         && health.read_models.is_ok()
         && health.standstill.is_empty()
+        && !health.tasks.iter().any(|task| task.is_lasting)
         && health.handlers.iter().all(|handler| handler.trouble.is_none())
 }
 
@@ -116,6 +117,7 @@ fn is_healthy(health: &Health) -> bool {
 fn is_degraded(health: &Health) -> bool {
     !health.paused.is_empty()
         || !health.falling_behind.is_empty()
+        || !health.tasks.is_empty()
         || health.dead_letters.values().any(|count| *count > 0)
 }
 
@@ -180,6 +182,12 @@ fn health_response(health: &Health, status: Status) -> Response {
     } else if !health.falling_behind.is_empty() {
         let reason = health.falling_behind.join("; ");
         checks["progress"] = json!({ "status": Status::Degraded, "reason": reason });
+    }
+    let troubles = health.tasks.iter().map(ToString::to_string);
+    if let Some(reason) = troubles.reduce(|all, one| all + "; " + &one) {
+        let is_lasting = health.tasks.iter().any(|task| task.is_lasting);
+        let status = if is_lasting { Status::Unhealthy } else { Status::Degraded };
+        checks["tasks"] = json!({ "status": status, "reason": reason });
     }
     if let Some(is_member) = health.is_member {
         checks["cluster"] = json!({ "status": if is_member { "healthy" } else { "unhealthy" } });

@@ -1,5 +1,6 @@
 //! The names of all metrics, in one place. Units are in the names; no label holds an id.
 
+pub(crate) use crate::store::TASKS_STOPPED;
 use crate::store::{NOT_DURABLE, TASK_PANICS};
 
 /// Histogram: seconds from a message's arrival to its answer. Labels: `kind`, `name`, `outcome`
@@ -45,9 +46,6 @@ pub(crate) const STANDSTILL: &str = "catga_standstill";
 /// Counter: projections that stopped at an event that they could not take in. Label: `projection`.
 pub(crate) const PROJECTIONS_STOPPED: &str = "catga_projections_stopped_total";
 
-/// Counter: background tasks that stopped for good. Label: `task`.
-pub(crate) const TASKS_STOPPED: &str = "catga_tasks_stopped_total";
-
 /// Says to the installed recorder what each metric is.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -58,7 +56,10 @@ pub(crate) fn describe() {
     describe_counter!(EVENTS_PARKED, "Events parked after their last attempt");
     describe_gauge!(HANDLER_PAUSED, "Whether an event handler is paused on this node");
     describe_counter!(HANDLER_PAUSES, "Pauses of event handlers, as every event failed");
-    describe_counter!(HANDLER_BLOCKED, "Times a handler or a projection held its thread for 100 ms");
+    describe_counter!(
+        HANDLER_BLOCKED,
+        "Times a handler or a projection held its thread for 100 ms"
+    );
     describe_gauge!(DEAD_LETTERS, "Dead letters that wait, wherever their handler runs");
     describe_counter!(TASK_PANICS, "Panics of background tasks");
     describe_counter!(TASKS_STOPPED, "Background tasks that stopped for good");

@@ -11,7 +11,7 @@ use crate::{
     program::telemetry,
     react::{WorkState, dead_letter_counts},
     runtime::{background::Runtime, catga::Catga, standstill::PATIENCE},
-    store::DurabilityReport,
+    store::{DurabilityReport, TaskTrouble},
 };
 
 /// How a program is.
@@ -48,6 +48,8 @@ pub struct Health {
     pub falling_behind: Vec<String>,
     /// How many dead letters wait, by handler, wherever in the cluster it runs. The program goes on beside them.
     pub dead_letters: BTreeMap<String, usize>,
+    /// The tasks of the store and of the transport that do not go well.
+    pub tasks: Vec<TaskTrouble>,
     /// The event handlers that are paused on this node, as every event fails. Nothing of theirs is parked meanwhile.
     pub paused: Vec<PausedHandler>,
 }
@@ -82,6 +84,15 @@ impl Catga {
     /// How the program is, asking the store and the transport anew.
     pub async fn health(&self) -> Health {
         self.runtime.health().await
+    }
+
+    /// Whether the program can go on as it is. It asks nobody, so it answers at once.
+    ///
+    /// # Errors
+    /// [`StoreError::ended`] when only a new start helps.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.runtime.program.store().check()?;
+        self.runtime.dispatcher.transport.as_ref().map_or(Ok(()), |it| it.check())
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when this one is in no cluster.
@@ -173,6 +184,7 @@ impl Runtime {
             standstill: Vec::new(),
             falling_behind: Vec::new(),
             dead_letters: dead_letter_counts(&self.program),
+            tasks: self.task_troubles(),
             paused: self.paused(),
         };
         (health.standstill, health.falling_behind) = self.standstill_in(&health);
@@ -238,6 +250,13 @@ impl Runtime {
             Some(PausedHandler { name: breaker.handler(), since, last_error })
         });
         paused.collect()
+    }
+
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        let mut troubles = self.program.store().task_troubles();
+        let of_transport = self.dispatcher.transport.as_ref().map(|it| it.task_troubles());
+        troubles.extend(of_transport.unwrap_or_default());
+        troubles
     }
 
     async fn transport_end(&self) -> Result<Option<Position>, StoreError> {

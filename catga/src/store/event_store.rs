@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     log::{LogId, Position, Record, StoreError, StreamId, Version},
-    store::{BoxFuture, DurabilityReport},
+    store::{BoxFuture, DurabilityReport, TaskTrouble},
 };
 
 /// The log: commits in one total order, each also in the order of its stream.
@@ -22,6 +22,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`StoreError::ended`] when only a new start helps.
     fn check(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The tasks of the store's own that do not go well, if it has any. It asks nobody.
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        Vec::new()
     }
 
     /// Appends one commit at the end of its stream and of the log, if the stream still ends at

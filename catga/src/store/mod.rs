@@ -23,6 +23,7 @@ mod seen_head;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod shared;
 mod supervise;
+mod tasks;
 mod transport;
 
 #[cfg(feature = "file")]
@@ -31,6 +32,8 @@ pub use self::file::{FileError, FileStore, Verified};
 pub use self::nats::{NatsOptions, NatsStore, NatsTransport};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore, RedisTransport};
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) use self::tasks::Tasks;
 pub(crate) use self::{
     append_once::{NotAppended, append_once},
     backoff::Backoff,
@@ -38,6 +41,7 @@ pub(crate) use self::{
     supervise::{
         LONGEST_REASON, RUNS_WELL, first_chars, guarded, guarded_here, panic_text, supervised,
     },
+    tasks::TASKS_STOPPED,
     transport::partition_of,
 };
 pub use self::{
@@ -47,6 +51,7 @@ pub use self::{
     kv_store::{KvEntry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
     supervise::TASK_PANICS,
+    tasks::TaskTrouble,
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},
 };
 pub use crate::log::StoreError;

@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     log::StoreError,
-    store::{BoxFuture, supervised},
+    store::{BoxFuture, Tasks},
 };
 
 type Waiting<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -20,16 +20,17 @@ pub(super) struct Shared<T> {
 
 impl<T: Clone + Send + 'static> Shared<T> {
     pub(super) fn new(
+        tasks: &Tasks,
         ask: impl Fn() -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync + 'static,
     ) -> Self {
         let (waiting, arrivals) = mpsc::unbounded_channel();
         // Who waits is served by whoever goes on after a panic.
         let (ask, arrivals) = (Arc::new(ask), Arc::new(Mutex::new(arrivals)));
-        let asking = supervised("question for the end of the log", move || {
+        let asking = tasks.spawn("question for the end of the log", move || {
             let (ask, arrivals) = (ask.clone(), arrivals.clone());
             async move { answer(&*ask, &mut *arrivals.lock().await).await }
         });
-        Self { waiting, _asking: AbortOnDropHandle::new(tokio::spawn(asking)) }
+        Self { waiting, _asking: asking }
     }
 
     pub(super) async fn get(&self) -> Result<T, StoreError> {
@@ -70,7 +71,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_that_panics_fails_for_who_asked_and_is_asked_again() {
         let asked = Arc::new(AtomicU64::new(0));
-        let shared = Shared::new(move || {
+        let shared = Shared::new(&Tasks::default(), move || {
             let asked = asked.clone();
             Box::pin(async move {
                 let turn = asked.fetch_add(1, Ordering::SeqCst);
@@ -85,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn one_question_serves_all_who_wait_and_none_who_came_later() {
         let (world, asked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let shared = Shared::new({
+        let shared = Shared::new(&Tasks::default(), {
             let (world, asked) = (world.clone(), asked.clone());
             move || {
                 let (world, asked) = (world.clone(), asked.clone());

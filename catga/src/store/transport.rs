@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     log::{Position, Record, StoreError, StreamId},
-    store::{BoxFuture, EventStore},
+    store::{BoxFuture, EventStore, TaskTrouble},
 };
 
 /// How many partitions streams are spread over. It is part of what is stored, so it never changes.
@@ -27,6 +27,19 @@ pub(crate) fn partition_of(stream: &str) -> u16 {
 /// A topic that holds a beginning of the log. The promises P5 and P7 are stated for it by
 /// [`conformance`](crate::conformance::transport).
 pub trait Transport: Send + Sync + 'static {
+    /// Whether the transport can go on as it is open now. It asks nobody, so it answers at once.
+    ///
+    /// # Errors
+    /// [`StoreError::ended`] when only a new start helps.
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The tasks of the transport's own that do not go well, if it has any. It asks nobody.
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        Vec::new()
+    }
+
     /// The commits that hold a position above `after`, in log order, at most `limit` (1 or more) of them, and none
     /// only when the topic ends there.
     ///

@@ -15,7 +15,10 @@ use tokio::sync::watch;
 
 use crate::{
     log::{LogId, Position, Record, StoreError, StreamId, Version},
-    store::{Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore},
+    store::{
+        Append, AppendError, Appended, BoxFuture, Durability, DurabilityReport, EventStore,
+        TaskTrouble,
+    },
 };
 
 /// How one append fails.
@@ -54,6 +57,7 @@ pub struct ScriptedStore {
     failing_reads: AtomicUsize,
     /// Whether it panics when somebody waits for more.
     panics: AtomicBool,
+    troubles: Mutex<Vec<TaskTrouble>>,
     durability: Option<Durability>,
     knows_lengths: bool,
 }
@@ -71,6 +75,7 @@ impl ScriptedStore {
             of_log,
             failing_reads,
             panics,
+            troubles: Mutex::default(),
             durability: None,
             knows_lengths: false,
         }
@@ -114,6 +119,12 @@ impl ScriptedStore {
         self.panics.store(panics, Relaxed);
     }
 
+    /// From now on these tasks of its do not go well.
+    pub fn trouble(&self, troubles: impl IntoIterator<Item = TaskTrouble>) {
+        let troubles = troubles.into_iter().collect();
+        *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
+    }
+
     /// How many commits of streams were read so far.
     pub fn read_of_streams(&self) -> usize {
         self.of_streams.load(Relaxed)
@@ -147,6 +158,11 @@ impl EventStore for ScriptedStore {
 
     fn check(&self) -> Result<(), StoreError> {
         self.inner.check()
+    }
+
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        troubles.into_iter().chain(self.inner.task_troubles()).collect()
     }
 
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {

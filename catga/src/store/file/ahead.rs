@@ -12,6 +12,7 @@ use super::{
     recovery::{file_name, fill},
     segment::Header,
 };
+use crate::store::guarded_here;
 
 /// What the next segment is called until it is one. By the ending, what a crash leaves of it is removed at the next
 /// start.
@@ -41,7 +42,11 @@ impl NextSegment {
         let (disk, size) = (self.disk.clone(), self.segment_bytes);
         let filling = thread::Builder::new().name("catga-segment".to_owned());
         // Without a thread the segment is made when it is needed.
-        self.filling = filling.spawn(move || zeros(&*disk, size)).ok();
+        let fill = move || {
+            let filled = guarded_here("next segment of the log", || zeros(&*disk, size));
+            filled.unwrap_or_else(|reason| Err(io::Error::other(reason)))
+        };
+        self.filling = filling.spawn(fill).ok();
     }
 
     /// The segment with this header. When this fails it may be there all the same.

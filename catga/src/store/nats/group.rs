@@ -24,7 +24,7 @@ use super::{
     publication::{NotPublished, Publication},
     topic::Topic,
 };
-use crate::{log::StoreError, store::supervised};
+use crate::log::StoreError;
 
 /// Batch from this many messages on: a batch takes about as long as 15 single syncs.
 const FEW: usize = 16;
@@ -53,7 +53,7 @@ pub(super) struct Batcher {
 impl Batcher {
     pub(super) fn new(topic: Topic) -> Self {
         let (queue, arrivals) = mpsc::unbounded_channel();
-        let batches = supervised("publisher of batches to NATS", {
+        let batches = topic.tasks().spawn("publisher of batches to NATS", {
             // After a panic the batch that it was about is in doubt, and those in the queue are not.
             let (topic, arrivals) = (topic.clone(), Arc::new(Mutex::new(arrivals)));
             move || {
@@ -66,7 +66,7 @@ impl Batcher {
             alone: Semaphore::new(FEW),
             together: AtomicUsize::new(0),
             queue,
-            _batches: AbortOnDropHandle::new(tokio::spawn(batches)),
+            _batches: batches,
         }
     }
 

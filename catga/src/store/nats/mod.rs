@@ -50,7 +50,7 @@ use super::{
 };
 use crate::{
     log::{LogId, Position, Record, StreamId, Version},
-    store::{BoxFuture, supervised},
+    store::{BoxFuture, TaskTrouble, Tasks},
 };
 
 /// How long opening the store may take.
@@ -76,6 +76,7 @@ pub struct NatsStore {
     end: Shared<Position>,
     places: LocationCache,
     values: KvBucket,
+    tasks: Tasks,
     /// Keeps `log` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
     /// Sees to it that the server keeps what is published. It ends with the store.
@@ -83,12 +84,12 @@ pub struct NatsStore {
 }
 
 /// Keeps an eye on how the server is set.
-fn watch(settings: &Arc<Settings>) -> AbortOnDropHandle<()> {
+fn watch(tasks: &Tasks, settings: &Arc<Settings>) -> AbortOnDropHandle<()> {
     let settings = settings.clone();
-    AbortOnDropHandle::new(tokio::spawn(supervised("watch over the settings of NATS", move || {
+    tasks.spawn("watch over the settings of NATS", move || {
         let settings = settings.clone();
         async move { settings.watch().await }
-    })))
+    })
 }
 
 /// A stream's key as one token of a subject, in which `.` separates tokens. No key has a `=`.
@@ -116,10 +117,11 @@ impl NatsStore {
         if server::stores_where_it_reads(&clients[0]) {
             clients.push(connector.connect().await?);
         }
-        let lost = &connector.lost;
+        let (lost, tasks) = (&connector.lost, Tasks::default());
         let wanted = server::log_config(&options);
-        let topic = Topic::open(&clients, lost, wanted.clone()).await?;
-        let values = Topic::open(&clients[..1], lost, server::values_config(&options)).await?;
+        let topic = Topic::open(&clients, lost, &tasks, wanted.clone()).await?;
+        let config = server::values_config(&options);
+        let values = Topic::open(&clients[..1], lost, &tasks, config).await?;
         let monitor = options.monitor.as_deref();
         let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
             && topic.allow_batches().await;
@@ -127,12 +129,11 @@ impl NatsStore {
         let required = options.require_durability;
         let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
         let log = NatsLog::open(topic.clone()).await?;
-        let follower = supervised("follower of the log on NATS", {
+        let follower = tasks.spawn("follower of the log on NATS", {
             let log = log.clone();
             move || log.clone().follow()
         });
-        let follower = tokio::spawn(follower);
-        let end = Shared::new({
+        let end = Shared::new(&tasks, {
             let log = log.clone();
             move || {
                 let log = log.clone();
@@ -148,9 +149,10 @@ impl NatsStore {
             places: LocationCache::new(),
             values: KvBucket::new(values, options.prefix.clone()),
             prefix: options.prefix,
-            _watch: watch(&settings),
+            _watch: watch(&tasks, &settings),
             settings,
-            _follower: AbortOnDropHandle::new(follower),
+            tasks,
+            _follower: follower,
         })
     }
 
@@ -160,7 +162,7 @@ impl NatsStore {
     }
 
     async fn append_now(&self, append: Append<'_>) -> Result<Appended, AppendError> {
-        self.log.head.check().map_err(AppendError::Refused)?;
+        self.check().map_err(AppendError::Refused)?;
         let connects = self.settings.ready().await.map_err(AppendError::Refused)?;
         let Append { stream, version, token, events, frame } = append;
         let known = self.places.get(stream);
@@ -297,7 +299,12 @@ impl EventStore for NatsStore {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.log.head.check()
+        self.log.head.check()?;
+        self.tasks.check()
+    }
+
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        self.tasks.troubles()
     }
 
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {

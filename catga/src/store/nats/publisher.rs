@@ -30,7 +30,7 @@ use super::{
     options::REQUEST_TIMEOUT,
     publication::{NotPublished, Published, connection_lost, locked, unavailable},
 };
-use crate::{log::StoreError, store::supervised};
+use crate::{log::StoreError, store::Tasks};
 
 /// Errors that say that nothing was stored, as another message is the last one; of a batch, that its messages one by one
 /// may be.
@@ -80,6 +80,8 @@ pub(super) struct Publisher {
 struct PendingAcks {
     /// The number of the last message.
     last: u64,
+    /// Whether no answer will come any more.
+    has_ended: bool,
     senders: HashMap<u64, (Instant, oneshot::Sender<Message>), RandomState>,
 }
 
@@ -88,8 +90,9 @@ impl Publishers {
     pub(super) async fn new(
         clients: &[Client],
         lost: &watch::Receiver<u64>,
+        tasks: &Tasks,
     ) -> Result<Self, StoreError> {
-        let all = clients.iter().map(|client| Publisher::new(client.clone(), lost.clone()));
+        let all = clients.iter().map(|client| Publisher::new(client.clone(), lost.clone(), tasks));
         Ok(Self { all: try_join_all(all).await?, turns: AtomicUsize::new(0) })
     }
 
@@ -111,12 +114,16 @@ impl Publishers {
 }
 
 impl Publisher {
-    async fn new(client: Client, lost: watch::Receiver<u64>) -> Result<Self, StoreError> {
+    async fn new(
+        client: Client,
+        lost: watch::Receiver<u64>,
+        tasks: &Tasks,
+    ) -> Result<Self, StoreError> {
         let inbox = format!("{}.", client.new_inbox());
         let answers = client.subscribe(format!("{inbox}*")).await;
         let answers = answers.map_err(|error| unavailable("NATS", error))?;
         let waiting = Arc::<Mutex<PendingAcks>>::default();
-        let answers = supervised("receiver of what NATS answers", {
+        let answers = tasks.spawn_until("receiver of what NATS answers", {
             let (answers, waiting) = (Arc::new(tokio::sync::Mutex::new(answers)), waiting.clone());
             let lost = lost.clone();
             move || {
@@ -124,7 +131,6 @@ impl Publisher {
                 async move { hand_out(&mut *answers.lock().await, waiting, lost).await }
             }
         });
-        let answers = AbortOnDropHandle::new(tokio::spawn(answers));
         Ok(Self { client, lost, inbox, waiting, _answers: answers })
     }
 
@@ -168,8 +174,16 @@ impl PendingAcks {
     fn add(&mut self) -> (u64, oneshot::Receiver<Message>) {
         let (sender, answer) = oneshot::channel();
         self.last += 1;
-        self.senders.insert(self.last, (Instant::now(), sender));
+        if !self.has_ended {
+            self.senders.insert(self.last, (Instant::now(), sender));
+        }
         (self.last, answer)
+    }
+
+    /// Lets all go who wait for an answer, and whoever comes later.
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.senders.clear();
     }
 
     /// Hands an answer to whoever waits for it.
@@ -184,11 +198,14 @@ impl PendingAcks {
 }
 
 /// Hands out the answers. Those whose answer can't come any more, or does not in time, are let go without one.
+///
+/// # Errors
+/// When no answer can come any more: the client has ended, which goes on by itself otherwise, whatever becomes of the server.
 async fn hand_out(
     answers: impl Stream<Item = Message> + Unpin,
     waiting: Arc<Mutex<PendingAcks>>,
     mut lost: watch::Receiver<u64>,
-) {
+) -> Result<(), String> {
     let mut answers = answers.ready_chunks(TOGETHER);
     let mut look = interval(LOOK);
     loop {
@@ -197,18 +214,20 @@ async fn hand_out(
             biased;
             changed = lost.changed() => match changed {
                 Ok(()) => locked(&waiting).senders.clear(),
-                Err(_) => return,
+                Err(_) => break,
             },
             _ = look.tick() => {
                 locked(&waiting).senders.retain(|_, (since, _)| since.elapsed() < REQUEST_TIMEOUT);
             }
             arrived = answers.next() => {
-                let Some(arrived) = arrived else { return };
+                let Some(arrived) = arrived else { break };
                 let mut waiting = locked(&waiting);
                 arrived.into_iter().for_each(|message| waiting.answer(message));
             }
         }
     }
+    locked(&waiting).end();
+    Err("the client of NATS has ended".to_owned())
 }
 
 /// What became of a message with this answer, or none.
@@ -375,6 +394,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn p11_a_client_that_ends_is_said_and_nobody_waits_for_its_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = NatsOptions::new(listener.local_addr().unwrap().to_string());
+        let (sender, _messages) = mpsc::unbounded_channel();
+        let connector = options.connector().await.unwrap();
+        let accept = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            (AbortOnDropHandle::new(tokio::spawn(serve(stream, 0, sender))),)
+        };
+        let (client, _connection) = tokio::join!(connector.connect(), accept);
+        let (clients, tasks) = ([client.unwrap()], Tasks::default());
+        let publishers = Publishers::new(&clients, &connector.lost, &tasks).await.unwrap();
+        let publish = || {
+            let published =
+                publishers.any().publish("log".to_owned(), HeaderMap::new(), Bytes::new());
+            timeout(REQUEST_TIMEOUT / 2, published)
+        };
+        assert!(tasks.check().is_ok());
+        let (outcome, drained) = tokio::join!(publish(), clients[0].drain());
+        drained.unwrap();
+        for outcome in [outcome, publish().await] {
+            let outcome = outcome.expect("nobody waits for an answer that can't come");
+            assert!(matches!(outcome, Err(NotPublished::Unknown(_))), "{outcome:?}");
+        }
+        let ended = async {
+            while tasks.check().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(REQUEST_TIMEOUT, ended).await.expect("it is noticed");
+        let troubles = tasks.troubles();
+        assert!(troubles[0].is_lasting && troubles[0].reason.contains("ended"), "{troubles:?}");
+    }
+
+    #[tokio::test]
     async fn p3_the_loss_of_either_connection_leaves_in_doubt_what_was_published_on_both() {
         for lost in 0..2 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -393,7 +447,8 @@ mod tests {
             let connect =
                 async { [connector.connect().await.unwrap(), connector.connect().await.unwrap()] };
             let (clients, mut connections) = tokio::join!(connect, accept);
-            let publishers = Publishers::new(&clients, &connector.lost).await.unwrap();
+            let publishers =
+                Publishers::new(&clients, &connector.lost, &Tasks::default()).await.unwrap();
             let any = join_all((0..4).map(|_| {
                 publishers.any().publish("log".to_owned(), HeaderMap::new(), Bytes::new())
             }));

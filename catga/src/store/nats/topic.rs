@@ -25,7 +25,10 @@ use super::{
     publication::{After, NotPublished, Publication, Published, connection_lost, unavailable},
     publisher::Publishers,
 };
-use crate::log::{LogId, StoreError};
+use crate::{
+    log::{LogId, StoreError},
+    store::Tasks,
+};
 
 /// What may go into a message's headers beside what is counted.
 const HEADER_ROOM: usize = 512;
@@ -38,6 +41,8 @@ pub(super) struct Topic {
     client: Client,
     /// Changes whenever a connection is lost.
     lost: watch::Receiver<u64>,
+    /// All tasks of what the topic is part of.
+    tasks: Tasks,
     publishers: Arc<Publishers>,
     context: Context,
     stream: Stream,
@@ -51,6 +56,7 @@ impl Topic {
     pub(super) async fn open(
         clients: &[Client],
         lost: &watch::Receiver<u64>,
+        tasks: &Tasks,
         config: Config,
     ) -> Result<Self, StoreError> {
         let client = clients[0].clone();
@@ -85,13 +91,17 @@ impl Topic {
             )));
         }
         let is_replicated = stream.cached_info().config.num_replicas > 1;
-        let publishers = Arc::new(Publishers::new(clients, lost).await?);
-        let lost = lost.clone();
-        Ok(Self { client, lost, publishers, context, stream, is_replicated })
+        let publishers = Arc::new(Publishers::new(clients, lost, tasks).await?);
+        let (lost, tasks) = (lost.clone(), tasks.clone());
+        Ok(Self { client, lost, tasks, publishers, context, stream, is_replicated })
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{BoxFuture, Durability, Transport, partition_of, supervised},
+    store::{BoxFuture, Durability, TaskTrouble, Tasks, Transport, partition_of},
 };
 
 /// How many places are remembered.
@@ -57,12 +57,11 @@ struct Open {
 
 impl Open {
     async fn new(topic: Topic) -> Result<Self, StoreError> {
-        let log = NatsLog::open(topic).await?;
-        let follower = supervised("follower of the topic on NATS", {
+        let log = NatsLog::open(topic.clone()).await?;
+        let follower = topic.tasks().spawn("follower of the topic on NATS", {
             let log = log.clone();
             move || log.clone().follow()
         });
-        let follower = AbortOnDropHandle::new(tokio::spawn(follower));
         Ok(Self { log, places: BTreeMap::new(), _follower: follower })
     }
 
@@ -97,13 +96,14 @@ impl NatsTransport {
         let client = connector.connect().await?;
         server::check(&client, &options)?;
         let (clients, wanted) = ([client], server::topic_config(&options));
-        let topic = Topic::open(&clients, &connector.lost, wanted.clone()).await?;
+        let tasks = Tasks::default();
+        let topic = Topic::open(&clients, &connector.lost, &tasks, wanted.clone()).await?;
         // What a topic loses is brought again from the log: it must not be deleted, and need not be as durable.
         let required = Durability::Memory;
         let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
         let open = Mutex::new(Open::new(topic.clone()).await?);
         let prefix = format!("{}-topic", options.prefix);
-        let _watch = watch(&settings);
+        let _watch = watch(&tasks, &settings);
         Ok(Self { address: options.address(), prefix, topic, settings, open, _watch })
     }
 
@@ -231,6 +231,14 @@ impl NatsTransport {
 }
 
 impl Transport for NatsTransport {
+    fn check(&self) -> Result<(), StoreError> {
+        self.topic.tasks().check()
+    }
+
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        self.topic.tasks().troubles()
+    }
+
     fn read(
         &self,
         after: Position,

@@ -58,7 +58,7 @@ use super::{
 };
 use crate::{
     log::{LogId, Position, Record, StreamId, Version},
-    store::{BoxFuture, supervised},
+    store::{BoxFuture, TaskTrouble, Tasks},
 };
 
 /// How long opening the store may take.
@@ -81,6 +81,7 @@ pub struct RedisStore {
     page: AtomicUsize,
     /// What is under way of the log behind that.
     ahead: ahead::ReadAheadSlot,
+    tasks: Tasks,
     /// Keeps `head` up to date. It ends with the store.
     _follower: AbortOnDropHandle<()>,
     /// Sees to it that the server keeps what is appended. It ends with the store.
@@ -88,9 +89,9 @@ pub struct RedisStore {
 }
 
 /// Keeps an eye on how the server is set.
-fn watch(link: &Arc<Link>) -> impl Future<Output = ()> + Send + 'static {
+fn watch(tasks: &Tasks, link: &Arc<Link>) -> AbortOnDropHandle<()> {
     let link = link.clone();
-    supervised("watch over the settings of Redis", move || {
+    tasks.spawn("watch over the settings of Redis", move || {
         let link = link.clone();
         async move { link.watch().await }
     })
@@ -122,7 +123,8 @@ impl RedisStore {
         let keys = Arc::new(Keys::new(&options.prefix));
         let id = find_id(&link, &keys).await?;
         let head = Arc::new(Head::new("Redis", Position::ZERO, 0));
-        let end = Shared::new({
+        let tasks = Tasks::default();
+        let end = Shared::new(&tasks, {
             let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
             move || {
                 let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
@@ -133,13 +135,12 @@ impl RedisStore {
                 })
             }
         });
-        let follower = supervised("follower of the log on Redis", {
+        let follower = tasks.spawn("follower of the log on Redis", {
             let (link, keys, head) = (link.clone(), keys.clone(), head.clone());
             let follower = Follower { link, keys, head, id };
             move || follower.clone().run()
         });
-        let follower = tokio::spawn(follower);
-        let watch = tokio::spawn(watch(&link));
+        let watch = watch(&tasks, &link);
         Ok(Self {
             address: options.address(),
             id,
@@ -155,8 +156,9 @@ impl RedisStore {
             },
             page: AtomicUsize::new(read::FIRST_PAGE),
             ahead: ahead::ReadAheadSlot::default(),
-            _follower: AbortOnDropHandle::new(follower),
-            _watch: AbortOnDropHandle::new(watch),
+            tasks,
+            _follower: follower,
+            _watch: watch,
         })
     }
 
@@ -221,6 +223,10 @@ impl EventStore for RedisStore {
 
     fn check(&self) -> Result<(), StoreError> {
         self.head.check()
+    }
+
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        self.tasks.troubles()
     }
 
     fn append<'a>(&'a self, append: Append<'a>) -> BoxFuture<'a, Result<Appended, AppendError>> {

@@ -28,7 +28,9 @@ use super::{
 };
 use crate::{
     log::{Position, Record, StoreError},
-    store::{Backoff, BoxFuture, Durability, PARTITIONS, Transport, partition_of, supervised},
+    store::{
+        Backoff, BoxFuture, Durability, PARTITIONS, TaskTrouble, Tasks, Transport, partition_of,
+    },
 };
 
 /// How many commits of each partition are asked for at once. A commit can have a megabyte.
@@ -48,6 +50,7 @@ pub struct RedisTransport {
     publish: Script,
     /// The topic's last position, as far as it was seen.
     end: watch::Receiver<Position>,
+    tasks: Tasks,
     /// Keeps `end` up to date. It ends with the transport.
     _follower: AbortOnDropHandle<()>,
     /// Sees to it that the server does not evict what is published. It ends with the transport.
@@ -81,19 +84,20 @@ impl RedisTransport {
         let keys = Arc::new(TopicKeys { end, partitions });
         let (sender, end) = watch::channel(Position::ZERO);
         let (link_of, keys_of, sender) = (link.clone(), keys.clone(), Arc::new(sender));
-        let follower = supervised("follower of the topic on Redis", move || {
+        let tasks = Tasks::default();
+        let follower = tasks.spawn("follower of the topic on Redis", move || {
             follow(link_of.clone(), keys_of.clone(), sender.clone())
         });
-        let follower = tokio::spawn(follower);
-        let watch = tokio::spawn(watch(&link));
+        let watch = watch(&tasks, &link);
         Ok(Self {
             address: options.address(),
             keys,
             link,
             publish: Script::new(include_str!("publish.lua")),
             end,
-            _follower: AbortOnDropHandle::new(follower),
-            _watch: AbortOnDropHandle::new(watch),
+            tasks,
+            _follower: follower,
+            _watch: watch,
         })
     }
 
@@ -199,6 +203,10 @@ async fn follow_connected(
 }
 
 impl Transport for RedisTransport {
+    fn task_troubles(&self) -> Vec<TaskTrouble> {
+        self.tasks.troubles()
+    }
+
     fn read(
         &self,
         after: Position,
