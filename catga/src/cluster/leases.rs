@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Checkpoint, Claim, Member, View, Work, roster},
     log::{LogId, Position, StoreError},
-    store::{BoxFuture, KvStore},
+    store::{Backoff, BoxFuture, KvStore},
 };
 
 /// How often work that somebody else still has is looked at.
@@ -84,7 +84,7 @@ impl Leases {
             // What failed here is still this node's. If its turn has passed meanwhile, whoever has it now would wait for ever.
             let is_its_turn = view.borrow_and_update().gives(&work);
             if !is_its_turn {
-                self.give_back(work, is_taken_over).await?;
+                self.try_give_back(work, is_taken_over).await?;
             }
             let run = wait_for(&mut view, |view| view.gives(&work)).await.me;
             let run = run.expect("nothing is given to a node that is not alive");
@@ -131,13 +131,22 @@ impl Leases {
         }
     }
 
-    /// Leaves work that this node claimed, and does not do any more, to whoever claims it next. `is_taken_over` says that its former owner must still be
-    /// kept from it: then the next one takes it over as from a node that is gone.
-    pub(crate) async fn give_back(
-        &self,
-        work: Work,
-        is_taken_over: bool,
-    ) -> Result<(), StoreError> {
+    /// Leaves work that stopped for good here to whoever claims it next, however often that takes: whatever stopped it may be
+    /// this node's alone. `is_taken_over` says that its former owner must still be kept from it: then the next one takes it
+    /// over as from a node that is gone.
+    pub(crate) async fn give_back(&self, work: Work, is_taken_over: bool) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while let Err(error) = self.try_give_back(work, is_taken_over).await {
+            tracing::warn!(%work, %error, "the claim of what stopped can't be given back");
+            if !error.is_unavailable() {
+                return;
+            }
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Leaves work that this node claimed, and does not do any more. `is_taken_over` is as for [`give_back`](Self::give_back).
+    async fn try_give_back(&self, work: Work, is_taken_over: bool) -> Result<(), StoreError> {
         let me = self.view.borrow().me;
         let Some(entry) = self.kv.get(&work.key()).await? else { return Ok(()) };
         let claim = Claim::decode(&entry.value)?;
@@ -215,13 +224,32 @@ impl Held {
             Some(done) => (Some(done), Some(self.log)),
             None => (self.checkpoint, self.checkpoint_log),
         };
-        self.write(Claim { owner: None, checkpoint, log }).await
+        let mut nobodys = Claim { owner: None, checkpoint, log };
+        loop {
+            let put = self.put(nobodys).await?;
+            if put.is_some() {
+                return Ok(());
+            }
+            // A write that nobody waited for any more is done to its end, too.
+            let entry = self.kv.get(&self.work.key()).await?.ok_or_else(taken)?;
+            let claim = Claim::decode(&entry.value)?;
+            if claim.owner != Some(self.run) {
+                return Err(taken());
+            }
+            self.revision = entry.revision;
+            if claim.position() > nobodys.position() {
+                nobodys = Claim { owner: None, ..claim };
+            }
+        }
     }
 
     async fn write(&mut self, claim: Claim) -> Result<(), StoreError> {
-        let put = self.kv.put(&self.work.key(), claim.encode(), self.revision, None).await?;
-        self.revision = put.ok_or_else(taken)?;
+        self.revision = self.put(claim).await?.ok_or_else(taken)?;
         Ok(())
+    }
+
+    async fn put(&self, claim: Claim) -> Result<Option<u64>, StoreError> {
+        self.kv.put(&self.work.key(), claim.encode(), self.revision, None).await
     }
 
     /// # Errors
@@ -279,6 +307,7 @@ mod tests {
         let last = Leases::alone(kv, LogId::new(1)).claim(WORK, false).await.unwrap();
         assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
     }
+
     #[tokio::test]
     async fn what_failed_is_left_to_the_node_whose_turn_has_come_meanwhile() {
         let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
@@ -309,5 +338,70 @@ mod tests {
         assert_eq!((claim.owner, claim.checkpoint), (None, Some(checkpoint(7))));
         views.send_replace(View { me, members: Vec::new() });
         assert_eq!(waiting.await.unwrap().checkpoint, Some(checkpoint(7)));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_nobody_waited_for_keeps_no_work() {
+        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
+        for (late, done, left) in [(7, Some(9), 9), (11, Some(10), 11), (12, None, 12)] {
+            let held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
+            let (owner, log) = (Some(held.run), Some(held.log));
+            let claim = Claim { owner, checkpoint: Some(checkpoint(late)), log };
+            held.put(claim).await.unwrap().expect("it is this node's");
+            held.release(done.map(checkpoint)).await.unwrap();
+            let next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
+            assert_eq!((next.checkpoint, next.is_taken_over), (Some(checkpoint(left)), false));
+            next.release(None).await.unwrap();
+        }
+    }
+
+    /// Values that can't be reached for so many reads.
+    #[derive(Default)]
+    struct Away(MemoryKvStore, std::sync::atomic::AtomicUsize);
+
+    impl KvStore for Away {
+        fn get<'a>(
+            &'a self,
+            key: &'a str,
+        ) -> BoxFuture<'a, Result<Option<crate::store::KvEntry>, StoreError>> {
+            use std::sync::atomic::Ordering::SeqCst;
+            Box::pin(async move {
+                match self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+                    Ok(_) => Err(StoreError::unavailable("it is away")),
+                    Err(_) => self.0.get(key).await,
+                }
+            })
+        }
+
+        fn put<'a>(
+            &'a self,
+            key: &'a str,
+            value: bytes::Bytes,
+            expected: u64,
+            ttl: Option<Duration>,
+        ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+            self.0.put(key, value, expected, ttl)
+        }
+
+        fn delete<'a>(
+            &'a self,
+            key: &'a str,
+            expected: u64,
+        ) -> BoxFuture<'a, Result<bool, StoreError>> {
+            self.0.delete(key, expected)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stopped_is_given_back_when_the_store_is_there_again() {
+        for work in [WORK, Work::Relay] {
+            let kv = Arc::new(Away::default());
+            let leases = Leases::alone(kv.clone(), LogId::new(1));
+            let _held = leases.claim(work, false).await.unwrap();
+            kv.1.store(9, std::sync::atomic::Ordering::SeqCst);
+            leases.give_back(work, false).await;
+            let next = Leases::alone(kv, LogId::new(1)).claim(work, false).await.unwrap();
+            assert!(!next.is_taken_over, "{work}");
+        }
     }
 }

@@ -63,9 +63,7 @@ impl Relay {
             if !error.is_retryable() {
                 tracing::error!(%error, "the relay stopped");
                 self.state.set_stopped(error.to_string());
-                if let Err(error) = leases.give_back(Work::Relay, false).await {
-                    tracing::warn!(%error, "the claim of the relay can't be given back");
-                }
+                shutdown.run_until_cancelled(leases.give_back(Work::Relay, false)).await;
                 return;
             }
             tracing::warn!(%error, "the relay starts again");

@@ -93,7 +93,9 @@ impl Runner {
             if !error.is_retryable() {
                 tracing::error!(work = %self.state.work, %error, "an event handler stopped");
                 self.state.set_stopped(error.to_string());
-                self.give_back(is_taken_over, backoff).await;
+                let leases = &self.dispatcher.leases;
+                let giving = leases.give_back(self.state.work, is_taken_over);
+                self.shutdown.run_until_cancelled(giving).await;
                 return;
             }
             tracing::warn!(work = %self.state.work, %error, "an event handler starts again");
@@ -117,22 +119,6 @@ impl Runner {
             leases.leave_to_other(self.state.work, patience, end).await?;
         }
         leases.claim(self.state.work, is_taken_over).await
-    }
-
-    /// Leaves the work, which stopped for good here, to the other nodes: whatever stopped it may be this node's alone.
-    async fn give_back(&self, is_taken_over: bool, mut backoff: Backoff) {
-        let work = self.state.work;
-        let leases = &self.dispatcher.leases;
-        while let Err(error) = leases.give_back(work, is_taken_over).await.map_err(Error::from) {
-            tracing::warn!(%work, %error, "the claim of what stopped can't be given back");
-            if !error.is_retryable() {
-                return;
-            }
-            tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                () = sleep(backoff.next_delay()) => {}
-            }
-        }
     }
 
     async fn run_as_owner(&self, held: Held, is_taken_over: &mut bool) -> Result<(), Error> {

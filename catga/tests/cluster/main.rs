@@ -1,6 +1,7 @@
 //! Several nodes in one process, on one store: who works on what, and that nobody else does.
 
 mod lost;
+mod relay;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +19,7 @@ use catga::{
     prelude::*,
     store::{
         Backend, BoxFuture, EventStore, KvEntry, KvStore, MemoryKvStore, MemoryStore, PARTITIONS,
-        StoreError,
+        StoreError, Transport,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -204,6 +205,22 @@ impl Cluster {
         node: &'static str,
         cluster: Option<ClusterSettings>,
     ) -> Result<Node, StartError> {
+        self.start_on(node, cluster, None).await
+    }
+
+    /// A node of the cluster whose handlers read a topic of their own.
+    async fn start_with_topic(&self, node: &'static str, topic: Arc<dyn Transport>) -> Node {
+        let (address, version) = (format!("{node}:5000"), "1".to_owned());
+        let settings = ClusterSettings { address, version, lease: LEASE };
+        self.start_on(node, Some(settings), Some(topic)).await.unwrap()
+    }
+
+    async fn start_on(
+        &self,
+        node: &'static str,
+        cluster: Option<ClusterSettings>,
+        topic: Option<Arc<dyn Transport>>,
+    ) -> Result<Node, StartError> {
         let cord = Arc::new(Cord { kv: self.kv.clone(), ..Cord::default() });
         let pace = Arc::new(Semaphore::new(64));
         let builder = Catga::builder()
@@ -218,6 +235,10 @@ impl Cluster {
             });
         let builder = match cluster {
             Some(settings) => builder.cluster(settings),
+            None => builder,
+        };
+        let builder = match topic {
+            Some(topic) => builder.transport(topic),
             None => builder,
         };
         let catga = builder.start().await?;
