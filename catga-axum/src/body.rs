@@ -1,7 +1,7 @@
 //! The body of a request, on its way here.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +13,8 @@ use hyper::body::{Frame, Incoming, SizeHint};
 
 use crate::{
     problem::Problem,
-    refusals::{LARGE_BODY, SLOW_BODY},
+    refusals::{LARGE_BODY, MEMORY, SLOW_BODY},
+    room::Share,
     timer::RequestTimer,
 };
 
@@ -32,7 +33,8 @@ const MOST_TIME: Duration = Duration::from_secs(60);
 /// A request's body, which has to arrive in time and at a pace.
 pub(crate) struct TimedBody {
     body: Incoming,
-    timer: RequestTimer,
+    /// What of it has come, which is kept until there is an answer.
+    share: Share,
     /// Made when the body has to be waited for.
     wait: Option<Wait>,
     has_ended: bool,
@@ -54,9 +56,14 @@ impl Wait {
 
 impl TimedBody {
     pub(crate) fn new(body: Incoming, timer: RequestTimer) -> Self {
-        Self { body, timer, wait: None, has_ended: false }
+        Self { body, share: Share::new(timer), wait: None, has_ended: false }
     }
 }
+
+/// There is no room for more of the body.
+#[derive(Debug, thiserror::Error)]
+#[error("too much is kept for clients")]
+struct NoRoom;
 
 /// The body did not arrive in time.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +78,9 @@ impl HttpBody for TimedBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { body, timer, wait, has_ended } = self.get_mut();
+        let Self { body, share, wait, has_ended } = self.get_mut();
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            let timer = share.timer();
             let wait = wait.get_or_insert_with(|| Wait { begin: timer.begin_wait(), bytes: 0 });
             return match timer.is_over(wait.due()) {
                 true => Poll::Ready(Some(Err(Late.into()))),
@@ -80,9 +88,16 @@ impl HttpBody for TimedBody {
             };
         };
         *has_ended = frame.is_none();
+        if *has_ended && wait.take().is_some() {
+            share.timer().end_wait();
+        }
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        if let (Some(wait), Some(data)) = (wait, data) {
-            wait.bytes += data.len() as u64;
+        let bytes = data.map_or(0, Bytes::len);
+        if let Some(wait) = wait {
+            wait.bytes += bytes as u64;
+        }
+        if !share.grow(bytes) {
+            return Poll::Ready(Some(Err(NoRoom.into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -99,10 +114,10 @@ impl HttpBody for TimedBody {
 impl Drop for TimedBody {
     fn drop(&mut self) {
         if self.wait.is_some() {
-            self.timer.end_wait();
+            self.share.timer().end_wait();
         }
         if !self.has_ended && !self.body.is_end_stream() {
-            self.timer.leave_unread();
+            self.share.timer().leave_unread();
         }
     }
 }
@@ -116,15 +131,41 @@ where
     if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|n| n > MAX_BODY) {
         return Err(too_large());
     }
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+    match gather(Limited::new(body, MAX_BODY)).await {
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) if error.is::<NoRoom>() => {
+            MEMORY.count();
+            Err(Problem::too_much_kept().closing())
+        }
         Err(error) if error.is::<Late>() => {
             SLOW_BODY.count();
             Err(Problem::bad_request("the body did not arrive in time").closing())
         }
         Err(_) => Err(Problem::bad_request("the body ended early")),
     }
+}
+
+/// The bytes of a body. Those that come in many pieces are put together at once: a piece of one byte takes forty.
+async fn gather(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<Bytes, BoxError> {
+    let mut body = pin!(body);
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        // A quarter more each time, not twice as much: many may be kept.
+        if all.capacity() - all.len() < piece.len() {
+            all.reserve_exact(piece.len().max(all.len() / 4));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
 }
 
 fn too_large() -> Problem {

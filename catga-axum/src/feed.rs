@@ -32,7 +32,7 @@ use crate::{
 const PAGE: usize = 64;
 
 /// Up to how many bytes a page has the next one has more commits; else it has fewer.
-const PAGE_BYTES: usize = 256 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// The query parameter of clients that can't set the header, as polyfills of `EventSource` in old browsers.
 const LAST_EVENT_ID: &str = "lastEventId";
@@ -138,7 +138,13 @@ impl Feed {
         let bytes: usize = page.iter().map(|record| record.frame.len()).sum();
         self.count = if bytes < PAGE_BYTES { self.count * 2 } else { self.count / 2 };
         self.count = self.count.clamp(1, PAGE);
-        self.records = page.into();
+        let mut kept = 0;
+        // What a slow client does not take for long is read again.
+        let fits = |record: &Record| {
+            kept += record.frame.len();
+            kept == record.frame.len() || kept <= PAGE_BYTES
+        };
+        self.records = page.into_iter().take_while(fits).collect();
         Ok(())
     }
 

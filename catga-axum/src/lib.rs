@@ -77,6 +77,7 @@ mod query;
 mod refusals;
 mod request;
 mod respond;
+mod room;
 mod routes;
 mod serve;
 mod server;

@@ -38,6 +38,12 @@ pub(crate) static CROWDED: Refusals = Refusals::new(
     "there are as many connections as can be: those whose clients are waited for longest are closed",
 );
 
+/// More bytes of bodies and answers than are kept at once.
+pub(crate) static MEMORY: Refusals = Refusals::new(
+    "memory",
+    "too much is kept for clients: those who are waited for longest are cut off, and others are answered 503",
+);
+
 /// More feeds than are open at once.
 pub(crate) static FEEDS: Refusals =
     Refusals::new("feeds", "too many feeds are open: others are answered 503");

@@ -34,6 +34,7 @@ use crate::{
     connections::Connections,
     refusals::{NOT_ACCEPTED, Refusals},
     request,
+    room::{self, Room},
     service::Service,
     stream::ClientStream,
     timer::RequestTimer,
@@ -70,7 +71,8 @@ pub(crate) async fn serve(
     Times { keep_alive, drain }: Times,
 ) -> io::Result<()> {
     let open = Arc::new(Connections::new(most));
-    let served = Arc::new(Served { service, keep_alive, is_stopping: AtomicBool::new(false) });
+    let (is_stopping, room) = (AtomicBool::new(false), Arc::default());
+    let served = Arc::new(Served { service, keep_alive, is_stopping, room });
     let server = Server { listener, open, served };
     let (connections, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     tokio::select! {
@@ -103,6 +105,8 @@ struct Server {
 struct Served {
     service: Service,
     keep_alive: Duration,
+    /// For what is kept for all clients.
+    room: Arc<Room>,
     /// Asked for each answer, so it is no token, which has a lock.
     is_stopping: AtomicBool,
 }
@@ -122,7 +126,7 @@ impl Server {
                     continue;
                 }
             };
-            let timer = RequestTimer::new(self.served.keep_alive);
+            let timer = RequestTimer::new(self.served.keep_alive, self.served.room.clone());
             let place = self.open.enter(timer.clone()).await;
             let connection = self.served.clone().connection(stream, timer, connections);
             tokio::spawn(async move {
@@ -162,11 +166,13 @@ impl Served {
         let service = service_fn(move |request: Request<Incoming>| {
             let (served, timer) = (own.clone(), body_timer.clone());
             async move {
-                let timed = |body| TimedBody::new(body, timer);
-                let mut response = match request::check_host(&request) {
+                let timed = |body| TimedBody::new(body, timer.clone());
+                let method = request.method().clone();
+                let response = match request::check_host(&request) {
                     Ok(()) => served.service.answer(request.map(timed)).await,
                     Err(problem) => problem.into_response(),
                 };
+                let mut response = room::counted(response, &method, &timer);
                 if served.is_stopping.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);

@@ -119,7 +119,7 @@ impl Service {
         request: Request<B>,
     ) -> impl Future<Output = Response> + use<'_, B>
     where
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let start = Instant::now();
         let route = routes::find(&self.routes, request.uri().path());
@@ -136,11 +136,13 @@ impl Service {
             )),
         };
         async move {
+            // What is kept of a body counts until there is an answer.
+            let mut arrived = None;
             let begun = match arrival {
                 Ok(begun) => begun,
                 Err(request) => {
                     let (parts, body) = request.into_parts();
-                    let body = body::read(&parts.headers, body).await;
+                    let body = body::read(&parts.headers, arrived.insert(body)).await;
                     body.and_then(|body| self.begin(route, Request::from_parts(parts, body.into())))
                 }
             };

@@ -171,7 +171,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let timer = RequestTimer::new(SOON);
+        let timer = RequestTimer::new(SOON, std::sync::Arc::default());
         timer.leave_unread();
         let mut server = ClientStream::new(stream, timer);
         server.bounds = bounds;

@@ -18,7 +18,10 @@ use std::{
 use futures_util::task::AtomicWaker;
 use hyper::rt::{Sleep, Timer};
 
-use crate::refusals::{CROWDED, Refusals, UNREAD};
+use crate::{
+    refusals::{CROWDED, MEMORY, Refusals, UNREAD},
+    room::Room,
+};
 
 /// How long a request's head may take to arrive, from the connection's begin or, for a later one, from when it is noticed
 /// that it has begun, which is at most as long again.
@@ -43,6 +46,8 @@ pub(crate) struct RequestTimer {
 
 #[derive(Debug, Default)]
 struct Times {
+    /// Where what is kept for the client is counted.
+    room: Arc<Room>,
     /// When the part that came last, or is awaited, has to be there.
     due: AtomicU64,
     /// The time when the connection's timer fired last.
@@ -59,10 +64,17 @@ struct Times {
     waits_since: AtomicU64,
     /// Whether the client is cut off.
     is_cut_off: AtomicBool,
-    /// Whether there is to be room for others, if nothing is worked on.
-    is_in_the_way: AtomicBool,
+    /// What there is to be room for, if nothing is worked on: one of the constants below.
+    make_room: AtomicU8,
     task: AtomicWaker,
 }
+
+/// The client is in nobody's way.
+const STAY: u8 = 0;
+/// Others have no connection.
+const FOR_CONNECTIONS: u8 = 1;
+/// There is no room for what is kept for others.
+const FOR_MEMORY: u8 = 2;
 
 /// No head is awaited.
 const NONE: u8 = 0;
@@ -76,9 +88,15 @@ const BEGUN: u8 = 3;
 const TIMED: u8 = 4;
 
 impl RequestTimer {
-    pub(crate) fn new(keep_alive: Duration) -> Self {
+    pub(crate) fn new(keep_alive: Duration, room: Arc<Room>) -> Self {
         let (head_time, stall_time) = (HEAD_TIME, STALL_TIME);
-        Self { begin: Instant::now(), head_time, stall_time, keep_alive, shared: Arc::default() }
+        let shared = Arc::new(Times { room, ..Times::default() });
+        Self { begin: Instant::now(), head_time, stall_time, keep_alive, shared }
+    }
+
+    /// Where what is kept for the client is counted.
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     /// How often is looked at least.
@@ -100,10 +118,12 @@ impl RequestTimer {
         let mut timer = Box::pin(tokio::time::sleep(self.limit()));
         poll_fn(move |cx| {
             self.shared.task.register(cx.waker());
-            if self.shared.is_in_the_way.swap(false, Ordering::Relaxed) && self.waited().is_some() {
+            let room_for = self.shared.make_room.swap(STAY, Ordering::Relaxed);
+            if room_for != STAY && self.waited().is_some() {
                 let is_stalled = self.shared.stalled_until.load(Ordering::Relaxed) != 0;
                 self.shared.is_cut_off.store(is_stalled, Ordering::Relaxed);
-                return Poll::Ready(Err(&CROWDED));
+                let reason = if room_for == FOR_MEMORY { &MEMORY } else { &CROWDED };
+                return Poll::Ready(Err(reason));
             }
             while timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset((self.begin + self.fire()).into());
@@ -125,9 +145,15 @@ impl RequestTimer {
         Some(self.now().saturating_sub(Duration::from_nanos(since)))
     }
 
-    /// Ends the connection, unless a request of its is worked on.
+    /// Ends the connection, so that there is one for others, unless a request of its is worked on.
     pub(crate) fn make_room(&self) {
-        self.shared.is_in_the_way.store(true, Ordering::Relaxed);
+        self.shared.make_room.store(FOR_CONNECTIONS, Ordering::Relaxed);
+        self.shared.task.wake();
+    }
+
+    /// Ends the connection, so that there is room for what is kept for others, unless a request of its is worked on.
+    pub(crate) fn leave_for_memory(&self) {
+        self.shared.make_room.store(FOR_MEMORY, Ordering::Relaxed);
         self.shared.task.wake();
     }
 
@@ -296,10 +322,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_and_the_time_before_it_have_their_own_limits() {
-        let timer = RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG) };
+        let timer = RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG, Arc::default()) };
         for _ in 0..3 {
             // A head that came in time leaves nothing behind that makes the next one late or early.
-            let begun = RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG) };
+            let begun =
+                RequestTimer { head_time: SHORT, ..RequestTimer::new(LONG, Arc::default()) };
             drop(begun.sleep(LONG));
             let idle = head(&begun, || {}).await;
             assert!(idle >= LONG && idle < 50 * LONG, "{idle:?}");
@@ -312,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_too_slowly_is_cut_off() {
-        let timer = RequestTimer { stall_time: SHORT, ..RequestTimer::new(LONG) };
+        let timer = RequestTimer { stall_time: SHORT, ..RequestTimer::new(LONG, Arc::default()) };
         timer.has_stalled();
         timer.has_flushed();
         let answer = tokio::time::sleep(5 * SHORT);

@@ -12,13 +12,17 @@ use catga::{
     testing,
 };
 use catga_tests::Server;
+use futures_util::{StreamExt, stream};
 use order_system::domain::{
     Money,
     events::{OrderCreated, OrderEvent, OrderPaid},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, net::TcpSocket};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 use uuid::Uuid;
 
 const EVENTS: usize = 100_000;
@@ -133,4 +137,33 @@ async fn a_client_that_does_not_read_is_cut_off() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(stream.write_all(b"GET / HTTP/1.1\r\n").await.is_err(), "the connection is reset");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_slow_to_arrive_are_bounded_in_all_and_shut_nobody_out() {
+    const CLIENTS: usize = 1000;
+    let server = Server::start(&[]).await;
+    make_large_order(&server).await;
+    let before = server.peak_memory();
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        1 << 20
+    );
+    // All but the last byte.
+    let most = [head.as_bytes(), &vec![b' '; (1 << 20) - 1]].concat();
+    let (address, most) = (server.address(), &most);
+    let send = |_| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Who has been waited for longest may be cut off meanwhile.
+        let _ = stream.write_all(most).await;
+        stream
+    };
+    let clients: Vec<_> = stream::iter(0..CLIENTS).map(send).buffer_unordered(64).collect().await;
+    make_large_order(&server).await;
+    assert_eq!(server.json("/orders?limit=9").await.as_array().unwrap().len(), 2);
+    let more = server.peak_memory() - before;
+    assert!(more < 650, "{CLIENTS} bodies of a mebibyte took {more} MiB");
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("http_refused_total{reason=\"memory\"} "), "they were cut off");
+    drop(clients);
 }

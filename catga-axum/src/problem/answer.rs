@@ -87,6 +87,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
     }
 
+    pub(crate) fn too_much_kept() -> Self {
+        let detail = "too much is kept for clients that are slow to send or to read; nothing was done about this request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+    }
+
     pub(crate) fn too_many_feeds() -> Self {
         let detail = "too many feeds are open; each takes one of the connections that there can be";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
