@@ -6,7 +6,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Ident, LitStr, Type, spanned::Spanned};
+use syn::{Ident, Item, ItemFn, LitStr, Result, Stmt, Type, spanned::Spanned};
 
 use crate::handler::{Answer, Handler, Kind, Param, type_arguments};
 
@@ -35,20 +35,20 @@ pub(crate) fn handler(handler: &Handler) -> TokenStream {
         Kind::Query => message_handler(handler, "QueryHandler", &format_ident!("Query"), false),
         Kind::Event(name, blocking) => event_handler(handler, name, blocking.is_some()),
     };
-    let free = free_function(handler);
-    quote! {
-        #free
-        #(#cfgs)*
-        const _: () = { #code };
+    // One item, which is gone when its attribute has become the code. Where the function is in an `impl` itself, the
+    // compiler says at its name that this is no place for one, and drops it with the code.
+    quote_spanned! {handler.function.span()=>
+        #[::catga::__private::beside(#(#cfgs)* const _: () = { #code };)]
+        impl Handler {}
     }
 }
 
-/// In an `impl`, the compiler says at the function's name that this does not belong there, and no more.
-fn free_function(handler: &Handler) -> TokenStream {
-    quote_spanned! {handler.function.span()=>
-        #[allow(unused_imports)]
-        use ::catga::handler::Handled as _;
-    }
+/// `item`, which is a method, with the [`stub`] in it: there is no other place for an impl.
+pub(crate) fn with_stub(item: TokenStream, handler: &Handler) -> Result<TokenStream> {
+    let mut function: ItemFn = syn::parse2(item)?;
+    let stub = stub(handler);
+    function.block.stmts.insert(0, Stmt::Item(Item::Verbatim(stub)));
+    Ok(function.into_token_stream())
 }
 
 /// What stands for a handler that can't be generated: its message has one all the same, so that the compiler does not

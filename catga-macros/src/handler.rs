@@ -24,6 +24,8 @@ pub(crate) struct Handler {
     pub(crate) doc: String,
     pub(crate) function: Ident,
     pub(crate) is_async: bool,
+    /// Whether it takes `self`, so that it is in an `impl`.
+    pub(crate) is_method: bool,
     /// The first parameter's type.
     pub(crate) message: Type,
     /// The other parameters, in order.
@@ -94,6 +96,7 @@ impl Handler {
             cfgs: cfgs(&item.attrs),
             doc: doc_comment(&item.attrs),
             is_async: signature.asyncness.is_some(),
+            is_method: signature.receiver().is_some(),
             function: signature.ident,
             message,
             params,

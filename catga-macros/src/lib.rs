@@ -519,6 +519,13 @@ pub fn derive_problem(item: TokenStream) -> TokenStream {
     derive::problem::expand(&parse_macro_input!(item as DeriveInput)).into()
 }
 
+/// Becomes what stands in it: the code of a handler, beside the function.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn beside(code: TokenStream, _: TokenStream) -> TokenStream {
+    code
+}
+
 /// The item as it is written, and beside it what makes it a handler. With mistakes in it, it is one as far as others see.
 fn handler(
     attributed: fn(&proc_macro2::TokenStream, &mut Errors) -> Attributed,
@@ -527,9 +534,13 @@ fn handler(
 ) -> TokenStream {
     let mut errors = Errors::default();
     let Attributed { kind, root } = attributed(&arguments.into(), &mut errors);
-    let item = proc_macro2::TokenStream::from(item);
+    let mut item = proc_macro2::TokenStream::from(item);
     let generated = match Handler::read(kind, item.clone(), &mut errors) {
         Ok(handler) if errors.is_empty() => expand::handler(&handler),
+        Ok(handler) if handler.is_method => {
+            item = root.apply(expand::with_stub(item.clone(), &handler).unwrap_or(item));
+            proc_macro2::TokenStream::new()
+        }
         Ok(handler) => expand::stub(&handler),
         Err(error) => {
             errors.add(error);

@@ -149,11 +149,15 @@ macro_rules! ensure {
 /// What generated code uses. Not a public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use catga_macros::beside;
     pub use inventory;
     pub use serde;
 
     pub use crate::{
-        model::{IsNotPlain, IsPlain, ReadBack, decode_payload, encode_payload, no_key, stream_by},
+        model::{
+            IsNotPlain, IsPlain, ReadBack, decode_payload, encode_payload, no_key, stored,
+            stream_by,
+        },
         program::NamedCrate,
         react::{blocking, register_event_handler},
         read::register_projection,

@@ -194,16 +194,21 @@ fn implement(input: &DeriveInput, given: &Given) -> TokenStream {
         _ => Vec::new(),
     };
     let read_back = read_back(&input.attrs, fields);
+    // Said first in each function, in one way: what a type lacks to be stored is reported once.
+    let check = quote_spanned!(ident.span()=> let _ = ::catga::__private::stored::<#ident>;);
     let encode = quote_spanned! {ident.span()=>
         fn encode(
             &self,
             payload: &mut ::std::vec::Vec<u8>,
         ) -> ::core::result::Result<::catga::handler::EventType, ::catga::handler::DecodeError> {
+            #check
             ::catga::__private::encode_payload::<Self>(Self::TYPES[0], #read_back, self, payload)
         }
     };
-    let versions =
-        given.versions(&quote!(::catga::__private::decode_payload::<#ident>(stored, payload)?));
+    let versions = given.versions(&quote! {{
+        #check
+        ::catga::__private::decode_payload::<#ident>(stored, payload)?
+    }});
     let setup = local("setup");
     let registration = registration(&Registration {
         kind: "Event",

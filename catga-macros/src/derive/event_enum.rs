@@ -244,7 +244,8 @@ enum Use {
     /// With references to the fields.
     Encode,
     Decode,
-    /// To see that what was encoded is decoded as it was: by the name of `ReadBack`.
+    /// To see that what was encoded is decoded as it was: by the name of `ReadBack`. It is encoded as that with the
+    /// references, so that a field that can't be is reported once.
     ReadBack,
 }
 
@@ -252,8 +253,7 @@ enum Use {
 fn stored(fields: &Fields, usage: Use) -> TokenStream {
     let derived: &[&str] = match usage {
         Use::Encode => &["Serialize"],
-        Use::Decode => &["Deserialize"],
-        Use::ReadBack => &["Serialize", "Deserialize"],
+        Use::Decode | Use::ReadBack => &["Deserialize"],
     };
     let derived = derived.iter().map(|name| format_ident!("{name}"));
     let name = match usage {
@@ -268,9 +268,27 @@ fn stored(fields: &Fields, usage: Use) -> TokenStream {
         quote!(#(#serde)* #ident: #ty)
     });
     let lifetime = (is_lent && !fields.is_empty()).then(|| quote!(<'e>));
+    let encoded = matches!(usage, Use::ReadBack).then(|| encoded_as_lent(fields));
     quote! {
         #[derive(#(::catga::__private::serde::#derived),*)]
         #[serde(crate = "::catga::__private::serde")]
         struct #name #lifetime { #(#stored),* }
+        #encoded
+    }
+}
+
+/// Encodes a `ReadBack` as the `Stored` with references to its fields.
+fn encoded_as_lent(fields: &Fields) -> TokenStream {
+    let (fields, bound) = bound(fields);
+    let [serialize, serializer] = ["Serialize", "Serializer"]
+        .map(|name| format_ident!("{name}"))
+        .map(|name| quote!(::catga::__private::serde::#name));
+    quote! {
+        impl #serialize for ReadBack {
+            fn serialize<S: #serializer>(&self, serializer: S) -> ::core::result::Result<S::Ok, S::Error> {
+                let Self { #(#fields: #bound),* } = self;
+                #serialize::serialize(&Stored { #(#fields: #bound),* }, serializer)
+            }
+        }
     }
 }

@@ -137,6 +137,22 @@ pub enum DecodeError {
     Frame(#[from] FrameError),
 }
 
+/// What can be stored as an event.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be stored as an event",
+    label = "can't be stored",
+    note = "derive serde's `Serialize` and `Deserialize` for `{Self}`, or write `#[catga::event]` in place of the derives"
+)]
+#[doc(hidden)]
+pub trait Storable: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Storable for T {}
+
+/// Makes the compiler say what a type lacks to be stored. Named by derived code.
+#[doc(hidden)]
+pub fn stored<T: Storable>() {}
+
 /// `value` in postcard, as the payload of an event of type `ty`, if it is read back as a `D` that is the same. Called by
 /// derived code.
 #[doc(hidden)]

@@ -12,7 +12,7 @@ mod snapshots;
 pub use self::{
     aggregate::{Aggregate, Root},
     error::{BoxError, Error, ErrorKind, Interrupt, Result},
-    event::{DecodeError, Event, EventType, Recorded, decode_payload, encode_payload},
+    event::{DecodeError, Event, EventType, Recorded, decode_payload, encode_payload, stored},
     message::{
         Command, FieldError, KeyField, Query, StreamKey, Targeted, Validate, no_key, stream_by,
     },

@@ -14,6 +14,9 @@ impl Handlers {
     fn pay_order(command: PayOrder) -> Result<u32, MailError> {
         Ok(0)
     }
+
+    #[event_handler(name = "receipts")]
+    async fn send_receipt(paid: OrderPaid) {}
 }
 
 fn main() {}

@@ -17,9 +17,21 @@ fn get_order(query: &GetOrder) -> u32 {
     0
 }
 
+#[catga::query]
+struct Total;
+
+struct Handlers;
+
+impl Handlers {
+    #[query_handler]
+    fn total(&self, query: Total) -> u32 {
+        0
+    }
+}
+
 async fn run(catga: &Catga, command: PayOrder, query: GetOrder) -> Result<u32, catga::Error> {
     let paid: u32 = catga.send(command).await?;
-    Ok(paid + catga.query(query).await?)
+    Ok(paid + catga.query(query).await? + catga.query(Total).await?)
 }
 
 fn main() {}
