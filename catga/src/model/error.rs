@@ -25,12 +25,14 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// [`Error::handler`] finds the error of a `?` by its type, as it does when the handler returns that type alone.
 /// [`Error`] itself is an ordinary `std::error::Error`, so that `?` turns it into a `Box<dyn Error>` or an `anyhow::Error`;
-/// for that reason it can't be made from any other error.
+/// for that reason it can't be made from any other error. A handler can return `anyhow::Result` as well; an `anyhow::Error`
+/// hides the type of what is in it, so that [`Error::handler`] does not find that.
 pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 
 /// Why a command or query was not answered.
 ///
-/// What a handler itself returned as error is kept whole: [`Error::handler`] gives it back by type.
+/// What a handler itself returned as error is kept whole: [`Error::handler`] gives it back by type. `{error:#}` is its text with
+/// those of its causes.
 #[derive(Debug)]
 pub struct Error(Box<ErrorKind>);
 
@@ -101,6 +103,20 @@ impl Error {
         }
     }
 
+    /// Many errors have the text of their cause at the end of their own: that is not said twice.
+    fn fmt_with_causes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        f.write_str(&said)?;
+        for cause in std::iter::successors(self.source(), |&cause| cause.source()) {
+            let text = cause.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         ErrorKind::Misuse(message.into()).into()
     }
@@ -126,6 +142,9 @@ impl From<DecodeError> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return self.fmt_with_causes(f);
+        }
         match self.kind() {
             ErrorKind::Handler(error) => error.fmt(f),
             ErrorKind::Invalid(fields) => {
