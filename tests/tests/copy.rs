@@ -1,4 +1,4 @@
-//! Moving house with `order-system copy`: over every store and back, everything stays.
+//! Migrating with `order-system copy`: over every store and back, everything stays.
 
 use catga_tests::{Server, backend::Backend, binary, eventually};
 use serde_json::Value;

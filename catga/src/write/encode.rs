@@ -11,8 +11,8 @@ use crate::{
     program::{CommandOutput, Context},
 };
 
-/// The most bytes of an answer that is stored with its command. It is the same for every store, and leaves room for the events
-/// in what the narrowest of them takes: NATS takes 1 MiB, unless it is told otherwise.
+/// The largest answer that is stored with its command, in bytes. It is the same for every store, and leaves room for the events
+/// within the smallest limit, which is NATS' default of 1 MiB.
 const MAX_REPLY: usize = 768 << 10;
 
 /// What the command named `command` recorded as a frame, and the commit's id.
@@ -62,7 +62,7 @@ pub(crate) fn encode<O: CommandOutput>(
     Ok((frame, id))
 }
 
-/// The answer as it is stored: one that could not be given again is refused before anything is written.
+/// Encodes the answer. One that could not be read back is refused before anything is written.
 fn encode_reply<O: CommandOutput>(command: &str, output: &O) -> Result<Vec<u8>, Error> {
     let mut reply = Vec::new();
     append_readable::<O>(output, &mut reply).map_err(|reason| {
@@ -80,7 +80,7 @@ fn encode_reply<O: CommandOutput>(command: &str, output: &O) -> Result<Vec<u8>, 
     Ok(reply)
 }
 
-/// The error with where the event that can't be stored came from.
+/// Adds to the error where the event that can't be stored came from.
 fn recorded_by(command: &str, stream: &StreamId, error: DecodeError) -> DecodeError {
     match error {
         DecodeError::Encode(ty, reason) => {

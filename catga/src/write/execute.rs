@@ -1,4 +1,4 @@
-//! Running a command's handler until its outcome rests on the stream as it is.
+//! Runs a command's handler until its outcome is based on the current state of the stream.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,7 +15,7 @@ use crate::{
     write::fingerprint::fingerprint,
 };
 
-/// How often a command handler is run on newer state before the command is given up.
+/// How often a command handler is run again on newer state before the command fails.
 const RUNS: u32 = 16;
 
 /// The answer to a command, and where its events are.
@@ -27,11 +27,11 @@ pub struct CommandOutcome<T> {
     pub version: Version,
     /// The position of the command's last event; 0 when it wrote nothing.
     pub position: Position,
-    /// Whether the command was done before, under the same id, and this is the answer of then.
+    /// Whether the command was done before under the same id. Then this is the answer that it got.
     pub is_replay: bool,
 }
 
-/// Validates a command, and runs its handler until its outcome rests on the stream as it is.
+/// Validates a command, and runs its handler until its outcome is based on the current state of the stream.
 pub(crate) async fn execute<C>(
     program: &Program,
     command: C,
@@ -66,7 +66,7 @@ where
             }
             Err(Interrupt(InterruptReason::Again)) => {
                 metrics::counter!(telemetry::RERUNS, "name" => C::NAME).increment(1);
-                // The first rerun is at once: mostly the cached state was merely old.
+                // The first rerun does not wait: usually the cached state was just stale.
                 if run > 0 {
                     sleep(backoff.next_delay()).await;
                 }

@@ -1,4 +1,4 @@
-//! Telling a command from another one that comes under the same id.
+//! Tells a command from a different one that is sent under the same id.
 
 use serde::{
     Serialize, Serializer,
@@ -24,18 +24,18 @@ pub(crate) fn fingerprint<C: Command>(command: &C) -> Result<u64, Error> {
 
 type Encoded = postcard::Result<()>;
 
-/// Encodes as postcard does, but for maps: their entries are in the order of their encoded keys, since a `HashMap` that is
-/// made anew has them in another order.
+/// Encodes as postcard does, except for maps: their entries are sorted by their encoded keys, because each new `HashMap`
+/// iterates in another order.
 struct Encoder<'a>(&'a mut Vec<u8>);
 
 impl<'a> Encoder<'a> {
-    /// What is encoded as postcard does it.
+    /// Encodes everything but maps.
     fn put<T: Serialize + ?Sized>(self, value: &T) -> Encoded {
         *self.0 = postcard::to_extend(value, std::mem::take(self.0))?;
         Ok(())
     }
 
-    /// Begins the parts of a variant of an enum.
+    /// Begins a variant of an enum that has parts.
     fn variant(self, index: u32) -> postcard::Result<Parts<'a>> {
         Encoder(self.0).put(&index)?;
         Ok(Parts(self.0))
@@ -165,7 +165,7 @@ impl<'a> Serializer for Encoder<'a> {
 /// Values that follow one another.
 struct Parts<'a>(&'a mut Vec<u8>);
 
-/// The traits of what has parts: they differ in the name of one method, and in whether it is given the part's name.
+/// The traits of values with parts: they differ in the name of one method, and in whether it is given the part's name.
 macro_rules! parts {
     ($($trait:ident::$method:ident($($name:ty)?)),* $(,)?) => {
         $(impl ser::$trait for Parts<'_> {
@@ -192,10 +192,10 @@ parts! {
     SerializeStructVariant::serialize_field(&'static str),
 }
 
-/// A map, whose entries are put in order at its end.
+/// A map, whose entries are sorted at its end.
 struct Entries<'a> {
     out: &'a mut Vec<u8>,
-    /// Each one's key, and its value once that has come.
+    /// The key of each entry, and its value once it has been given.
     entries: Vec<(Vec<u8>, Vec<u8>)>,
 }
 

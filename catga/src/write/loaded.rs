@@ -12,19 +12,19 @@ use crate::{
     write::snapshot::{Snapshot, SnapshotStore},
 };
 
-/// How many commits are read at once while an aggregate is replayed.
+/// How many commits one call reads while an aggregate is replayed.
 const PAGE: usize = 512;
 
-/// How many commits of an aggregate that can have a snapshot are read without waiting for it.
+/// How many commits are read without waiting for the snapshot that an aggregate may have.
 const FEW: usize = 64;
 
-/// An aggregate with what it takes to append to its stream.
+/// An aggregate with what is needed to append to its stream.
 pub(crate) struct Loaded<A: Aggregate> {
     pub(crate) root: Root<A>,
     pub(crate) token: u64,
     /// The id of the last commit.
     pub(crate) commit: EventId,
-    /// When it was decided. Nothing in the stream may be earlier than what is before it.
+    /// Its time. Within a stream, time never goes back.
     pub(crate) time: Timestamp,
     /// The version of the last snapshot that this node knows of.
     snapshot: Version,
@@ -44,9 +44,9 @@ impl<A: Aggregate> Loaded<A> {
         }
     }
 
-    /// From the log. A stream of some commits takes one call; a long one with a snapshot two, one after the other.
+    /// Loads it from the log. A stream of a few commits takes one call; a long one with a snapshot takes two, one after the other.
     ///
-    /// It is boxed, as few messages need it: its state would make that of every message three times as large.
+    /// The future is boxed because few messages need it: its state would make that of every message three times as large.
     pub(crate) fn replay(
         program: &Program,
         stream: StreamId,
@@ -58,8 +58,8 @@ impl<A: Aggregate> Loaded<A> {
         let store = program.store();
         let mut loaded = Self::new(stream.clone());
         if let Some(snapshots) = &A::SNAPSHOTS {
-            // Most have no snapshot, so it is asked for beside the first commits, unless these are at hand; a long
-            // stream may be slow to read from its begin, so whichever is there first decides.
+            // Most have no snapshot, so the first commits are read at the same time, unless these are in memory; a long
+            // stream may be slow to read from its beginning, so whichever comes first decides.
             let snapshot =
                 pin!(program.extensions.expect::<SnapshotStore>().read(&stream, snapshots));
             let (snapshot, page) = match select(store.read_short(&stream, FEW), snapshot).await {
@@ -110,24 +110,24 @@ impl<A: Aggregate> Loaded<A> {
         Ok(Some(restored))
     }
 
-    /// After a load: if it had to take in many commits, the next one shall not.
+    /// After a load: writes a snapshot if it had to read many commits, so that the next one need not.
     fn kept(mut self, program: &Program) -> Self {
         self.keep_snapshot_after(program, FEW as u64);
         self
     }
 
-    /// After an append: begins to write a snapshot, if one is due. Nobody waits for it.
+    /// After an append: starts to write a snapshot if one is due. Nobody waits for it.
     pub(crate) fn keep_snapshot(&mut self, program: &Program) {
         if let Some(snapshots) = &A::SNAPSHOTS {
             self.keep_snapshot_after(program, snapshots.every);
         }
     }
 
-    /// Begins to write a snapshot, if the last one is so many events old.
+    /// Starts to write a snapshot if the last one is this many events old.
     fn keep_snapshot_after(&mut self, program: &Program, events: u64) {
         let Some(snapshots) = &A::SNAPSHOTS else { return };
         let version = self.root.version();
-        // A stream that is read with one call is not worth one.
+        // A stream that one call can read needs none.
         if version <= FEW as u64 || version < self.snapshot + events {
             return;
         }
@@ -139,14 +139,14 @@ impl<A: Aggregate> Loaded<A> {
         }
     }
 
-    /// Takes in what the stream holds beyond this version. Answers whether there was anything.
+    /// Applies what the stream holds beyond this version, and returns whether there was anything.
     pub(crate) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
         let before = self.root.version();
         while self.take_in_page(store).await? {}
         Ok(self.root.version() > before)
     }
 
-    /// Takes in the next commits. Answers whether there may be more.
+    /// Applies the next commits, and returns whether there may be more.
     async fn take_in_page(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
         let page = store.read_stream(self.root.stream(), self.root.version().next(), PAGE).await?;
         self.take_in_all(&page)?;

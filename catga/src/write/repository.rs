@@ -32,8 +32,8 @@ use crate::{
     write::{encode::encode, loaded::Loaded},
 };
 
-/// How long a read waits for the command that is at work on its aggregate before it replays the
-/// stream for itself: a command that is stuck on a failing store must not hold up the readers.
+/// How long a read waits for a command that holds its aggregate before it replays the stream itself: a
+/// command that is stuck on a failing store must not block the readers.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The aggregates of one type.
@@ -44,12 +44,12 @@ pub(crate) struct Repository<A: Aggregate> {
 /// The aggregate, or `None` while nobody knows its state.
 type Slot<A> = Arc<Mutex<Option<Box<Loaded<A>>>>>;
 
-/// A slot that is held.
+/// A locked slot.
 type OwnedSlot<A> = OwnedMutexGuard<Option<Box<Loaded<A>>>>;
 
 struct Cached<A: Aggregate> {
     slot: Slot<A>,
-    /// What it weighs in the cache. It is put in anew when it has grown to the next power of two.
+    /// Its weight in the cache. It is inserted again when it has grown to the next power of two.
     weight: u64,
 }
 
@@ -69,7 +69,7 @@ impl<A: Aggregate> Clone for Cached<A> {
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// A repository that keeps about `bytes` of aggregates at hand.
+    /// A repository that caches about `bytes` of aggregates.
     pub(crate) fn new(bytes: u64) -> Self {
         let typical = Loaded::<A>::new_weight(size_of::<A>(), 0);
         let items = usize::try_from(bytes / typical).unwrap_or(usize::MAX).clamp(1, 1 << 20);
@@ -87,10 +87,10 @@ impl<A: Aggregate> Repository<A> {
         }
     }
 
-    /// Puts the aggregate back, known to be as the stream is.
+    /// Puts the aggregate back, in the state of its stream.
     fn put_back(&self, cached: &Cached<A>, mut slot: OwnedSlot<A>, loaded: Box<Loaded<A>>) {
         if !loaded.root.exists() {
-            // Nothing is worth remembering about a stream that is not there.
+            // A stream that does not exist is not worth caching.
             return;
         }
         let weight = loaded.weight();
@@ -137,19 +137,19 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
-/// The slot, unless a command is at work on it for too long.
+/// The slot, unless a command holds it for too long.
 async fn lock_patiently<A: Aggregate>(slot: &Slot<A>) -> Option<OwnedSlot<A>> {
     match slot.clone().try_lock_owned() {
         Ok(slot) => Some(slot),
-        // In a box, as it is rare.
+        // Boxed because it is rare.
         Err(_) => Box::pin(timeout(PATIENCE, slot.clone().lock_owned())).await.ok(),
     }
 }
 
-/// An aggregate while a command is at work on it. It holds the place at the head of the queue.
+/// An aggregate that a command holds: it is at the head of the queue.
 pub struct RootGuard<A: Aggregate> {
     loaded: Box<Loaded<A>>,
-    /// Whether `loaded` was read from the store by this very run.
+    /// Whether this run read `loaded` from the store.
     is_fresh: bool,
     cached: Cached<A>,
     slot: OwnedSlot<A>,
@@ -323,7 +323,7 @@ impl<A: Aggregate> RootGuard<A> {
         }
     }
 
-    /// Stops with the first answer when a command of the same id was done on this aggregate.
+    /// Ends the run with the first answer if a command with the same id was done on this aggregate.
     async fn check_replay(&self, cx: &Context<'_>) -> Result<(), Interrupt> {
         let Some(id) = &cx.metadata.command_id else { return Ok(()) };
         if self.loaded.commands.is_empty() {
@@ -352,7 +352,7 @@ impl<A: Aggregate> RootGuard<A> {
         }))
     }
 
-    /// Ends a run that has nothing to append. An answer or a refusal that rests on a cached state is
+    /// Ends a run that has nothing to append. An answer or a refusal that is based on a cached state is
     /// given only if the stream still ends there; otherwise the handler runs again.
     async fn give_back<O>(
         mut self,

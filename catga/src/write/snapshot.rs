@@ -22,7 +22,7 @@ use crate::{
     store::KvStore,
 };
 
-/// How many snapshots are written at once. One that finds no place is left out; the next one is not far.
+/// How many snapshots are written at once. Any more are skipped: the next one is not far away.
 const WRITERS: usize = 4;
 
 /// The format of what is stored.
@@ -64,7 +64,7 @@ impl<A> Snapshot<A> {
 pub(crate) struct SnapshotStore {
     kv: Arc<dyn KvStore>,
     writers: Arc<Semaphore>,
-    /// The types whose states can't be stored, as far as that was said.
+    /// The types whose states can't be stored, once that was logged.
     refused: Mutex<HashSet<&'static str>>,
 }
 
@@ -89,8 +89,8 @@ impl SnapshotStore {
         }
     }
 
-    /// Encodes a snapshot now, and answers the future that writes it; `None` when enough are being written. A state that
-    /// could not be read again is not written.
+    /// Encodes a snapshot now, and returns the future that writes it; `None` when enough are being written. A state that
+    /// could not be read back is not written.
     pub(crate) fn write<A>(
         &self,
         stream: &StreamId,
@@ -118,7 +118,7 @@ impl SnapshotStore {
         })
     }
 
-    /// Says why an aggregate has no snapshot: once, as it is the type's fault, which every one of them has.
+    /// Logs why an aggregate has no snapshot: once, because the reason is the type, and the same for every aggregate of it.
     fn say_refused(&self, ty: &'static str, stream: &StreamId, error: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.insert(ty) {
@@ -127,7 +127,7 @@ impl SnapshotStore {
     }
 }
 
-/// Whoever else wrote meanwhile has a snapshot as good as this one.
+/// If somebody else wrote one meanwhile, it is as good as this one.
 async fn put(kv: &dyn KvStore, key: &str, bytes: Bytes) -> Result<(), StoreError> {
     let revision = kv.get(key).await?.map_or(0, |entry| entry.revision);
     kv.put(key, bytes, revision, None).await?;
