@@ -48,12 +48,22 @@ use crate::{
 ///
 /// Every attribute and derive takes `crate = other` in a program that has catga under another name.
 ///
-/// ```text
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] enum OrderEvent { Paid { method: String } }
+/// # #[derive(Debug, Clone, Default)] struct Order { is_paid: bool }
+/// # impl Aggregate for Order {
+/// #     type Event = OrderEvent;
+/// #     const NAME: &'static str = "order";
+/// #     fn apply(&mut self, _: OrderEvent) { self.is_paid = true; }
+/// # }
+/// # #[catga::command] struct PayOrder { #[key] order_id: String, method: String }
 /// /// Pays a pending order.
 /// #[command_handler]
-/// fn pay_order(command: PayOrder, order: &mut Root<Order>, clock: &Clock) -> Result<OrderView, OrderError> {
-///     order.pay(command.method, clock.now())?;
-///     Ok(order.view())
+/// fn pay_order(command: PayOrder, order: &mut Root<Order>, clock: &Clock) -> catga::Result<Timestamp> {
+///     catga::ensure!(!order.is_paid, "the order is paid already");
+///     order.record(OrderEvent::Paid { method: command.method });
+///     Ok(clock.now())
 /// }
 /// ```
 ///
@@ -64,14 +74,14 @@ use crate::{
 /// ```text
 /// const _: () = {
 ///     impl Handled for PayOrder {
-///         type Output = OrderView; // or `<io::Result<OrderView> as IntoOutcome>::Output`
+///         type Output = <catga::Result<Timestamp> as IntoOutcome>::Output; // or `Timestamp`, of a `Result<Timestamp, E>`
 ///         // const CREATES: bool = true; with `creates`
 ///
 ///         async fn handle<'c>(self, cx: &'c Context<'c>) -> Result<Self::Output, Interrupt> {
 ///             // The aggregate comes last, since it locks its stream.
 ///             let clock = <Clock as FromContext<PayOrder>>::extract(cx, &self).await?;
 ///             let mut order = <Root<Order> as FromContextMut<PayOrder>>::extract_mut(cx, &self).await?;
-///             let outcome = <Result<OrderView, OrderError> as IntoOutcome>::into_outcome(
+///             let outcome = <catga::Result<Timestamp> as IntoOutcome>::into_outcome(
 ///                 pay_order(self, &mut order, &clock),
 ///             );
 ///             // `Ok(pay_order(..))` if it can't fail
@@ -106,11 +116,20 @@ pub fn command_handler(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// As [`macro@command_handler`], but nothing can be taken as `&mut`, and something must be returned, which need not be
 /// stored.
 ///
-/// ```text
-/// /// The order as it is now.
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct OrderPaid { cents: u64 }
+/// # #[derive(Debug, Default)] struct Totals { cents: u64 }
+/// # #[projection] impl Projection for Totals {
+/// #     type Event = OrderPaid;
+/// #     const NAME: &'static str = "totals";
+/// #     fn apply(&mut self, paid: &Recorded<OrderPaid>) { self.cents += paid.cents; }
+/// # }
+/// # #[catga::query] struct Total;
+/// /// What was paid in all.
 /// #[query_handler]
-/// async fn get_order(query: GetOrder, orders: &ReadModel<Orders>) -> Result<OrderView, OrderError> {
-///     orders.read().find(&query.order_id).ok_or(OrderError::NotFound)
+/// fn total(_: Total, totals: &ReadModel<Totals>) -> u64 {
+///     totals.read().cents
 /// }
 /// ```
 ///
@@ -138,11 +157,16 @@ pub fn query_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// name the handler is a new one, and gets every event since the first. It is 1 to 64 characters of
 /// `a-z 0-9 _ -`.
 ///
-/// ```text
-/// /// Mails the receipt.
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct OrderPaid { cents: u64 }
+/// # struct Mailer;
+/// # impl Mailer { async fn send(&self, _: impl ToString, _: String) -> std::io::Result<()> { Ok(()) } }
+/// # type MailError = std::io::Error;
+/// /// Mails the receipt. The event's id tells the mailer of one that it was asked for before.
 /// #[event_handler(name = "receipts")]
 /// async fn send_receipt(paid: Recorded<OrderPaid>, mailer: &State<Mailer>) -> Result<(), MailError> {
-///     mailer.send(paid.id, receipt(&paid)).await
+///     mailer.send(paid.id, format!("{} cents were paid", paid.cents)).await
 /// }
 /// ```
 ///
@@ -184,14 +208,23 @@ pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Adds a read model to every program that links the crate. It goes above an `impl Projection`.
 ///
-/// ```text
-/// /// The orders, newest first.
-/// #[projection]
-/// impl Projection for Orders {
-///     type Event = OrderEvent;
-///     const NAME: &'static str = "orders";
+/// ```
+/// # use catga::prelude::*;
+/// # #[catga::event] struct OrderPaid { cents: u64 }
+/// #[derive(Debug, Default)]
+/// struct Totals {
+///     cents: u64,
+/// }
 ///
-///     fn apply(&mut self, event: &Recorded<OrderEvent>) { .. }
+/// /// What was paid in all.
+/// #[projection]
+/// impl Projection for Totals {
+///     type Event = OrderPaid;
+///     const NAME: &'static str = "totals";
+///
+///     fn apply(&mut self, paid: &Recorded<OrderPaid>) {
+///         self.cents += paid.cents;
+///     }
 /// }
 /// ```
 ///
@@ -202,12 +235,12 @@ pub fn event_handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     inventory::submit! {
 ///         Registration {
 ///             kind: Kind::Projection,
-///             name: <Orders as Projection>::NAME,
-///             item: concat!(module_path!(), "::Orders"),
-///             doc: "The orders, newest first.",
+///             name: <Totals as Projection>::NAME,
+///             item: concat!(module_path!(), "::Totals"),
+///             doc: "What was paid in all.",
 ///             file: file!(),
 ///             line: line!(),
-///             setup: |setup| register_projection::<Orders>(setup),
+///             setup: |setup| register_projection::<Totals>(setup),
 ///         }
 ///     }
 /// };
@@ -229,14 +262,23 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `#[key(Customer)]` marks a field with the key of another aggregate, for a handler that takes `&Root<Customer>` too.
 ///
-/// ```text
+/// ```
+/// # use catga::{FieldError, prelude::*}; use serde::Serialize;
 /// #[derive(Debug, Clone, Serialize, Command)]
 /// #[command(name = "order.pay", validate)]
 /// pub struct PayOrder {
 ///     #[key]
-///     pub order_id: OrderId,
-///     pub method: PaymentMethod,
+///     pub order_id: String,
+///     pub method: String,
 /// }
+///
+/// impl Validate for PayOrder {
+///     fn problems(&self) -> Vec<FieldError> {
+///         let is_empty = self.method.is_empty();
+///         is_empty.then(|| FieldError::new("method", "must not be empty")).into_iter().collect()
+///     }
+/// }
+/// # #[command_handler] fn pay_order(_: PayOrder) {}
 /// ```
 ///
 /// <details><summary>Generated code</summary>
@@ -255,7 +297,7 @@ pub fn projection(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     const KEYS: &'static [KeyField] = &[KeyField { field: "order_id", aggregate: None }];
 ///
 ///     fn stream(&self, aggregate: &str) -> Result<StreamId, InvalidStreamId> {
-///         stream_by::<OrderId>(aggregate, &self.order_id)
+///         stream_by::<String>(aggregate, &self.order_id)
 ///     }
 /// }
 /// ```
@@ -269,13 +311,15 @@ pub fn derive_command(item: TokenStream) -> TokenStream {
 ///
 /// `#[query(..)]` may say the `name`, as in [`macro@Command`].
 ///
-/// ```text
+/// ```
+/// # use catga::prelude::*;
 /// #[derive(Debug, Query)]
 /// #[query(name = "order.get")]
 /// pub struct GetOrder {
 ///     #[key]
-///     pub order_id: OrderId,
+///     pub order_id: String,
 /// }
+/// # #[query_handler] fn get_order(_: GetOrder) -> u64 { 0 }
 /// ```
 ///
 /// The generated code is that of a command without `validate`.
@@ -289,13 +333,26 @@ pub fn derive_query(item: TokenStream) -> TokenStream {
 /// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]`, less what is derived beside it, and its
 /// arguments are those of `#[event(..)]`. serde need not be a dependency.
 ///
-/// ```text
+/// ```
+/// # use catga::prelude::*;
 /// #[catga::event]
 /// pub enum OrderEvent {
 ///     Created { customer: String },
 ///     #[event(version = 2, upcast(1 = PaidV1))]
-///     Paid { method: String, at: Timestamp },
+///     Paid { method: String, in_advance: bool },
 ///     Closed,
+/// }
+///
+/// /// What was stored before version 2.
+/// #[derive(serde::Deserialize)]
+/// struct PaidV1 {
+///     method: String,
+/// }
+///
+/// impl From<PaidV1> for OrderEvent {
+///     fn from(paid: PaidV1) -> Self {
+///         Self::Paid { method: paid.method, in_advance: false }
+///     }
 /// }
 /// ```
 ///
@@ -310,13 +367,15 @@ pub fn event(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]`, less what is derived beside it, and its
 /// arguments are those of `#[command(..)]`.
 ///
-/// ```text
-/// #[catga::command(validate)]
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::command(name = "order.pay")]
 /// pub struct PayOrder {
 ///     #[key]
-///     pub order_id: OrderId,
-///     pub method: PaymentMethod,
+///     pub order_id: String,
+///     pub method: String,
 /// }
+/// # #[command_handler] fn pay_order(_: PayOrder) {}
 /// ```
 #[proc_macro_attribute]
 pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -328,6 +387,16 @@ pub fn command(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// It is `#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Query)]`, less what is derived beside it, and its
 /// arguments are those of `#[query(..)]`.
+///
+/// ```
+/// # use catga::prelude::*;
+/// #[catga::query]
+/// pub struct GetOrder {
+///     #[key]
+///     pub order_id: String,
+/// }
+/// # #[query_handler] fn get_order(_: GetOrder) -> u64 { 0 }
+/// ```
 #[proc_macro_attribute]
 pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as DeriveInput);
@@ -342,14 +411,19 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// change of the fields the version goes one up, and `upcast` says by which struct with the old fields an old version is
 /// read. `From` lifts it: to the struct, or to the enum.
 ///
-/// ```text
+/// ```
+/// # use catga::prelude::*; use serde::{Deserialize, Serialize};
 /// #[derive(Debug, Clone, Event)]
 /// pub enum OrderEvent {
-///     Created { customer: CustomerId },
+///     Created { customer: String },
 ///     #[event(name = "OrderPaid", version = 2, upcast(1 = OrderPaidV1))]
-///     Paid { method: PaymentMethod },
+///     Paid { method: String },
 ///     Shipped(OrderShipped),
 /// }
+/// # #[derive(Deserialize)] struct OrderPaidV1 {}
+/// # impl From<OrderPaidV1> for OrderEvent {
+/// #     fn from(_: OrderPaidV1) -> Self { Self::Paid { method: "unknown".to_owned() } }
+/// # }
 ///
 /// /// Read by handlers of their own.
 /// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
@@ -417,7 +491,7 @@ pub fn query(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///         match self {
 ///             Self::Created { customer: field_0 } => {
 ///                 #[derive(Serialize)]
-///                 struct Stored<'e> { customer: &'e CustomerId }
+///                 struct Stored<'e> { customer: &'e String }
 ///                 let stored = Stored { customer: field_0 };
 ///                 // `ReadBack`, with the values, and `READ_BACK`, as above
 ///                 encode_payload::<ReadBack>(EventType { name: "Created", version: 1 }, &READ_BACK, &stored, payload)
