@@ -181,11 +181,30 @@ impl Evidence {
             let rises = lines.windows(2).filter(|two| two[1].is > 0 && two[1].is != two[0].is);
             return rises.map(|two| (two[1].at, two[1].at)).collect();
         }
-        let told = self.seen.samples.iter().filter(|s| is_there(s.node) && s.word != Word::Healthy);
+        let told = self.seen.samples.iter();
+        let told =
+            told.filter(|sample| is_there(sample.node) && tells(&sample.word, deviation.what));
         let mut words: Vec<_> = told.map(|sample| (sample.asked, sample.at)).collect();
         words.sort();
         words
     }
+}
+
+/// Whether `word` is about such a thing: a projection that stopped is no word about events that nobody handles.
+fn tells(word: &Word, what: &str) -> bool {
+    let names = match word {
+        Word::Healthy => return false,
+        Word::Silence(_) => return true,
+        Word::Sick(names) => names,
+    };
+    names.iter().any(|name| match name.as_str() {
+        // Then nothing goes well.
+        "store" | "tasks" | "transport" | "cluster" | "progress" => what != LETTERS,
+        "readModels" => what == READ_MODEL || what == READS,
+        "deadLetters" => what == LETTERS || what == EVENTS,
+        // What is left are the handlers.
+        _ => what == EVENTS,
+    })
 }
 
 /// Whether no [`PATIENCE`] in a row of `span` is without one of `words`.

@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Word {
     /// All is well.
     Healthy,
-    /// Something is not: the status, and what names it.
-    Sick(String),
+    /// Something is not: the names of the checks and of the handlers that it is.
+    Sick(Vec<String>),
     /// Nothing, which says enough.
     Silence(String),
 }
@@ -126,10 +126,9 @@ impl Probe {
     async fn health(&self) -> reqwest::Result<Word> {
         let answer = self.http.get(format!("{}/health", self.url)).send().await?;
         let health: Value = answer.json().await?;
-        let status = health["status"].as_str().unwrap_or("no status");
-        Ok(match status {
-            "healthy" => Word::Healthy,
-            sick => Word::Sick(format!("{sick}: {}", not_healthy(&health["checks"]).join(", "))),
+        Ok(match health["status"] == "healthy" {
+            true => Word::Healthy,
+            false => Word::Sick(not_healthy(&health["checks"])),
         })
     }
 
