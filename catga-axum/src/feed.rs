@@ -154,8 +154,7 @@ impl Feed {
         let stream = commit.stream_id().map_err(catga::handler::DecodeError::from)?;
         let mut sources = self.shared.domain.feeds.iter();
         if let Some(source) = sources.find(|source| source.aggregate == stream.aggregate()) {
-            let log = self.shared.catga.store().log_id();
-            (source.read)(source, record, self.after, log, &mut self.ready)?;
+            (source.read)(source, &self.shared.catga, record, self.after, &mut self.ready)?;
         }
         self.after = last;
         Ok(())
@@ -172,7 +171,7 @@ pub(crate) struct Source {
 }
 
 /// Adds the events in a record that come after a position.
-type Read = fn(&Source, &Record, Position, LogId, &mut VecDeque<Event>) -> Result<(), Error>;
+type Read = fn(&Source, &Catga, &Record, Position, &mut VecDeque<Event>) -> Result<(), Error>;
 
 impl Source {
     pub(crate) fn of<A: Aggregate<Event: Serialize>>() -> Self {
@@ -182,12 +181,12 @@ impl Source {
 
 fn read<A: Aggregate<Event: Serialize>>(
     source: &Source,
+    catga: &Catga,
     record: &Record,
     after: Position,
-    log: LogId,
     ready: &mut VecDeque<Event>,
 ) -> Result<(), Error> {
-    let events = Recorded::<A::Event>::read(record)?;
+    let (events, log) = (catga.read::<A::Event>(record)?, catga.store().log_id());
     let new = events.iter().filter(|event| event.position > after);
     ready.extend(new.map(|event| sse(event, &source.member, log)));
     Ok(())

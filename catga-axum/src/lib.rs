@@ -35,7 +35,7 @@
 //! `redis` and `nats`, both by default: the stores of these names, with their flags.
 //!
 //! # Modules, in reading order
-//! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`: a service, from its routes to its exit code
+//! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`, `maintenance`: a service, from its routes to its exit code
 //! - `server`, `connections`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
@@ -68,6 +68,7 @@ mod feed;
 mod healthcheck;
 mod history;
 mod log_lines;
+mod maintenance;
 mod members;
 mod message;
 mod money;

@@ -32,7 +32,7 @@ use crate::{
     connections::Limits,
     healthcheck::healthcheck,
     log_lines::{LogLines, log_panics},
-    server,
+    maintenance, server,
     service::{Node, Shared},
     usage::{self, Usage},
 };
@@ -65,13 +65,16 @@ pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
                 );
             }
             match command {
-                Some(Command::Check) => print(&backend::check(&flags.backends).await?),
+                Some(Command::Check) => print(&maintenance::check(&flags.backends).await?),
                 Some(Command::Repair { apply }) => {
-                    print(&backend::repair(&flags.backends, apply).await?)
+                    print(&maintenance::repair(&flags.backends, apply).await?)
                 }
-                Some(Command::Verify) => print(&backend::verify(&flags.backends)?),
+                Some(Command::Skip { position, reason }) => {
+                    print(&maintenance::skip(&flags, position.zip(reason)).await?)
+                }
+                Some(Command::Verify) => print(&maintenance::verify(&flags.backends)?),
                 Some(Command::Copy { from, to }) => {
-                    print(&backend::copy(&flags.backends, &from, &to).await?)
+                    print(&maintenance::copy(&flags.backends, &from, &to).await?)
                 }
                 _ => {
                     serve(app, &flags, &own, program).await?;

@@ -101,7 +101,8 @@ fn without_effect<A: Args>(
     };
     let Backends { transport, persistence, .. } = serve.backends;
     match command {
-        None | Some(Command::Serve | Command::Check | Command::Repair { .. }) => {
+        None
+        | Some(Command::Serve | Command::Check | Command::Repair { .. } | Command::Skip { .. }) => {
             let is_file = persistence == Persistence::File;
             let is_redis = on_redis(transport, persistence);
             let is_nats = on_nats(transport, persistence);

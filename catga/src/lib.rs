@@ -26,7 +26,8 @@
 //! - [`log`]: events as they are stored
 //! - [`cluster`]: many nodes
 //! - [`testing`], [`conformance`]: tests of handlers; the promises as tests for any backend
-//! - [`migrate`]: copying a log from one store to another; [`repair`]: going on after a log lost its end
+//! - [`migrate`]: copying a log from one store to another; [`repair`]: going on after a log lost its end;
+//!   [`skip`]: going on without an event that can't be read
 //! - [`handler`]: parameters of one's own for handlers, and the catalogue of all handlers
 //! - [`pipeline`]: layers around every handler
 #![cfg_attr(doc, allow(rustdoc::private_intra_doc_links))]
@@ -44,6 +45,7 @@ mod react;
 mod read;
 pub mod repair;
 mod runtime;
+pub mod skip;
 pub mod store;
 pub mod testing;
 mod write;

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     cluster::Checkpoint,
     log::{Commit, Position, Record, StreamId},
-    model::{DecodeError, ParsedRecord},
+    model::{DecodeError, ParsedRecord, SkippedEvents},
     store::partition_of,
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct DecodedCommit {
 
 impl DecodedCommit {
     pub(crate) fn new(record: &Record) -> Result<Self, DecodeError> {
-        Self::of(&ParsedRecord::of(record)?)
+        Self::of(&ParsedRecord::of(record, SkippedEvents::NONE)?)
     }
 
     pub(crate) fn of(decoded: &ParsedRecord<'_>) -> Result<Self, DecodeError> {

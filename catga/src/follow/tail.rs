@@ -143,7 +143,9 @@ impl Tail {
 
     /// Publishes a page, which begins after `after`, and applies it to every fold. Answers where it ends.
     fn apply(&self, after: Position, page: &[Record]) -> Result<End, DecodeError> {
-        let commits: Vec<_> = page.iter().map(ParsedRecord::of).collect::<Result<_, _>>()?;
+        let skipped = &self.program.skipped;
+        let parsed = page.iter().map(|record| ParsedRecord::of(record, skipped));
+        let commits: Vec<_> = parsed.collect::<Result<_, _>>()?;
         if let Some(publisher) = &self.publisher {
             let decoded = commits.iter().map(|commit| Ok(Arc::new(DecodedCommit::of(commit)?)));
             publisher.push(after, &decoded.collect::<Result<Vec<_>, DecodeError>>()?);
@@ -151,7 +153,7 @@ impl Tail {
         let known = self.program.extensions.expect::<EventTypes>();
         for ParsedRecord { record, commit, .. } in &commits {
             for (i, frame) in (0..).zip(&commit.events) {
-                if !known.contains(frame.name) {
+                if !known.contains_key(frame.name) && !skipped.contains(frame.id) {
                     let (name, version) = (frame.name.to_owned(), frame.schema);
                     let position = record.position + i;
                     return Err(DecodeError::UnknownType { name, version, position });

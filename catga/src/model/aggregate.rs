@@ -120,6 +120,11 @@ impl<A: Aggregate> Root<A> {
         self.version += 1;
     }
 
+    /// Goes on behind an event that can't be read and was skipped.
+    pub(crate) fn pass_over(&mut self) {
+        self.version += 1;
+    }
+
     /// The state as it is now, to keep and to share: no copy is made unless the aggregate changes while somebody still
     /// holds it, and that never shows.
     pub fn state(&self) -> Arc<A> {

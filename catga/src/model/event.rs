@@ -9,7 +9,7 @@ use crate::log::{
     Commit, EventId, FrameError, Origin, Position, Record, StreamId, Timestamp, Version, codec,
     readable::append_readable,
 };
-use crate::model::ReadBack;
+use crate::model::{ReadBack, SkippedEvents};
 
 /// The name and the schema version that an event is stored under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,7 +97,7 @@ pub trait Event: Sized + Send + Sync + 'static {
     fn decode(name: &str, schema: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError>;
 }
 
-/// Why an event can't be stored or read. Never skipped: whoever reads the log stops here.
+/// Why an event can't be stored or read. Whoever reads the log stops here, until an operator [skips](crate::skip) the event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -231,7 +231,7 @@ impl<E: Event> Recorded<E> {
     /// # Errors
     /// [`DecodeError`] when the frame or an event of one of `E`'s types can't be read.
     pub fn read(record: &Record) -> Result<Vec<Self>, DecodeError> {
-        ParsedRecord::of(record)?.events().collect()
+        ParsedRecord::of(record, SkippedEvents::NONE)?.events().collect()
     }
 }
 
@@ -240,11 +240,12 @@ pub(crate) struct ParsedRecord<'r> {
     pub(crate) record: &'r Record,
     pub(crate) commit: Commit<'r>,
     pub(crate) stream: OnceCell<StreamId>,
+    pub(crate) skipped: &'r SkippedEvents,
 }
 
 impl<'r> ParsedRecord<'r> {
-    pub(crate) fn of(record: &'r Record) -> Result<Self, FrameError> {
-        Ok(Self { record, commit: record.commit()?, stream: OnceCell::new() })
+    pub(crate) fn of(record: &'r Record, skipped: &'r SkippedEvents) -> Result<Self, FrameError> {
+        Ok(Self { record, commit: record.commit()?, stream: OnceCell::new(), skipped })
     }
 
     /// The position of the last event.
@@ -267,12 +268,15 @@ impl<'r> ParsedRecord<'r> {
         (0..self.commit.events.len()).filter_map(|index| self.event(index).transpose())
     }
 
-    /// The event with index `index`, if it is of type `E`.
+    /// The event with index `index`, if it is of type `E`, and not one that can't be read and was skipped.
     pub(crate) fn event<E: Event>(&self, index: usize) -> Result<Option<Recorded<E>>, DecodeError> {
         let Self { record, commit, .. } = self;
         let frame = &commit.events[index];
-        let Some(event) = E::decode(frame.name, frame.schema, frame.payload)? else {
-            return Ok(None);
+        let event = match E::decode(frame.name, frame.schema, frame.payload) {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(None),
+            Err(_) if self.skipped.contains(frame.id) => return Ok(None),
+            Err(error) => return Err(error),
         };
         Ok(Some(Recorded {
             event,

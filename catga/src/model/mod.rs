@@ -7,6 +7,7 @@ mod message;
 mod metadata;
 mod plain;
 mod recording;
+mod skipped;
 mod snapshots;
 
 pub use self::{
@@ -20,4 +21,9 @@ pub use self::{
     plain::{IsNotPlain, IsPlain, ReadBack},
     snapshots::Snapshots,
 };
-pub(crate) use self::{error::InterruptReason, event::ParsedRecord, recording::Recording};
+pub(crate) use self::{
+    error::InterruptReason,
+    event::ParsedRecord,
+    recording::Recording,
+    skipped::{EventSkipped, SkippedEvents},
+};

@@ -8,6 +8,7 @@ pub(crate) mod pipeline;
 mod progress;
 mod registration;
 mod setup;
+mod skipped;
 mod state;
 pub(crate) mod telemetry;
 
@@ -23,6 +24,7 @@ pub(crate) use self::{
     progress::ReadProgress,
     registration::{doubled_names, empty_crates, place},
     setup::EventTypes,
+    skipped::SkipStream,
 };
 pub use self::{
     context::Context,
@@ -34,7 +36,7 @@ pub use self::{
 };
 use crate::{
     log::{Clock, Position},
-    model::{Consistency, Error, ErrorKind},
+    model::{Consistency, Error, ErrorKind, SkippedEvents},
     store::{EventStore, KvStore},
 };
 
@@ -47,6 +49,8 @@ pub(crate) struct Program {
     pub(crate) node: String,
     pub(crate) extensions: Extensions,
     pub(crate) pipeline: Pipeline,
+    /// What an operator skipped. Read when the program starts.
+    pub(crate) skipped: Arc<SkippedEvents>,
     /// How far the read models are.
     pub(crate) progress: ReadProgress,
     /// How long a command or query may take.

@@ -2,19 +2,22 @@
 
 use std::{
     any::{Any, TypeId, type_name},
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
 };
 
 use foldhash::fast::RandomState;
 
 use crate::{
-    model::Event,
+    model::{DecodeError, Event},
     program::{extensions::Extensions, state::State},
 };
 
-/// The names of all event types that are linked into the program.
-pub(crate) type EventTypes = HashSet<&'static str, RandomState>;
+/// All event types that are linked into the program, by name.
+pub(crate) type EventTypes = HashMap<&'static str, TryRead, RandomState>;
+
+/// Tries to read an event from its stored name, version and payload.
+type TryRead = fn(&str, u16, &[u8]) -> Result<(), DecodeError>;
 
 /// What a registered item adds to the program, and what it needs there. Generated code calls it.
 pub struct Setup<'a> {
@@ -54,7 +57,8 @@ impl<'a> Setup<'a> {
     /// The item is the event type `E`.
     pub fn event<E: Event>(&mut self) {
         let types = self.extensions.get_or_default::<EventTypes>();
-        types.extend(E::TYPES.iter().map(|ty| ty.name));
+        let read: TryRead = |name, version, payload| E::decode(name, version, payload).map(drop);
+        types.extend(E::TYPES.iter().map(|ty| (ty.name, read)));
     }
 
     /// The item's handler takes an aggregate. Two of one NAME would share their streams.

@@ -155,10 +155,9 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::log::LogId;
     use crate::{
         cluster::{Leases, Work},
-        log::Clock,
+        log::{Clock, LogId},
         program::{Extensions, Pipeline, ReadProgress},
         react::parking_event::{HandlerTaken, StreamReleased},
         store::{KvStore, MemoryKvStore, MemoryStore},
@@ -174,6 +173,7 @@ mod tests {
             node: "test".to_owned(),
             extensions: Extensions::default(),
             pipeline: Pipeline::new(Vec::new()),
+            skipped: Arc::default(),
             progress: ReadProgress::new(),
             timeout: Duration::from_secs(5),
             tasks: TaskTracker::new(),

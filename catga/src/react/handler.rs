@@ -17,7 +17,10 @@ use std::{
 use futures_util::FutureExt;
 
 use crate::{
-    model::{DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded},
+    model::{
+        DecodeError, Error, Event, EventType, Interrupt, Metadata, ParsedRecord, Recorded,
+        SkippedEvents,
+    },
     program::{Call, Context, Kind, Program, Setup},
     react::lanes::Delivery,
     store::{BoxFuture, panic_text},
@@ -100,7 +103,8 @@ impl<P: Delivered + 'static> EventHandler for TypedHandler<P> {
     ) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
             // Whatever panics here is the event's failure, not the runner's: upcasters run while the event is decoded.
-            let decoding = AssertUnwindSafe(|| event_of::<P::Event>(&delivery, attempt));
+            let decoding =
+                AssertUnwindSafe(|| event_of::<P::Event>(&program.skipped, &delivery, attempt));
             let decoded = catch_unwind(decoding);
             let decoded = decoded.map_err(|payload| panicked("the event's decoding", &*payload))?;
             let Some((event, metadata)) = decoded? else { return Ok(()) };
@@ -126,12 +130,13 @@ fn panicked(what: &str, payload: &(dyn Any + Send)) -> Error {
 
 /// An event for a handler, if it is of type `E`, and what travels with it.
 fn event_of<E: Event>(
+    skipped: &SkippedEvents,
     delivery: &Delivery,
     attempt: u32,
 ) -> Result<Option<(Recorded<E>, Metadata)>, DecodeError> {
     let Delivery { stream, commit, index, .. } = delivery;
     let (record, stream) = (&commit.record, stream.clone().into());
-    let decoded = ParsedRecord { record, commit: record.commit()?, stream };
+    let decoded = ParsedRecord { record, commit: record.commit()?, stream, skipped };
     let event = decoded.event(*index)?;
     Ok(event.map(|mut event: Recorded<E>| {
         let commit = &decoded.commit;

@@ -4,7 +4,10 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use crate::{
     log::{Record, StreamId, Timestamp, Version},
-    model::{Aggregate, DecodeError, Error, Interrupt, Recorded, Root, Targeted},
+    model::{
+        Aggregate, DecodeError, Error, Interrupt, ParsedRecord, Recorded, Root, SkippedEvents,
+        Targeted,
+    },
     program::{Context, FromContext, Setup},
     store::EventStore,
     write::{declare_key, stream_of},
@@ -55,6 +58,7 @@ pub struct HistoryPage<E> {
 /// ```
 pub struct History<A> {
     store: Arc<dyn EventStore>,
+    skipped: Arc<SkippedEvents>,
     stream: StreamId,
     of: PhantomData<fn() -> A>,
 }
@@ -76,7 +80,7 @@ impl<A: Aggregate> History<A> {
             let Some(last) = page.last() else { break };
             next = last.commit().map_err(DecodeError::from)?.last_version() + 1;
             for record in &page {
-                let wanted = Recorded::read(record)?.into_iter().filter(|e| e.version >= from);
+                let wanted = self.read(record)?.into_iter().filter(|e| e.version >= from);
                 events.extend(wanted.take(limit - events.len()));
                 // A commit can hold a thousand events: those of the others are not even decoded.
                 if events.len() == limit {
@@ -104,7 +108,7 @@ impl<A: Aggregate> History<A> {
             let page = self.page(at, count).await?;
             for record in &page {
                 let is_new = |event: &Recorded<A::Event>| event.version >= at;
-                let mut wanted = Recorded::read(record)?.into_iter().filter(is_new);
+                let mut wanted = self.read(record)?.into_iter().filter(is_new);
                 let room = if size < bytes { limit - events.len() } else { 0 };
                 events.extend(wanted.by_ref().take(room));
                 if let Some(next) = wanted.next() {
@@ -126,7 +130,7 @@ impl<A: Aggregate> History<A> {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn at_version(&self, version: Version) -> Result<Option<Root<A>>, Error> {
-        let root = self.fold_while(|event| event.version <= version).await?;
+        let root = self.fold_while(|at, _| at <= version).await?;
         Ok(Some(root).filter(|root| root.exists() && root.version() == version))
     }
 
@@ -135,29 +139,43 @@ impl<A: Aggregate> History<A> {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn at_time(&self, time: Timestamp) -> Result<Option<Root<A>>, Error> {
-        let root = self.fold_while(|event| event.time <= time).await?;
+        let root = self.fold_while(|_, at| at <= time).await?;
         Ok(Some(root).filter(Root::exists))
     }
 
+    /// The aggregate after the events whose version and time are wanted, up to the first one that is not.
     async fn fold_while(
         &self,
-        is_wanted: impl Fn(&Recorded<A::Event>) -> bool,
+        is_wanted: impl Fn(Version, Timestamp) -> bool,
     ) -> Result<Root<A>, Error> {
         let mut root = Root::<A>::new(self.stream.clone());
         loop {
             let page = self.page(root.version() + 1, PAGE).await?;
             for record in &page {
-                for event in Recorded::read(record)? {
-                    if !is_wanted(&event) {
+                let parsed = self.parse(record)?;
+                for index in 0..parsed.commit.events.len() {
+                    if !is_wanted(root.version() + 1, parsed.commit.time) {
                         return Ok(root);
                     }
-                    root.apply(event.event);
+                    match parsed.event::<A::Event>(index)? {
+                        Some(event) => root.apply(event.event),
+                        None => root.pass_over(),
+                    }
                 }
             }
             if page.len() < PAGE {
                 return Ok(root);
             }
         }
+    }
+
+    /// The events in `record`, but for those that can't be read and were skipped.
+    fn read(&self, record: &Record) -> Result<Vec<Recorded<A::Event>>, DecodeError> {
+        self.parse(record)?.events().collect()
+    }
+
+    fn parse<'r>(&'r self, record: &'r Record) -> Result<ParsedRecord<'r>, DecodeError> {
+        Ok(ParsedRecord::of(record, &self.skipped)?)
     }
 
     async fn page(&self, from: Version, limit: usize) -> Result<Vec<Record>, Error> {
@@ -170,7 +188,8 @@ impl<M: Targeted + Sync, A: Aggregate> FromContext<M> for History<A> {
 
     async fn extract<'c>(cx: &'c Context<'c>, message: &M) -> Result<Box<Self>, Interrupt> {
         let stream = stream_of::<A, M>(message)?;
-        Ok(Box::new(Self { store: cx.program.store.clone(), stream, of: PhantomData }))
+        let (store, skipped) = (cx.program.store.clone(), cx.program.skipped.clone());
+        Ok(Box::new(Self { store, skipped, stream, of: PhantomData }))
     }
 
     fn declare(setup: &mut Setup<'_>) {

@@ -152,7 +152,8 @@ impl<E: Event> SubscriptionReader<E> {
     }
 
     fn decode(&mut self, record: &Record) -> Result<(), DecodeError> {
-        let parsed = ParsedRecord::of(record)?;
+        let skipped = &self.program.skipped;
+        let parsed = ParsedRecord::of(record, skipped)?;
         let known = self.program.extensions.expect::<EventTypes>();
         for (index, frame) in parsed.commit.events.iter().enumerate() {
             let position = record.position + index as u64;
@@ -160,7 +161,7 @@ impl<E: Event> SubscriptionReader<E> {
             if position <= self.after {
                 continue;
             }
-            if !known.contains(frame.name) {
+            if !known.contains_key(frame.name) && !skipped.contains(frame.id) {
                 let (name, version) = (frame.name.to_owned(), frame.schema);
                 return Err(DecodeError::UnknownType { name, version, position });
             }

@@ -8,8 +8,8 @@ use std::{
 use tokio::time::timeout;
 
 use crate::{
-    log::Position,
-    model::{Consistency, Error, ErrorKind, Interrupt},
+    log::{Position, Record},
+    model::{Consistency, DecodeError, Error, ErrorKind, Event, Interrupt, ParsedRecord, Recorded},
     program::{Caller, Context, FromContext, Setup},
     react::{
         DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlace, DropRequested, ParkingEvent,
@@ -64,6 +64,16 @@ impl Catga {
     /// [`Error`] when the store can't be asked.
     pub async fn head(&self) -> Result<Position, Error> {
         Ok(self.runtime.program.store().head().await?)
+    }
+
+    /// The events of type `E` in a record of the [`store`](Self::store), in order; events of other types, and those that an operator
+    /// [skipped](crate::skip), are left out.
+    ///
+    /// # Errors
+    /// [`Error`] when the record or an event of one of `E`'s types can't be read.
+    pub fn read<E: Event>(&self, record: &Record) -> Result<Vec<Recorded<E>>, Error> {
+        let parsed = ParsedRecord::of(record, &self.runtime.program.skipped);
+        Ok(parsed.map_err(DecodeError::from)?.events().collect::<Result<_, _>>()?)
     }
 
     /// Whether the log reaches up to `position`, which the caller got from somewhere.

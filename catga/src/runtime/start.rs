@@ -10,9 +10,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cluster::{JoinError, Leases, Membership, Work},
     follow::Feed,
+    log::StoreError,
+    model::SkippedEvents,
     program::{
-        Kind, Pipeline, Program, ReadProgress, Setup, catalogue, doubled_names, empty_crates,
-        place, telemetry,
+        Kind, Pipeline, Program, ReadProgress, Setup, SkipStream, catalogue, doubled_names,
+        empty_crates, place, telemetry,
     },
     react::{Breaker, Dispatcher, EventHandler, EventHandlers, WorkState},
     read::{Folds, SharedPages},
@@ -60,10 +62,24 @@ impl Builder {
             return Err(StartError::Incomplete(problems));
         }
         self.backend.store().head().await.map_err(StartError::Store)?;
+        let skipped = self.skipped().await.map_err(StartError::Store)?;
         let membership = self.join().await?;
         self.extensions.insert(SnapshotStore::new(self.backend.kv().clone()));
         let handlers = self.extensions.take::<EventHandlers>();
-        Ok(start(self, handlers, membership))
+        Ok(start(self, skipped, handlers, membership))
+    }
+
+    /// The events that operators skipped, with a line in the log if there are any.
+    async fn skipped(&self) -> Result<SkippedEvents, StoreError> {
+        let skipped = SkipStream::read(&**self.backend.store()).await?.events();
+        if skipped.len() > 0 {
+            let events = skipped.len();
+            tracing::warn!(
+                events,
+                "events that were skipped are passed over where they can't be read"
+            );
+        }
+        Ok(skipped)
     }
 
     async fn join(&mut self) -> Result<Option<Membership>, StartError> {
@@ -92,7 +108,12 @@ enum Pass {
 }
 
 /// Puts a checked program to work.
-fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membership>) -> Catga {
+fn start(
+    builder: Builder,
+    skipped: SkippedEvents,
+    handlers: EventHandlers,
+    membership: Option<Membership>,
+) -> Catga {
     telemetry::describe();
     let (kv, log) = (builder.backend.kv().clone(), builder.backend.store().log_id());
     let leases = match &membership {
@@ -115,6 +136,7 @@ fn start(builder: Builder, handlers: EventHandlers, membership: Option<Membershi
             node: builder.node,
             extensions,
             pipeline: Pipeline::new(builder.behaviors),
+            skipped: Arc::new(skipped),
             progress: ReadProgress::new(),
             timeout: builder.timeout,
             tasks: TaskTracker::new(),

@@ -5,10 +5,10 @@ use std::{collections::HashMap, pin::pin};
 use futures_util::future::{Either, ready, select};
 
 use crate::{
-    log::{EventId, Record, StoreError, StreamId, Timestamp, Version},
-    model::{Aggregate, CommandId, DecodeError, Error, Event, Root},
+    log::{EventFrame, EventId, Record, StoreError, StreamId, Timestamp, Version},
+    model::{Aggregate, CommandId, DecodeError, Error, Event, Root, SkippedEvents},
     program::Program,
-    store::{BoxFuture, EventStore, guarded},
+    store::{BoxFuture, guarded},
     write::snapshot::{Snapshot, SnapshotStore},
 };
 
@@ -72,29 +72,29 @@ impl<A: Aggregate> Loaded<A> {
                     (snapshot, page)
                 }
             };
-            if let Some(restored) = Self::restore(store, &stream, snapshot).await? {
+            if let Some(restored) = Self::restore(program, &stream, snapshot).await? {
                 return Ok(restored.kept(program));
             }
             if let Some(begin) = page.await? {
-                loaded.take_in_all(&begin)?;
+                loaded.take_in_all(program, &begin)?;
                 if begin.len() < FEW {
                     return Ok(loaded);
                 }
             }
         }
-        loaded.catch_up(store).await?;
+        loaded.catch_up(program).await?;
         Ok(loaded.kept(program))
     }
 
     /// The aggregate from a snapshot and the events after it, if the stream still holds the commit that it ends
     /// with: a store that lost its end in a power cut may hold another one there.
     async fn restore(
-        store: &dyn EventStore,
+        program: &Program,
         stream: &StreamId,
         snapshot: Option<Snapshot<A>>,
     ) -> Result<Option<Self>, Error> {
         let Some(Snapshot { version, commit, commands, state }) = snapshot else { return Ok(None) };
-        let page = store.read_stream(stream, version, PAGE).await?;
+        let page = program.store().read_stream(stream, version, PAGE).await?;
         let Some((record, rest)) = page.split_first() else { return Ok(None) };
         let last = record.commit().map_err(DecodeError::from)?;
         if (last.id(), last.last_version()) != (commit, version) {
@@ -103,9 +103,9 @@ impl<A: Aggregate> Loaded<A> {
         let root = Root::restored(stream.clone(), version, state);
         let (token, time) = (record.token, last.time);
         let mut restored = Self { root, token, commit, time, snapshot: version, commands };
-        restored.take_in_all(rest)?;
+        restored.take_in_all(program, rest)?;
         if page.len() == PAGE {
-            restored.catch_up(store).await?;
+            restored.catch_up(program).await?;
         }
         Ok(Some(restored))
     }
@@ -140,24 +140,25 @@ impl<A: Aggregate> Loaded<A> {
     }
 
     /// Applies what the stream holds beyond this version, and returns whether there was anything.
-    pub(crate) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
+    pub(crate) async fn catch_up(&mut self, program: &Program) -> Result<bool, Error> {
         let before = self.root.version();
-        while self.take_in_page(store).await? {}
+        while self.take_in_page(program).await? {}
         Ok(self.root.version() > before)
     }
 
     /// Applies the next commits, and returns whether there may be more.
-    async fn take_in_page(&mut self, store: &dyn EventStore) -> Result<bool, Error> {
-        let page = store.read_stream(self.root.stream(), self.root.version().next(), PAGE).await?;
-        self.take_in_all(&page)?;
+    async fn take_in_page(&mut self, program: &Program) -> Result<bool, Error> {
+        let (stream, next) = (self.root.stream(), self.root.version().next());
+        let page = program.store().read_stream(stream, next, PAGE).await?;
+        self.take_in_all(program, &page)?;
         Ok(page.len() == PAGE)
     }
 
-    fn take_in_all(&mut self, page: &[Record]) -> Result<(), Error> {
-        page.iter().try_for_each(|record| self.take_in(record))
+    fn take_in_all(&mut self, program: &Program, page: &[Record]) -> Result<(), Error> {
+        page.iter().try_for_each(|record| self.take_in(&program.skipped, record))
     }
 
-    fn take_in(&mut self, record: &Record) -> Result<(), Error> {
+    fn take_in(&mut self, skipped: &SkippedEvents, record: &Record) -> Result<(), Error> {
         let commit = record.commit().map_err(DecodeError::from)?;
         if commit.first_version != self.root.version().next() {
             let (stream, version) = (self.root.stream(), self.root.version().next());
@@ -168,15 +169,13 @@ impl<A: Aggregate> Loaded<A> {
             .into());
         }
         for (i, frame) in (0..).zip(&commit.events) {
-            let event =
-                A::Event::decode(frame.name, frame.schema, frame.payload)?.ok_or_else(|| {
-                    DecodeError::UnknownType {
-                        name: frame.name.to_owned(),
-                        version: frame.schema,
-                        position: record.position + i,
-                    }
-                })?;
-            self.root.apply(event);
+            let event = A::Event::decode(frame.name, frame.schema, frame.payload);
+            let event = event.and_then(|event| event.ok_or_else(|| unknown(frame, record, i)));
+            match event {
+                Ok(event) => self.root.apply(event),
+                Err(_) if skipped.contains(frame.id) => self.root.pass_over(),
+                Err(error) => return Err(error.into()),
+            }
         }
         (self.token, self.commit) = (record.token, commit.id());
         self.time = self.time.max(commit.time);
@@ -195,4 +194,10 @@ impl<A: Aggregate> Loaded<A> {
         let bytes = 256 + size_of::<Self>() + state + 32 * commands;
         (bytes as u64).next_power_of_two()
     }
+}
+
+/// Why the event with index `index` in `record` is none of the aggregate's.
+fn unknown(frame: &EventFrame<'_>, record: &Record, index: u64) -> DecodeError {
+    let (name, position) = (frame.name.to_owned(), record.position + index);
+    DecodeError::UnknownType { name, version: frame.schema, position }
 }

@@ -104,7 +104,6 @@ impl<A: Aggregate> Repository<A> {
 
     /// The aggregate for reading.
     async fn read(&self, cx: &Context<'_>, stream: StreamId) -> Result<Root<A>, Interrupt> {
-        let store = cx.program.store();
         let Some(cached) = self.cache.get(&stream) else {
             let loaded = Loaded::<A>::replay(cx.program, stream).await?;
             let root = loaded.root.share();
@@ -129,7 +128,7 @@ impl<A: Aggregate> Repository<A> {
             return Ok(root);
         };
         if cx.consistency != Consistency::Eventual {
-            loaded.catch_up(store).await?;
+            loaded.catch_up(cx.program).await?;
         }
         let root = loaded.root.share();
         self.put_back(&cached, slot, loaded);
@@ -191,7 +190,6 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
             ))
             .into());
         }
-        let store = cx.program.store();
         let cached = cx.program.extensions.expect::<Repository<A>>().slot(&stream);
         let mut slot = cached.slot.clone().lock_owned().await;
         let locked = cx.itself.get().map(|itself| itself.lock(&stream));
@@ -199,7 +197,7 @@ impl<A: Aggregate, M: Command + Targeted + Handled> FromContextMut<M> for Root<A
         let (loaded, is_fresh) = match slot.take() {
             Some(loaded) if is_first_run => (loaded, false),
             Some(mut loaded) => {
-                loaded.catch_up(store).await?;
+                loaded.catch_up(cx.program).await?;
                 (loaded, true)
             }
             None if M::CREATES && is_first_run => (Box::new(Loaded::new(stream)), false),
@@ -302,7 +300,7 @@ impl<A: Aggregate> RootGuard<A> {
             return Ok(());
         }
         if !self.is_fresh {
-            self.loaded.catch_up(cx.program.store()).await?;
+            self.loaded.catch_up(cx.program).await?;
             self.is_fresh = true;
             self.check_replay(cx).await?;
         }
@@ -369,7 +367,7 @@ impl<A: Aggregate> RootGuard<A> {
             drop(self);
             newer
         } else {
-            let newer = !self.is_fresh && self.loaded.catch_up(store).await?;
+            let newer = !self.is_fresh && self.loaded.catch_up(cx.program).await?;
             self.release(cx);
             newer
         };

@@ -2,17 +2,23 @@
 //!
 //! The flags of a store are there when its feature of this crate is.
 
+mod values;
+
 #[cfg(any(feature = "redis", feature = "nats"))]
 use std::fmt;
 use std::{
-    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
-use catga::store::{Durability, UnknownDurability};
+use catga::{log::Position, store::Durability};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::values::Allowed;
+#[cfg(feature = "nats")]
+use self::values::replicas;
+use self::values::{durability, host, name, port, position, positive_seconds, reason, seconds};
 
 /// The command line of a service: the flags and commands that every service has, and the flags `A` of its own.
 #[derive(Debug, Clone, Parser)]
@@ -71,6 +77,19 @@ pub enum Command {
         /// Put the checkpoints back to where the handlers can go on
         #[arg(long)]
         apply: bool,
+    },
+    /// List the events that this program can't read, or go on without one of them
+    ///
+    /// An aggregate or a read model stops at such an event. Most often a program that reads it is the way out. Where nobody can
+    /// read it any more, `skip POSITION --reason TEXT` writes into the log that programs go on without it, from their
+    /// next start on. A program that can read it does so all the same.
+    Skip {
+        /// The position of the event to go on without; without one, all that can't be read are listed
+        #[arg(requires = "reason", value_parser = position)]
+        position: Option<Position>,
+        /// Why, for those who read the log later
+        #[arg(long, requires = "position", value_parser = reason, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Ask a running server whether it is ready; exit 1 when it is not. Without --host and --port it is the one
     /// that runs here
@@ -374,60 +393,5 @@ impl Persistence {
             #[cfg(feature = "nats")]
             Self::Nats => "nats",
         }
-    }
-}
-
-/// What a flag takes: the error of a value that it does not take.
-///
-/// Of all errors of parsers, usage errors show only this, as it can't repeat the value, which may be a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Allowed(pub &'static str);
-
-fn host(text: &str) -> Result<String, Allowed> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let is_name = (1..=253).contains(&bare.len())
-        && bare.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    match is_name || bare.parse::<IpAddr>().is_ok() {
-        true => Ok(bare.to_owned()),
-        false => Err(Allowed("an IP address or the name of a host is allowed")),
-    }
-}
-
-fn port(text: &str) -> Result<u16, Allowed> {
-    text.parse().map_err(|_| Allowed("0 to 65535 are allowed"))
-}
-
-fn seconds(text: &str) -> Result<Duration, Allowed> {
-    match text.parse() {
-        Ok(seconds @ 0..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err(Allowed("0 to 3600 seconds are allowed")),
-    }
-}
-
-fn positive_seconds(text: &str) -> Result<Duration, Allowed> {
-    match text.parse() {
-        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err(Allowed("1 to 3600 seconds are allowed")),
-    }
-}
-
-fn durability(text: &str) -> Result<Durability, Allowed> {
-    text.parse().map_err(|UnknownDurability| Allowed(UnknownDurability::ALLOWED))
-}
-
-#[cfg(feature = "nats")]
-fn replicas(text: &str) -> Result<usize, Allowed> {
-    match text.parse() {
-        Ok(replicas @ (1 | 3 | 5)) => Ok(replicas),
-        _ => Err(Allowed("1, 3 or 5 are allowed")),
-    }
-}
-
-fn name(text: &str) -> Result<String, Allowed> {
-    match catga::log::StreamId::new("node", text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(Allowed("1 to 64 of A-Z a-z 0-9 _ - are allowed")),
     }
 }
