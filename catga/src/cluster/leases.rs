@@ -26,6 +26,17 @@ pub(crate) struct Leases {
     log: LogId,
     view: watch::Receiver<View>,
     is_alone: bool,
+    /// How long a node that is alive may own work and not say that it does it.
+    patience: Duration,
+}
+
+/// How a claim went.
+enum Try {
+    Claimed(Box<Held>),
+    /// A node that is alive owns the work, and says that it does it.
+    Busy,
+    /// This one, which is alive, owns the work, and does not say that it does it.
+    Idle(Uuid),
 }
 
 /// Work that this node has claimed.
@@ -59,11 +70,23 @@ impl Leases {
     pub(crate) fn alone(kv: Arc<dyn KvStore>, log: LogId) -> Self {
         let view = View { me: Some(Uuid::new_v4()), members: Vec::new() };
         // The view never changes, so nobody misses the sender.
-        Self { kv, log, view: watch::channel(view).1, is_alone: true }
+        let (view, patience) = (watch::channel(view).1, Duration::MAX);
+        Self { kv, log, view, is_alone: true, patience }
     }
 
-    pub(crate) fn new(kv: Arc<dyn KvStore>, log: LogId, view: watch::Receiver<View>) -> Self {
-        Self { kv, log, view, is_alone: false }
+    /// Those of a node of a cluster with this lease time.
+    pub(crate) fn new(
+        kv: Arc<dyn KvStore>,
+        log: LogId,
+        view: watch::Receiver<View>,
+        lease: Duration,
+    ) -> Self {
+        Self { kv, log, view, is_alone: false, patience: lease }
+    }
+
+    /// How long a node that is alive may own work and not say that it does it: the lease time. In no cluster, for ever.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The nodes of the cluster that are alive, by name; `None` when there is no cluster.
@@ -78,8 +101,12 @@ impl Leases {
 
     /// Waits until it is this node's turn to do `work` and nobody else has it, and claims it. `is_taken_over` is as for
     /// [`give_back`](Self::give_back).
+    ///
+    /// A node that is alive and owns work without doing it can't hand it over: it may not know that its claim was stored, as the
+    /// answer was lost. So the work is taken from it after a lease time.
     pub(crate) async fn claim(&self, work: Work, is_taken_over: bool) -> Result<Held, StoreError> {
         let mut view = self.view.clone();
+        let mut idle = None::<(Uuid, Instant)>;
         loop {
             // What failed here is still this node's. If its turn has passed meanwhile, whoever has it now would wait for ever.
             let is_its_turn = view.borrow_and_update().gives(&work);
@@ -88,8 +115,14 @@ impl Leases {
             }
             let run = wait_for(&mut view, |view| view.gives(&work)).await.me;
             let run = run.expect("nothing is given to a node that is not alive");
-            if let Some(held) = self.try_claim(work, run).await? {
-                return Ok(held);
+            let given_up = idle.filter(|(_, since)| since.elapsed() >= self.patience);
+            match self.try_claim(work, run, given_up.map(|(owner, _)| owner)).await? {
+                Try::Claimed(held) => return Ok(*held),
+                Try::Busy => idle = None,
+                Try::Idle(owner) => {
+                    let same = idle.filter(|(idle, _)| *idle == owner);
+                    idle = same.or_else(|| Some((owner, Instant::now())));
+                }
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -158,7 +191,13 @@ impl Leases {
         Ok(())
     }
 
-    async fn try_claim(&self, work: Work, run: Uuid) -> Result<Option<Held>, StoreError> {
+    /// `given_up` is the node that this takes the work from though it is alive.
+    async fn try_claim(
+        &self,
+        work: Work,
+        run: Uuid,
+        given_up: Option<Uuid>,
+    ) -> Result<Try, StoreError> {
         let key = work.key();
         let entry = self.kv.get(&key).await?;
         let (claim, revision) = match entry {
@@ -167,15 +206,23 @@ impl Leases {
         };
         let former = claim.owner.filter(|owner| *owner != run);
         // The roster is read after the claim: who made it was in the roster before.
-        if let Some(owner) = former
-            && !self.is_alone
-            && roster::read(&*self.kv).await?.iter().any(|member| member.run == owner)
-        {
-            return Ok(None);
+        if let Some(owner) = former.filter(|_| !self.is_alone) {
+            let members = roster::read(&*self.kv).await?;
+            match members.iter().find(|member| member.run == owner) {
+                Some(member) if member.leases.contains(&work.to_string()) => return Ok(Try::Busy),
+                Some(_) if given_up != Some(owner) => return Ok(Try::Idle(owner)),
+                Some(member) => {
+                    let node = &member.node;
+                    tracing::warn!(%work, node, "it is taken from a node that owns it and does not do it");
+                }
+                None => {}
+            }
         }
         let mine = Claim { owner: Some(run), ..claim }.encode();
         let put = self.kv.put(&key, mine, revision, None).await?;
-        Ok(put.map(|revision| Held {
+        // Somebody else was faster, and may say so only with its next beat.
+        let Some(revision) = put else { return Ok(Try::Busy) };
+        Ok(Try::Claimed(Box::new(Held {
             kv: self.kv.clone(),
             view: self.view.clone(),
             work,
@@ -185,7 +232,7 @@ impl Leases {
             checkpoint: claim.checkpoint,
             checkpoint_log: claim.log,
             is_taken_over: former.is_some(),
-        }))
+        })))
     }
 }
 
@@ -277,131 +324,4 @@ async fn wait_for(view: &mut watch::Receiver<View>, is_it: impl Fn(&View) -> boo
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use futures_util::poll;
-
-    use super::*;
-    use crate::{log::Timestamp, store::MemoryKvStore};
-
-    const WORK: Work = Work::Handler { name: "h", partition: 3 };
-
-    fn checkpoint(position: u64) -> Checkpoint {
-        Checkpoint { position: position.into(), event: Uuid::nil() }
-    }
-
-    #[tokio::test]
-    async fn under_an_old_epoch_nothing_is_written() {
-        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        let mut held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
-        held.save(checkpoint(7)).await.unwrap();
-        let mut next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
-        assert_eq!(next.checkpoint, Some(checkpoint(7)));
-        assert!(held.check().await.is_err());
-        assert!(held.save(checkpoint(8)).await.is_err());
-        assert!(held.release(Some(checkpoint(9))).await.is_err());
-        next.check().await.unwrap();
-        next.save(checkpoint(10)).await.unwrap();
-        next.release(None).await.unwrap();
-        let last = Leases::alone(kv, LogId::new(1)).claim(WORK, false).await.unwrap();
-        assert_eq!((last.checkpoint, last.is_taken_over), (Some(checkpoint(10)), false));
-    }
-
-    #[tokio::test]
-    async fn what_failed_is_left_to_the_node_whose_turn_has_come_meanwhile() {
-        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        let (me, log) = (Some(Uuid::new_v4()), LogId::new(1));
-        let (views, view) = watch::channel(View { me, members: Vec::new() });
-        let leases = Leases::new(kv.clone(), log, view);
-        let mut held = leases.claim(WORK, false).await.unwrap();
-        held.save(checkpoint(7)).await.unwrap();
-        // Its runner fails, and can't say so: the store is away.
-        drop(held);
-        let other = Member {
-            node: "other".to_owned(),
-            address: String::new(),
-            version: String::new(),
-            started_at: Timestamp::default(),
-            last_seen: Timestamp::default(),
-            leases: Vec::new(),
-            run: Uuid::new_v4(),
-            beat: 0,
-            handlers: vec!["h".to_owned()],
-            stopped: Vec::new(),
-            paused: Vec::new(),
-        };
-        views.send_replace(View { me, members: vec![other] });
-        let mut waiting = pin!(leases.claim(WORK, false));
-        assert!(poll!(&mut waiting).is_pending());
-        let claim = Claim::decode(&kv.get(&WORK.key()).await.unwrap().unwrap().value).unwrap();
-        assert_eq!((claim.owner, claim.checkpoint), (None, Some(checkpoint(7))));
-        views.send_replace(View { me, members: Vec::new() });
-        assert_eq!(waiting.await.unwrap().checkpoint, Some(checkpoint(7)));
-    }
-
-    #[tokio::test]
-    async fn a_write_that_nobody_waited_for_keeps_no_work() {
-        let kv: Arc<dyn KvStore> = Arc::new(MemoryKvStore::new());
-        for (late, done, left) in [(7, Some(9), 9), (11, Some(10), 11), (12, None, 12)] {
-            let held = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
-            let (owner, log) = (Some(held.run), Some(held.log));
-            let claim = Claim { owner, checkpoint: Some(checkpoint(late)), log };
-            held.put(claim).await.unwrap().expect("it is this node's");
-            held.release(done.map(checkpoint)).await.unwrap();
-            let next = Leases::alone(kv.clone(), LogId::new(1)).claim(WORK, false).await.unwrap();
-            assert_eq!((next.checkpoint, next.is_taken_over), (Some(checkpoint(left)), false));
-            next.release(None).await.unwrap();
-        }
-    }
-
-    /// Values that can't be reached for so many reads.
-    #[derive(Default)]
-    struct Away(MemoryKvStore, std::sync::atomic::AtomicUsize);
-
-    impl KvStore for Away {
-        fn get<'a>(
-            &'a self,
-            key: &'a str,
-        ) -> BoxFuture<'a, Result<Option<crate::store::KvEntry>, StoreError>> {
-            use std::sync::atomic::Ordering::SeqCst;
-            Box::pin(async move {
-                match self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
-                    Ok(_) => Err(StoreError::unavailable("it is away")),
-                    Err(_) => self.0.get(key).await,
-                }
-            })
-        }
-
-        fn put<'a>(
-            &'a self,
-            key: &'a str,
-            value: bytes::Bytes,
-            expected: u64,
-            ttl: Option<Duration>,
-        ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
-            self.0.put(key, value, expected, ttl)
-        }
-
-        fn delete<'a>(
-            &'a self,
-            key: &'a str,
-            expected: u64,
-        ) -> BoxFuture<'a, Result<bool, StoreError>> {
-            self.0.delete(key, expected)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_stopped_is_given_back_when_the_store_is_there_again() {
-        for work in [WORK, Work::Relay] {
-            let kv = Arc::new(Away::default());
-            let leases = Leases::alone(kv.clone(), LogId::new(1));
-            let _held = leases.claim(work, false).await.unwrap();
-            kv.1.store(9, std::sync::atomic::Ordering::SeqCst);
-            leases.give_back(work, false).await;
-            let next = Leases::alone(kv, LogId::new(1)).claim(work, false).await.unwrap();
-            assert!(!next.is_taken_over, "{work}");
-        }
-    }
-}
+mod tests;

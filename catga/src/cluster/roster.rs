@@ -187,6 +187,10 @@ impl Membership {
         self.view.subscribe()
     }
 
+    pub(crate) fn lease(&self) -> Duration {
+        self.settings.lease
+    }
+
     /// After so long without a beat, a node gives itself up.
     fn patience(&self) -> Duration {
         self.settings.lease * 3 / 5

@@ -205,13 +205,23 @@ impl Runtime {
         followers.extend(health.transport_position.map(|end| ("relay".to_owned(), end, PATIENCE)));
         // An event may be tried for long before it is parked, and nothing is behind it until then.
         let long_patience = PATIENCE.saturating_add(self.dispatcher.settings.longest());
-        let paused_elsewhere = self.dispatcher.leases.members().unwrap_or_default();
+        let members = self.dispatcher.leases.members().unwrap_or_default();
         let is_paused = |name: &str| {
             health.paused.iter().any(|handler| handler.name == name)
-                || paused_elsewhere.iter().any(|member| member.paused.iter().any(|n| n == name))
+                || members.iter().any(|member| member.paused.iter().any(|n| n == name))
         };
+        let has = |work: &[String], name: &String| work.contains(name);
+        let (mut standstill, mut falling_behind) = (Vec::new(), Vec::new());
         for (handler, work) in health.handlers.iter().zip(&self.runners) {
             let name = work.work.to_string();
+            // One that stopped for good says so itself.
+            let is_known =
+                |member: &Member| has(&member.leases, &name) || has(&member.stopped, &name);
+            let is_idle = !members.is_empty() && !handler.is_here && !members.iter().any(is_known);
+            // What a node works on is in its beats, and takes a lease time to move at most.
+            let patience = self.dispatcher.leases.patience().saturating_mul(2);
+            let idle = self.standstill.lies_idle(&name, is_idle, patience);
+            standstill.extend(idle.map(|reason| format!("{name} {reason}")));
             if is_paused(handler.name) {
                 self.standstill.forget_one(&name);
                 continue;
@@ -220,7 +230,6 @@ impl Runtime {
             let patience = if may_wait { long_patience } else { PATIENCE };
             followers.push((name, handler.position, patience));
         }
-        let (mut standstill, mut falling_behind) = (Vec::new(), Vec::new());
         for (name, position, patience) in followers {
             let still = self.standstill.look(&name, position, health.head, patience);
             standstill.extend(still.map(|reason| format!("{name} {reason}")));

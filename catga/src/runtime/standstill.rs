@@ -25,6 +25,8 @@ const COMPARE: Duration = Duration::from_secs(10);
 pub(crate) struct Standstill {
     seen: Mutex<HashMap<String, Seen>>,
     lags: Mutex<HashMap<String, Lag>>,
+    /// What nobody works on, since when, and whether that was told.
+    idle: Mutex<HashMap<String, (Instant, bool)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +52,7 @@ impl Standstill {
     pub(super) fn forget(&self) {
         self.all().clear();
         self.lags().clear();
+        self.idle().clear();
     }
 
     /// What is seen of `name` from now on counts, and nothing before.
@@ -64,6 +67,34 @@ impl Standstill {
 
     fn lags(&self) -> MutexGuard<'_, HashMap<String, Lag>> {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<String, (Instant, bool)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in whether somebody works on `name` now. Answers what to say when nobody has for `patience`.
+    pub(super) fn lies_idle(
+        &self,
+        name: &str,
+        is_idle: bool,
+        patience: Duration,
+    ) -> Option<String> {
+        let mut idle = self.idle();
+        if !is_idle {
+            idle.remove(name);
+            return None;
+        }
+        let (since, is_told) = idle.entry(name.to_owned()).or_insert((Instant::now(), false));
+        let idle = since.elapsed();
+        if idle < patience {
+            return None;
+        }
+        let seconds = idle.as_secs();
+        if !std::mem::replace(is_told, true) {
+            tracing::error!(name, seconds, "no node works on it");
+        }
+        Some(format!("is worked on by no node for {seconds} s"))
     }
 
     /// Takes in where `name` and the log are now. Answers what to say when it has fallen further and further behind for
@@ -161,6 +192,20 @@ mod tests {
         standstill.forget();
         assert_eq!(look(7, 10), None, "nobody could move");
         assert_eq!(look(10, 10), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_node_works_on_for_long_is_said() {
+        let standstill = Standstill::default();
+        let look = |is_idle| standstill.lies_idle("mail/3", is_idle, PATIENCE);
+        for is_idle in [true, false, true] {
+            assert_eq!(look(is_idle), None);
+            tokio::time::advance(PATIENCE / 2).await;
+        }
+        assert_eq!(look(true), None, "somebody did meanwhile");
+        tokio::time::advance(PATIENCE / 2).await;
+        assert_eq!(look(true).unwrap(), "is worked on by no node for 30 s");
+        assert_eq!(look(false), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -117,7 +117,7 @@ fn start(
     telemetry::describe();
     let (kv, log) = (builder.backend.kv().clone(), builder.backend.store().log_id());
     let leases = match &membership {
-        Some(membership) => Leases::new(kv, log, membership.view()),
+        Some(membership) => Leases::new(kv, log, membership.view(), membership.lease()),
         None => Leases::alone(kv, log),
     };
     let topic: Arc<dyn Transport> = match &builder.transport {

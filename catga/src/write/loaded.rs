@@ -5,7 +5,7 @@ use std::{collections::HashMap, pin::pin};
 use futures_util::future::{Either, ready, select};
 
 use crate::{
-    log::{EventFrame, EventId, Record, StoreError, StreamId, Timestamp, Version},
+    log::{EventFrame, EventId, Position, Record, StoreError, StreamId, Timestamp, Version},
     model::{Aggregate, CommandId, DecodeError, Error, Event, Root, SkippedEvents},
     program::Program,
     store::{BoxFuture, guarded},
@@ -169,12 +169,9 @@ impl<A: Aggregate> Loaded<A> {
             .into());
         }
         for (i, frame) in (0..).zip(&commit.events) {
-            let event = A::Event::decode(frame.name, frame.schema, frame.payload);
-            let event = event.and_then(|event| event.ok_or_else(|| unknown(frame, record, i)));
-            match event {
-                Ok(event) => self.root.apply(event),
-                Err(_) if skipped.contains(frame.id) => self.root.pass_over(),
-                Err(error) => return Err(error.into()),
+            match A::Event::decode(frame.name, frame.schema, frame.payload) {
+                Ok(Some(event)) => self.root.apply(event),
+                unread => self.pass_over(skipped, frame, record.position + i, unread.err())?,
             }
         }
         (self.token, self.commit) = (record.token, commit.id());
@@ -183,6 +180,25 @@ impl<A: Aggregate> Loaded<A> {
             self.commands.insert(id.digest(), commit.first_version);
         }
         Ok(())
+    }
+
+    /// Goes on behind an event that can't be read, if it was skipped. Without an `error` it is none of the aggregate's.
+    #[cold]
+    fn pass_over(
+        &mut self,
+        skipped: &SkippedEvents,
+        frame: &EventFrame<'_>,
+        position: Position,
+        error: Option<DecodeError>,
+    ) -> Result<(), DecodeError> {
+        if skipped.contains(frame.id) {
+            self.root.pass_over();
+            return Ok(());
+        }
+        Err(error.unwrap_or_else(|| {
+            let (name, version) = (frame.name.to_owned(), frame.schema);
+            DecodeError::UnknownType { name, version, position }
+        }))
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -194,10 +210,4 @@ impl<A: Aggregate> Loaded<A> {
         let bytes = 256 + size_of::<Self>() + state + 32 * commands;
         (bytes as u64).next_power_of_two()
     }
-}
-
-/// Why the event with index `index` in `record` is none of the aggregate's.
-fn unknown(frame: &EventFrame<'_>, record: &Record, index: u64) -> DecodeError {
-    let (name, position) = (frame.name.to_owned(), record.position + index);
-    DecodeError::UnknownType { name, version: frame.schema, position }
 }

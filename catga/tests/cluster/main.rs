@@ -117,6 +117,8 @@ struct Cord {
     is_cut: AtomicBool,
     /// The next checkpoint that is written fails, and not as an outage does.
     is_torn: AtomicBool,
+    /// No claim and no checkpoint can be written, and beats can.
+    is_stuck: AtomicBool,
 }
 
 impl Cord {
@@ -148,7 +150,11 @@ impl KvStore for Cord {
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
         Box::pin(async move {
             self.check()?;
-            let is_checkpoint = key.starts_with("handler/") && expected > 0;
+            let is_claim = key.starts_with("handler/");
+            if is_claim && self.is_stuck.load(Ordering::SeqCst) {
+                return Err(StoreError::unavailable("the cord is stuck"));
+            }
+            let is_checkpoint = is_claim && expected > 0;
             if is_checkpoint && self.is_torn.swap(false, Ordering::SeqCst) {
                 return Err(StoreError::corrupt("the cord is torn"));
             }
@@ -381,6 +387,48 @@ async fn p7_what_stops_for_good_on_a_node_goes_on_at_another() {
     cluster.note(&a).await;
     cluster.all_seen(3).await;
     a.catga.shutdown().await;
+    b.catga.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_a_node_could_not_hand_over_is_handed_over_later() {
+    let cluster = Cluster::default();
+    let a = cluster.start("a").await;
+    a.has(8).await;
+    cluster.note(&a).await;
+    cluster.all_seen(1).await;
+    a.cord.is_stuck.store(true, Ordering::SeqCst);
+    let b = cluster.start("b").await;
+    // It does no more than its part, and the store says that it has all.
+    until("it stops the others", async || a.catga.leases().len() <= 4).await;
+    a.cord.is_stuck.store(false, Ordering::SeqCst);
+    a.has(4).await;
+    b.has(4).await;
+    cluster.note(&b).await;
+    cluster.all_seen(2).await;
+    a.catga.shutdown().await;
+    b.catga.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_work_that_no_node_does_is_in_health() {
+    let cluster = Cluster::default();
+    let (a, b) = (cluster.start("a").await, cluster.start("b").await);
+    a.has(4).await;
+    b.has(4).await;
+    assert_eq!(a.catga.health().await.standstill, [""; 0]);
+    // Its beats say that it is alive, and it can claim nothing.
+    b.cord.is_stuck.store(true, Ordering::SeqCst);
+    a.catga.shutdown().await;
+    until("health says it", async || {
+        let standstill = b.catga.health().await.standstill;
+        standstill.len() == 4
+            && standstill.iter().all(|s| s.contains("is worked on by no node for"))
+    })
+    .await;
+    b.cord.is_stuck.store(false, Ordering::SeqCst);
+    b.has(8).await;
+    until("health is well", async || b.catga.health().await.standstill.is_empty()).await;
     b.catga.shutdown().await;
 }
 
