@@ -523,7 +523,8 @@ async fn a_handler_goes_on_where_a_repair_puts_it_after_a_loss() {
     assert!(!lost.is_empty());
     for lost in &lost {
         assert_eq!((&*lost.handler, lost.last_good), ("ledger", 3.into()));
-        assert!(lost.position >= 5, "{lost:?}");
+        // 4 and 5 are lost; a partition that is not theirs may not have passed over the last one yet.
+        assert!(lost.position >= 4, "{lost:?}");
         assert!(catga::repair::put_back(&stores, lost).await.unwrap());
         assert!(!catga::repair::put_back(&stores, lost).await.unwrap(), "it was changed since");
     }
