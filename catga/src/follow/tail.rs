@@ -29,8 +29,8 @@ type Reading = AbortOnDropHandle<Result<Vec<Record>, StoreError>>;
 pub(crate) struct Tail {
     program: Arc<Program>,
     folds: Arc<[Box<dyn Fold>]>,
-    /// Of each fold, whether it blocks.
-    watches: Vec<BlockingWatch>,
+    /// Of each fold, whether it blocks; `None` for one of catga's own, which does not.
+    watches: Vec<Option<BlockingWatch>>,
     snapshots: ModelSnapshots,
     /// Hands on what was read, where the log is the topic.
     publisher: Option<TailPublisher>,
@@ -45,7 +45,9 @@ impl Tail {
         let folds: Arc<[_]> = folds.into();
         let (store, kv) = (program.store.clone(), program.kv.clone());
         let snapshots = ModelSnapshots::new(store, kv, folds.clone());
-        let watches = folds.iter().map(|_| BlockingWatch::default()).collect();
+        let is_own = |name: &str| name.starts_with("catga-");
+        let watched = folds.iter().map(|fold| !is_own(fold.name()));
+        let watches = watched.map(|is_watched| is_watched.then(BlockingWatch::default)).collect();
         Self { program, folds, watches, snapshots, publisher }
     }
 
@@ -160,9 +162,8 @@ impl Tail {
                 }
             }
         }
-        // A reading of the clock between two of them, and one more.
-        let mut begun = Instant::now();
         for (fold, watch) in self.folds.iter().zip(&self.watches) {
+            let watch = watch.as_ref().map(|watch| (watch, Instant::now()));
             // The others go on: those of the dead letters are needed, whatever becomes of a projection of the user's.
             if let Err(reason) = fold.apply(&commits) {
                 tracing::error!(projection = fold.name(), reason, "a projection stopped");
@@ -170,9 +171,9 @@ impl Tail {
                     .increment(1);
                 self.program.progress.fail(reason);
             }
-            let ended = Instant::now();
-            watch.held(Kind::Projection, fold.name(), ended - begun);
-            begun = ended;
+            if let Some((watch, begun)) = watch {
+                watch.held(Kind::Projection, fold.name(), begun.elapsed());
+            }
         }
         let last = commits.last().expect("a page has commits");
         Ok(End { position: last.end(), commit: last.commit.id() })

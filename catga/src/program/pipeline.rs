@@ -9,6 +9,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::atomic::{AtomicBool, Ordering},
     task::Poll,
     time::Duration,
 };
@@ -114,14 +115,9 @@ impl Timers {
         Self { by_handler: handlers.map(|r| ((r.kind, r.name), timer(r))).collect() }
     }
 
-    /// Takes in the outcome of what arrived at `start`, and went on for the last time at `polled`.
-    fn record<T>(
-        &self,
-        call: &Call<'_>,
-        start: Instant,
-        polled: Instant,
-        outcome: &Result<T, Error>,
-    ) {
+    /// Takes in the outcome. One reading of the clock says how long it took, and, when it was answered at its first poll, for
+    /// how long it held its thread.
+    fn record<T>(&self, run: &Run<'_>, outcome: &Result<T, Error>) {
         let outcome = match outcome {
             Ok(_) => 0,
             Err(error) => match error.kind() {
@@ -132,22 +128,20 @@ impl Timers {
                 _ => 2,
             },
         };
-        // One reading of the clock is for both.
-        let now = Instant::now();
-        let elapsed = now - start;
+        let (call, elapsed) = (run.call, run.start.elapsed());
+        if is_too_long(elapsed) && !run.has_waited.load(Ordering::Relaxed) {
+            self.held(call, elapsed);
+        }
         match self.by_handler.get(&(call.kind, call.name)) {
             Some(timer) => timer.outcomes[outcome].record(elapsed),
             None => histogram(call.kind, call.name, OUTCOMES[outcome]).record(elapsed),
         }
-        if is_too_long(elapsed) {
-            self.held(call, now - polled);
-        }
     }
 
-    /// Takes in for how long a handler, and what is around it, held its thread.
+    /// Takes in for how long a handler held its thread.
     #[cold]
     fn held(&self, call: &Call<'_>, time: Duration) {
-        if call.may_block {
+        if call.may_block || !is_too_long(time) {
             return;
         }
         if let Some(timer) = self.by_handler.get(&(call.kind, call.name)) {
@@ -185,53 +179,68 @@ impl Pipeline {
         handler: Pin<&mut (impl Future<Output = Result<T, Error>> + Send)>,
     ) -> Result<T, Error> {
         let span = tracing::debug_span!("handle", kind = %call.kind, name = call.name);
-        let start = Instant::now();
-        let handler = within(start + limit, handler);
+        let run = Run { call, limit, start: Instant::now(), has_waited: AtomicBool::new(false) };
+        let handler = self.within(&run, handler);
         let outcome = async {
             if self.behaviors.is_empty() {
                 handler.await
             } else {
-                wrap(&self.behaviors, call, handler).await
+                let outcome = wrap(&self.behaviors, call, handler).await;
+                // What they waited for is not the handler's.
+                run.has_waited.store(true, Ordering::Relaxed);
+                outcome
             }
         };
-        let outcome = pin!(outcome);
-        let mut outcome = pin!(outcome.instrument(span));
-        // When it went on for the last time. The first time is when it arrived; most go on only once.
-        let (mut polled, mut is_first) = (start, true);
-        let outcome = poll_fn(|cx| {
-            if !is_first {
-                polled = Instant::now();
-            }
-            let poll = outcome.as_mut().poll(cx);
-            if poll.is_pending() {
-                is_first = false;
-                let held = polled.elapsed();
-                if is_too_long(held) {
-                    self.timers.held(call, held);
+        let outcome = pin!(outcome).instrument(span).await;
+        self.timers.record(&run, &outcome);
+        outcome
+    }
+
+    /// Runs `handler` for as long as it may take. What is answered at its first poll costs nothing here: no timer, no clock.
+    #[inline]
+    async fn within<T: Send>(
+        &self,
+        run: &Run<'_>,
+        mut handler: Pin<&mut (impl Future<Output = Result<T, Error>> + Send)>,
+    ) -> Result<T, Error> {
+        let first = poll_fn(|cx| Poll::Ready(handler.as_mut().poll(cx))).await;
+        if let Poll::Ready(outcome) = first {
+            return outcome;
+        }
+        run.has_waited.store(true, Ordering::Relaxed);
+        Box::pin(self.wait(run, handler)).await
+    }
+
+    /// Goes on with `handler`, which was polled once, and looks at how long it holds its thread.
+    async fn wait<T>(
+        &self,
+        run: &Run<'_>,
+        mut handler: Pin<&mut impl Future<Output = Result<T, Error>>>,
+    ) -> Result<T, Error> {
+        self.timers.held(run.call, run.start.elapsed());
+        let (mut timer, mut is_first) = (pin!(sleep_until(run.start + run.limit)), true);
+        poll_fn(move |cx| {
+            if !std::mem::take(&mut is_first) {
+                let begun = Instant::now();
+                let poll = handler.as_mut().poll(cx);
+                self.timers.held(run.call, begun.elapsed());
+                if poll.is_ready() {
+                    return poll;
                 }
             }
-            poll
+            timer.as_mut().poll(cx).map(|()| Err(ErrorKind::Timeout.into()))
         })
-        .await;
-        self.timers.record(call, start, polled, &outcome);
-        outcome
+        .await
     }
 }
 
-/// Runs `handler` until `deadline`. A timer is made only if it has to wait for something.
-async fn within<T>(
-    deadline: Instant,
-    mut handler: Pin<&mut impl Future<Output = Result<T, Error>>>,
-) -> Result<T, Error> {
-    let mut timer = None;
-    poll_fn(move |cx| {
-        if let Poll::Ready(outcome) = handler.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
-        }
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        timer.as_mut().poll(cx).map(|()| Err(ErrorKind::Timeout.into()))
-    })
-    .await
+/// A message on its way. Futures borrow it: each that had these would be larger, and moving it would take longer.
+struct Run<'a> {
+    call: &'a Call<'a>,
+    start: Instant,
+    limit: Duration,
+    /// Whether it was not answered at its first poll.
+    has_waited: AtomicBool,
 }
 
 /// Runs `handler` inside the program's own behaviors, which see neither its type nor its answer.

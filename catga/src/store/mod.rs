@@ -23,6 +23,7 @@ mod seen_head;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod shared;
 mod supervise;
+#[cfg(any(feature = "nats", feature = "redis"))]
 mod tasks;
 mod transport;
 
@@ -39,9 +40,9 @@ pub(crate) use self::{
     backoff::Backoff,
     durability::NOT_DURABLE,
     supervise::{
-        LONGEST_REASON, RUNS_WELL, first_chars, guarded, guarded_here, panic_text, supervised,
+        LONGEST_REASON, RUNS_WELL, TASKS_STOPPED, first_chars, guarded, guarded_here, panic_text,
+        supervised,
     },
-    tasks::TASKS_STOPPED,
     transport::partition_of,
 };
 pub use self::{
@@ -50,8 +51,7 @@ pub use self::{
     event_store::{Append, AppendError, Appended, EventStore},
     kv_store::{KvEntry, KvStore},
     memory::{MemoryKvStore, MemoryStore},
-    supervise::TASK_PANICS,
-    tasks::TaskTrouble,
+    supervise::{TASK_PANICS, TaskTrouble},
     transport::{InMemoryTransport, PARTITIONS, Transport, partition},
 };
 pub use crate::log::StoreError;

@@ -27,6 +27,7 @@ impl<M: Copy> SeenHead<M> {
         Self { server, seen: watch::Sender::new(Seen { head, mark, is_lost: false }) }
     }
 
+    #[cfg(feature = "redis")]
     pub(super) fn now(&self) -> Seen<M> {
         *self.seen.borrow()
     }

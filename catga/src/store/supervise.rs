@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    fmt::Display,
+    fmt::{self, Display},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -16,11 +16,31 @@ use crate::store::Backoff;
 /// Counter: panics of background tasks. Label: `task`. What a service runs beside its program counts there, too.
 pub const TASK_PANICS: &str = "catga_task_panics_total";
 
+/// Counter: background tasks that stopped for good. Label: `task`.
+pub(crate) const TASKS_STOPPED: &str = "catga_tasks_stopped_total";
+
 /// A task that ran for so long does not fail whenever it is started: its next failure is retried at once again.
 pub(crate) const RUNS_WELL: Duration = Duration::from_secs(10);
 
 /// How many characters are shown of why something failed, which may say anything.
 pub(crate) const LONGEST_REASON: usize = 200;
+
+/// A task of a store or a transport that does not go well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskTrouble {
+    /// Its name.
+    pub task: &'static str,
+    /// What it failed with last.
+    pub reason: String,
+    /// Whether it has stopped, or fails whenever it is begun anew. Otherwise it failed a moment ago, and goes on.
+    pub is_lasting: bool,
+}
+
+impl fmt::Display for TaskTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.task, self.reason)
+    }
+}
 
 /// Runs `future` to its end.
 ///

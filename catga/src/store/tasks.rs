@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,33 +9,12 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{
-    log::StoreError,
-    store::{Backoff, RUNS_WELL, guarded},
-};
-
-/// Counter: background tasks that stopped for good. Label: `task`.
-pub(crate) const TASKS_STOPPED: &str = "catga_tasks_stopped_total";
+#[cfg(feature = "nats")]
+use crate::log::StoreError;
+use crate::store::{Backoff, RUNS_WELL, TASKS_STOPPED, TaskTrouble, guarded};
 
 /// A task that fails again and again for so long does not heal by being begun anew.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A task of a store or a transport that does not go well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskTrouble {
-    /// Its name.
-    pub task: &'static str,
-    /// What it failed with last.
-    pub reason: String,
-    /// Whether it has stopped, or fails whenever it is begun anew. Otherwise it failed a moment ago, and goes on.
-    pub is_lasting: bool,
-}
-
-impl fmt::Display for TaskTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.task, self.reason)
-    }
-}
 
 /// The tasks of one store, and how they are.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +106,7 @@ impl Tasks {
 
     /// # Errors
     /// When one has stopped.
+    #[cfg(feature = "nats")]
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let all = self.all();
         let mut stopped = all.iter().filter(|(_, failure)| failure.has_stopped);
