@@ -1,6 +1,11 @@
 //! A Redis server of one test's own: on a free port, in its own directory, gone with the test.
 
-use std::{net::TcpListener, process::Stdio, time::Duration};
+use std::{
+    net::TcpListener,
+    process::Stdio,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tokio::{
@@ -124,11 +129,22 @@ fn spawn(directory: &TempDir, port: u16, flags: &[String]) -> Child {
         .expect("redis-server can be started: `apt-get install redis-server`")
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that nobody gets who asks for any: a server that is started again finds it free, and no
+/// client that waits for it connects to itself.
 ///
 /// # Panics
-/// When there is none.
+/// When all of them are taken.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("it has an address").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Linux gives out those from 32768 on (`net.ipv4.ip_local_port_range`).
+    let (first, count) = (10_000, 22_000);
+    // Other tests that run now begin elsewhere.
+    let begin = std::process::id() * 97;
+    (0..count)
+        .map(|_| {
+            let nth = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed).into()) % count;
+            first + u16::try_from(nth).expect("it is below the count")
+        })
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("there is a free port")
 }
