@@ -76,3 +76,21 @@ pub(crate) struct NodeWork {
     pub(crate) stopped: Vec<String>,
     pub(crate) paused: Vec<String>,
 }
+
+/// A node of a cluster, for tests.
+#[cfg(test)]
+fn member(node: &str, handlers: &[&str]) -> Member {
+    Member {
+        node: node.to_owned(),
+        address: String::new(),
+        version: String::new(),
+        started_at: Timestamp::default(),
+        last_seen: Timestamp::default(),
+        leases: Vec::new(),
+        run: Uuid::new_v4(),
+        beat: 0,
+        handlers: handlers.iter().map(|&name| name.to_owned()).collect(),
+        stopped: Vec::new(),
+        paused: Vec::new(),
+    }
+}

@@ -72,23 +72,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Timestamp;
-
-    fn member(node: &str, handlers: &[&str]) -> Member {
-        Member {
-            node: node.to_owned(),
-            address: String::new(),
-            version: String::new(),
-            started_at: Timestamp::default(),
-            last_seen: Timestamp::default(),
-            leases: Vec::new(),
-            run: Uuid::new_v4(),
-            beat: 0,
-            handlers: handlers.iter().map(|&name| name.to_owned()).collect(),
-            stopped: Vec::new(),
-            paused: Vec::new(),
-        }
-    }
+    use crate::cluster::member;
 
     fn owners(members: &[Member], work: &Work) -> Vec<String> {
         let gives = |member: &&Member| {

@@ -210,13 +210,12 @@ impl Runtime {
             health.paused.iter().any(|handler| handler.name == name)
                 || members.iter().any(|member| member.paused.iter().any(|n| n == name))
         };
-        let has = |work: &[String], name: &String| work.contains(name);
         let (mut standstill, mut falling_behind) = (Vec::new(), Vec::new());
         for (handler, work) in health.handlers.iter().zip(&self.runners) {
             let name = work.work.to_string();
             // One that stopped for good says so itself.
             let is_known =
-                |member: &Member| has(&member.leases, &name) || has(&member.stopped, &name);
+                |member: &Member| member.leases.contains(&name) || member.stopped.contains(&name);
             let is_idle = !members.is_empty() && !handler.is_here && !members.iter().any(is_known);
             // What a node works on is in its beats, and takes a lease time to move at most.
             let patience = self.dispatcher.leases.patience().saturating_mul(2);

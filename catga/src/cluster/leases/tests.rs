@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    cluster::{ClusterSettings, Membership, NodeWork},
-    log::{Clock, Timestamp},
+    cluster::{ClusterSettings, Membership, NodeWork, member},
+    log::Clock,
     store::{KvEntry, MemoryKvStore},
 };
 
@@ -48,19 +48,7 @@ async fn what_failed_is_left_to_the_node_whose_turn_has_come_meanwhile() {
     held.save(checkpoint(7)).await.unwrap();
     // Its runner fails, and can't say so: the store is away.
     drop(held);
-    let other = Member {
-        node: "other".to_owned(),
-        address: String::new(),
-        version: String::new(),
-        started_at: Timestamp::default(),
-        last_seen: Timestamp::default(),
-        leases: Vec::new(),
-        run: Uuid::new_v4(),
-        beat: 0,
-        handlers: vec!["h".to_owned()],
-        stopped: Vec::new(),
-        paused: Vec::new(),
-    };
+    let other = member("other", &["h"]);
     views.send_replace(View { me, members: vec![other] });
     let mut waiting = pin!(leases.claim(WORK, false));
     assert!(poll!(&mut waiting).is_pending());
