@@ -7,13 +7,10 @@
 //! counts as a version, and is in no history. A program that can read the event does so all the same.
 
 use crate::{
-    log::{
-        Clock, Commit, EventFrame, EventId, Position, Record, StoreError, StreamId, Version,
-        new_event_id,
-    },
+    log::{Clock, Commit, EventId, Position, Record, StoreError, StreamId, Version},
     model::{DecodeError, Event, EventSkipped},
-    program::{EventTypes, Extensions, Kind, Setup, SkipStream, catalogue, place},
-    store::{Append, Backend, EventStore, NotAppended, append_once},
+    program::{EventTypes, Extensions, Kind, Setup, SkipStream, StreamEnd, catalogue, place},
+    store::{Backend, EventStore, NotAppended},
 };
 
 /// How many commits are read at once.
@@ -97,7 +94,7 @@ pub async fn skip(
 ) -> Result<UnreadableEvent, SkipError> {
     let store = &**backend.store();
     loop {
-        let reader = Reader { types: event_types(), skipped: SkipStream::read(store).await? };
+        let mut reader = Reader { types: event_types(), skipped: SkipStream::read(store).await? };
         let event = reader.at(store, position).await?;
         if event.skipped.is_some() {
             return Err(SkipError::Skipped(Box::new(event)));
@@ -109,7 +106,7 @@ pub async fn skip(
             position,
             reason: reason.to_owned(),
         };
-        if append(store, &reader.skipped, &skip, node).await? {
+        if append(store, &mut reader.skipped.end, &skip, node).await? {
             return Ok(UnreadableEvent { skipped: Some(skip.reason), ..event });
         }
     }
@@ -118,32 +115,13 @@ pub async fn skip(
 /// Appends `skip` at the end of the stream as it was read; `false` when it ends elsewhere by now.
 async fn append(
     store: &dyn EventStore,
-    end: &SkipStream,
+    end: &mut StreamEnd,
     skip: &EventSkipped,
     node: &str,
 ) -> Result<bool, StoreError> {
-    let time = end.time.max(Clock::system().now());
-    let (id, mut payload) = (new_event_id(time), Vec::new());
+    let mut payload = Vec::new();
     let ty = skip.encode(&mut payload).map_err(StoreError::corrupt)?;
-    let commit = Commit {
-        stream: end.stream.as_str(),
-        first_version: end.version + 1,
-        time,
-        node,
-        command: None,
-        correlation: None,
-        causation: None,
-        traceparent: None,
-        events: [EventFrame { id, name: ty.name, schema: ty.version, payload: &payload }].into(),
-    };
-    let append = Append {
-        stream: &end.stream,
-        version: end.version,
-        token: end.token,
-        events: 1,
-        frame: commit.encode(),
-    };
-    match append_once(store, append, id).await {
+    match end.append(store, node, Clock::system().now(), &[(ty, payload)]).await {
         Ok(_) => Ok(true),
         Err(NotAppended::Conflict) => Ok(false),
         Err(NotAppended::Refused(error)) => Err(error),

@@ -10,6 +10,7 @@ mod registration;
 mod setup;
 mod skipped;
 mod state;
+mod stream_end;
 pub(crate) mod telemetry;
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ pub(crate) use self::{
     registration::{doubled_names, empty_crates, place},
     setup::EventTypes,
     skipped::SkipStream,
+    stream_end::StreamEnd,
 };
 pub use self::{
     context::Context,

@@ -4,21 +4,15 @@
 //! and why, can be read for ever.
 
 use crate::{
-    log::{StoreError, StreamId, Timestamp, Version},
+    log::{StoreError, StreamId},
     model::{EventSkipped, Recorded, SkippedEvents},
+    program::StreamEnd,
     store::EventStore,
 };
 
-/// How many commits are read at once.
-const PAGE: usize = 512;
-
 /// The stream as it was read, and where it ends.
 pub(crate) struct SkipStream {
-    pub(crate) stream: StreamId,
-    pub(crate) version: Version,
-    pub(crate) token: u64,
-    /// Nothing may be recorded earlier.
-    pub(crate) time: Timestamp,
+    pub(crate) end: StreamEnd,
     pub(crate) skips: Vec<EventSkipped>,
 }
 
@@ -28,23 +22,16 @@ impl SkipStream {
     /// # Errors
     /// [`StoreError`] when the store can't be read.
     pub(crate) async fn read(store: &dyn EventStore) -> Result<Self, StoreError> {
-        let mut this = Self {
-            stream: StreamId::new("catga-skipped", "events").expect("the name is valid"),
-            version: Version::ZERO,
-            token: 0,
-            time: Timestamp::from_micros(i64::MIN),
-            skips: Vec::new(),
-        };
+        let stream = StreamId::new("catga-skipped", "events").expect("the name is valid");
+        let (mut end, mut skips) = (StreamEnd::new(stream), Vec::new());
         loop {
-            let page = store.read_stream(&this.stream, this.version + 1, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(this) };
+            let page = end.next_page(store).await?;
+            let Some(last) = page.last() else { return Ok(Self { end, skips }) };
             for record in &page {
                 let events = Recorded::read(record).map_err(StoreError::corrupt)?;
-                this.skips.extend(events.into_iter().map(|recorded| recorded.event));
+                skips.extend(events.into_iter().map(|recorded| recorded.event));
             }
-            let commit = last.commit().map_err(StoreError::corrupt)?;
-            (this.version, this.token, this.time) =
-                (commit.last_version(), last.token, commit.time);
+            end.pass(last).map_err(StoreError::corrupt)?;
         }
     }
 

@@ -7,37 +7,27 @@
 
 use crate::{
     cluster::Held,
-    log::{Commit, EventFrame, Position, StreamId, Timestamp, Version, new_event_id},
+    log::{Position, StreamId},
     model::{DecodeError, Error, Event, Recorded},
-    program::Program,
+    program::{Program, StreamEnd},
     react::{
         dead_letters::{DeadLetter, DeadLetters},
         parking_event::ParkingEvent,
     },
     read::Projection,
-    store::{Append, Appended, NotAppended, append_once},
+    store::{Appended, NotAppended},
 };
-
-/// How many commits are read at once.
-const PAGE: usize = 512;
 
 /// A stream of dead letters, and where it ends as far as is known.
 #[derive(Debug, Clone)]
-pub(crate) struct DeadLetterStream {
-    stream: StreamId,
-    version: Version,
-    token: u64,
-    /// Nothing may be recorded earlier: the last event was then, or a moment before.
-    time: Timestamp,
-}
+pub(crate) struct DeadLetterStream(StreamEnd);
 
 impl DeadLetterStream {
     /// The stream of `handler`'s dead letters in a partition, at its begin.
     pub(crate) fn new(handler: &str, partition: u16) -> Result<Self, Error> {
         let stream = StreamId::new(&format!("catga-parked-{partition}"), handler)
             .map_err(|_| Error::misuse("an event handler's name can't be part of a stream's"))?;
-        let time = Timestamp::from_micros(i64::MIN);
-        Ok(Self { stream, version: Version::ZERO, token: 0, time })
+        Ok(Self(StreamEnd::new(stream)))
     }
 
     /// Appends what the owner of the work does to its dead letters.
@@ -68,41 +58,17 @@ impl DeadLetterStream {
         program: &Program,
         events: &[ParkingEvent],
     ) -> Result<Option<Appended>, Error> {
-        let &mut Self { ref stream, version, token, time } = self;
-        let time = time.max(program.clock.now());
         let encoded = events.iter().map(|event| {
             let mut payload = Vec::new();
-            event.encode(&mut payload).map(|ty| (new_event_id(time), ty, payload))
+            event.encode(&mut payload).map(|ty| (ty, payload))
         });
         let encoded: Vec<_> = encoded.collect::<Result<_, _>>()?;
-        let frames = encoded.iter().map(|(id, ty, payload)| EventFrame {
-            id: *id,
-            name: ty.name,
-            schema: ty.version,
-            payload,
-        });
-        let commit = Commit {
-            stream: stream.as_str(),
-            first_version: version + 1,
-            time,
-            node: &program.node,
-            command: None,
-            correlation: None,
-            causation: None,
-            traceparent: None,
-            events: frames.collect(),
-        };
-        let Some(&(id, ..)) = encoded.first() else {
+        if encoded.is_empty() {
             return Err(Error::misuse("there is nothing to append"));
-        };
-        let append =
-            Append { stream, version, token, events: events.len(), frame: commit.encode() };
-        match append_once(program.store(), append, id).await {
-            Ok(appended) => {
-                let version = version + encoded.len() as u64;
-                (self.version, self.token, self.time) = (version, appended.token, time);
-                Ok(Some(appended))
-            }
+        }
+        let now = program.clock.now();
+        match self.0.append(program.store(), &program.node, now, &encoded).await {
+            Ok(appended) => Ok(Some(appended)),
             Err(NotAppended::Conflict) => Ok(None),
             Err(NotAppended::Refused(error)) => Err(error.into()),
             Err(NotAppended::Frame(error)) => Err(DecodeError::from(error).into()),
@@ -136,14 +102,12 @@ impl DeadLetterStream {
         mut each: impl FnMut(&Recorded<ParkingEvent>),
     ) -> Result<(), Error> {
         loop {
-            let page = program.store().read_stream(&self.stream, self.version + 1, PAGE).await?;
+            let page = self.0.next_page(program.store()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             for record in &page {
                 Recorded::read(record)?.iter().for_each(&mut each);
             }
-            let commit = last.commit().map_err(DecodeError::from)?;
-            (self.version, self.token, self.time) =
-                (commit.last_version(), last.token, commit.time);
+            self.0.pass(last).map_err(DecodeError::from)?;
         }
     }
 }
@@ -157,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::{Leases, Work},
-        log::{Clock, LogId},
+        log::{Clock, LogId, Timestamp},
         program::{Extensions, Pipeline, ReadProgress},
         react::parking_event::{HandlerTaken, StreamReleased},
         store::{KvStore, MemoryKvStore, MemoryStore},
@@ -231,7 +195,8 @@ mod tests {
                 writer.append(&program, &held, &released).await.unwrap();
             }
         }
-        let log = program.store().read_stream(&first.stream, 1.into(), PAGE).await.unwrap();
+        let stream = DeadLetterStream::new("h", 3).unwrap();
+        let log = stream.0.next_page(program.store()).await.unwrap();
         let times: Vec<_> = log.iter().map(|r| r.commit().unwrap().time.as_micros()).collect();
         assert_eq!(times, [9; 4]);
     }
