@@ -17,5 +17,6 @@ done
 compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || scripts/apt-install.sh libfaketime
 NATS_SERVER_NEWEST=$(scripts/nats-server.sh)
 export NATS_SERVER_NEWEST CATGA_SECONDS=$((minutes * 60)) CATGA_SEED=$seed
-# Its programs are built with it: chaos-node is order-system with an effect that can be looked at.
-exec cargo test --package catga-tests --test promises nemesis -- --nocapture --test-threads 1
+# With the features of the whole workspace, so that nothing that the other tests built is built again.
+cargo build --workspace --bins
+exec cargo test --workspace --test promises nemesis -- --nocapture --test-threads 1

@@ -166,10 +166,7 @@ impl Reader {
         let position = record.position + index as u64;
         let read = match self.types.get(frame.name) {
             Some(read) => read(frame.name, frame.schema, frame.payload),
-            None => {
-                let (name, version) = (frame.name.to_owned(), frame.schema);
-                Err(DecodeError::UnknownType { name, version, position })
-            }
+            None => Err(DecodeError::unknown_type(frame, position)),
         };
         let Err(cause) = read else { return Ok(None) };
         let skip = self.skipped.skips.iter().find(|skip| skip.event_id == frame.id);

@@ -156,9 +156,7 @@ impl Tail {
         for ParsedRecord { record, commit, .. } in &commits {
             for (i, frame) in (0..).zip(&commit.events) {
                 if !known.contains_key(frame.name) && !skipped.contains(frame.id) {
-                    let (name, version) = (frame.name.to_owned(), frame.schema);
-                    let position = record.position + i;
-                    return Err(DecodeError::UnknownType { name, version, position });
+                    return Err(DecodeError::unknown_type(frame, record.position + i));
                 }
             }
         }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::log::{
-    Commit, EventId, FrameError, Origin, Position, Record, StreamId, Timestamp, Version, codec,
-    readable::append_readable,
+    Commit, EventFrame, EventId, FrameError, Origin, Position, Record, StreamId, Timestamp,
+    Version, codec, readable::append_readable,
 };
 use crate::model::{ReadBack, SkippedEvents};
 
@@ -135,6 +135,15 @@ pub enum DecodeError {
     /// The commit around the event.
     #[error(transparent)]
     Frame(#[from] FrameError),
+}
+
+impl DecodeError {
+    /// That no type is known for the event in `frame`, which is at `position`.
+    #[cold]
+    pub(crate) fn unknown_type(frame: &EventFrame<'_>, position: Position) -> Self {
+        let (name, version) = (frame.name.to_owned(), frame.schema);
+        Self::UnknownType { name, version, position }
+    }
 }
 
 /// What can be stored as an event.

@@ -162,8 +162,7 @@ impl<E: Event> SubscriptionReader<E> {
                 continue;
             }
             if !known.contains_key(frame.name) && !skipped.contains(frame.id) {
-                let (name, version) = (frame.name.to_owned(), frame.schema);
-                return Err(DecodeError::UnknownType { name, version, position });
+                return Err(DecodeError::unknown_type(frame, position));
             }
             self.events.extend(parsed.event(index)?);
         }

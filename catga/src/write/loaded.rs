@@ -195,10 +195,7 @@ impl<A: Aggregate> Loaded<A> {
             self.root.pass_over();
             return Ok(());
         }
-        Err(error.unwrap_or_else(|| {
-            let (name, version) = (frame.name.to_owned(), frame.schema);
-            DecodeError::UnknownType { name, version, position }
-        }))
+        Err(error.unwrap_or_else(|| DecodeError::unknown_type(frame, position)))
     }
 
     pub(crate) fn weight(&self) -> u64 {
