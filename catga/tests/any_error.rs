@@ -1,4 +1,4 @@
-//! `?` takes any error in any handler: with `anyhow` the sender has its text and its causes, and the dead letter its text.
+//! `?` takes any error in any handler: with `anyhow` the sender has its text and its causes, and so has the dead letter.
 
 use std::{num::ParseIntError, time::Duration};
 
@@ -83,6 +83,6 @@ async fn question_mark_takes_any_error_in_any_handler() {
         }
     };
     let reason = timeout(Duration::from_secs(20), parked).await.expect("it is parked");
-    assert_eq!(reason, "no label");
+    assert_eq!(reason, "no label: invalid digit found in string");
     catga.shutdown().await;
 }

@@ -165,7 +165,7 @@ impl From<catga::Error> for Problem {
                 )
             }
             _ => {
-                tracing::error!(%error, "a request failed");
+                tracing::error!(error = %format_args!("{error:#}"), "a request failed");
                 Self::internal()
             }
         }
@@ -263,6 +263,8 @@ impl From<catga::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, sync::Mutex};
+
     use catga::log::StoreError;
 
     use super::*;
@@ -273,6 +275,25 @@ mod tests {
         let problem = Problem::from(error);
         assert_eq!((problem.status.as_u16(), problem.code), (503, "durability_lost"));
         assert!(!problem.detail.contains("appendfsync"));
+    }
+
+    #[test]
+    fn an_error_of_no_known_type_is_500_and_the_log_has_its_causes() {
+        let (mut lines, writer) = std::io::pipe().unwrap();
+        let writer = Mutex::new(writer);
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        let cause = "pears".parse::<u32>().unwrap_err();
+        let error = anyhow::Error::new(cause).context("the price list is wrong");
+        let problem = Problem::from(catga::Error::refused(error));
+        assert_eq!((problem.status.as_u16(), problem.code), (500, "internal"));
+        assert!(!problem.detail.contains("price list"), "what went wrong is of the inside");
+        drop(guard);
+        let mut log = String::new();
+        lines.read_to_string(&mut log).unwrap();
+        let line = "ERROR catga_axum::problem::answer: a request failed \
+                    error=the price list is wrong: invalid digit found in string\n";
+        assert!(log.ends_with(line), "{log}");
     }
 
     #[test]

@@ -122,16 +122,23 @@ impl Task {
                 self.breaker.succeeded();
                 return Some(Ok(()));
             };
-            let reason = error.to_string();
+            // The breaker compares reasons, which a cause may make different.
+            let (reason, text) = (error.to_string(), format!("{error:#}"));
             metrics::counter!(telemetry::EVENT_FAILURES, "handler" => handler).increment(1);
-            tracing::warn!(handler, position = position.get(), attempt, %error, "an event handler failed");
+            tracing::warn!(
+                handler,
+                position = position.get(),
+                attempt,
+                error = text,
+                "an event handler failed"
+            );
             let successes = *successes.get_or_insert_with(|| self.breaker.successes());
             self.breaker.failed(position, &reason);
             // What fails while the handler is paused is not to blame for it.
             tries += u32::from(!turn.is_probe);
             drop(turn);
             if tries >= settings.attempts && self.breaker.is_poison(successes, &reason) {
-                return Some(Err(HandlerFailure { attempts: attempt, error: reason }));
+                return Some(Err(HandlerFailure { attempts: attempt, error: text }));
             }
             if !self.breaker.is_paused() {
                 tokio::select! {
