@@ -14,7 +14,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use crate::{
     problem::Problem,
     refusals::{LARGE_BODY, MEMORY, SLOW_BODY},
-    room::Share,
+    room::{NoRoom, Share},
     timer::RequestTimer,
 };
 
@@ -59,11 +59,6 @@ impl TimedBody {
         Self { body, share: Share::new(timer), wait: None, has_ended: false }
     }
 }
-
-/// There is no room for more of the body.
-#[derive(Debug, thiserror::Error)]
-#[error("too much is kept for clients")]
-struct NoRoom;
 
 /// The body did not arrive in time.
 #[derive(Debug, thiserror::Error)]

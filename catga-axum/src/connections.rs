@@ -67,7 +67,7 @@ struct Open {
 }
 
 /// A place that is taken.
-pub(crate) struct Place {
+pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
     number: u64,
     connections: Arc<Connections>,
@@ -80,7 +80,7 @@ impl Connections {
 
     /// A place for a connection with this timer. When there is none, those whose clients have been waited for longest leave:
     /// idle ones, and those that are slow to send or to read. So others are served however many of them there are.
-    pub(crate) async fn enter(self: &Arc<Self>, timer: RequestTimer) -> Place {
+    pub(crate) async fn enter(self: &Arc<Self>, timer: RequestTimer) -> Slot {
         let permit = loop {
             if let Ok(permit) = self.places.clone().try_acquire_owned() {
                 break permit;
@@ -94,7 +94,7 @@ impl Connections {
         let number = open.next;
         open.next += 1;
         open.timers.insert(number, timer);
-        Place { _permit: permit, number, connections: self.clone() }
+        Slot { _permit: permit, number, connections: self.clone() }
     }
 
     fn make_room(&self) {
@@ -108,7 +108,7 @@ impl Connections {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let open = &self.connections.open;
         open.lock().unwrap_or_else(PoisonError::into_inner).timers.remove(&self.number);

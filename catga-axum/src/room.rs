@@ -188,8 +188,8 @@ impl AsRef<[u8]> for Piece {
 
 /// There is no room for what comes next.
 #[derive(Debug, thiserror::Error)]
-#[error("too much is kept for clients that are slow to read")]
-struct NoRoom;
+#[error("too much is kept for clients that are slow to send or to read")]
+pub(crate) struct NoRoom;
 
 impl HttpBody for CountedBody {
     type Data = Bytes;

@@ -94,7 +94,7 @@ const IN_FLIGHT: usize = 512;
 pub(crate) struct Service {
     router: Router,
     routes: Vec<Route>,
-    places: Places,
+    permits: Permits,
 }
 
 impl Service {
@@ -103,7 +103,7 @@ impl Service {
         let router = router
             .fallback(|| async { Problem::not_found() })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() });
-        Self { router, routes: routes::table(paths), places: Places::new(IN_FLIGHT) }
+        Self { router, routes: routes::table(paths), permits: Permits::new(IN_FLIGHT) }
     }
 
     /// Turns away what is too much, counts and times every request by its route, and tells browsers not to guess content
@@ -173,10 +173,10 @@ impl Service {
         &self,
         route: &Route,
         request: Request<Body>,
-    ) -> Result<(Option<Place<'_>>, RouteFuture<Infallible>), Problem> {
+    ) -> Result<(Option<Permit<'_>>, RouteFuture<Infallible>), Problem> {
         let place = match route.is_bounded {
             false => None,
-            true => Some(self.places.take().ok_or_else(|| {
+            true => Some(self.permits.take().ok_or_else(|| {
                 REQUESTS.count();
                 Problem::overloaded()
             })?),
@@ -185,28 +185,31 @@ impl Service {
     }
 }
 
-/// Places for requests. Nobody waits for one, so they are only counted: a semaphore locks its queue for each that is
+/// Permits for requests. Nobody waits for one, so they are only counted: a semaphore locks its queue for each that is
 /// given back.
 #[derive(Debug)]
-struct Places {
+struct Permits {
     free: AtomicUsize,
 }
 
-/// A place that is taken.
-struct Place<'a>(&'a Places);
+/// One that is taken.
+struct Permit<'a>(&'a Permits);
 
-impl Places {
+impl Permits {
     fn new(free: usize) -> Self {
         Self { free: free.into() }
     }
 
-    fn take(&self) -> Option<Place<'_>> {
+    fn take(&self) -> Option<Permit<'_>> {
         let less = |free: usize| free.checked_sub(1);
-        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok().map(|_| Place(self))
+        self.free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok()
+            .map(|_| Permit(self))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::Relaxed);
     }
@@ -230,7 +233,7 @@ mod tests {
         };
         let router = Router::new().route("/stats", get(panics));
         let routes = routes::table(&["/stats"]);
-        let service = Service { router, routes, places: Places::new(1) };
+        let service = Service { router, routes, permits: Permits::new(1) };
         for _ in 0..2 {
             let request = Request::get("/stats").body(Body::empty()).unwrap();
             let answer = service.answer(request).await;
@@ -243,7 +246,7 @@ mod tests {
     async fn a_request_takes_a_place_when_all_of_it_is_here() {
         let router = Router::new().route("/orders", post(|body: String| async { body }));
         let service =
-            Service { router, routes: routes::table(&["/orders"]), places: Places::new(1) };
+            Service { router, routes: routes::table(&["/orders"]), permits: Permits::new(1) };
         let ask = |body| service.answer(Request::post("/orders").body(body).unwrap());
         let half = stream::once(ready(Ok::<_, Infallible>("half"))).chain(stream::pending());
         let (mut slow, mut quick) =
@@ -251,16 +254,16 @@ mod tests {
         assert!(slow.as_mut().now_or_never().is_none());
         let answer = quick.as_mut().now_or_never().expect("it waits for nothing");
         assert_eq!(to_bytes(answer.into_body(), 99).await.unwrap(), "whole");
-        let _place = service.places.take();
+        let _permit = service.permits.take();
         assert_eq!(ask(Body::from("whole")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]
     fn places_are_given_back() {
-        let places = Places::new(2);
-        let (first, second) = (places.take(), places.take());
-        assert!(first.is_some() && second.is_some() && places.take().is_none());
+        let permits = Permits::new(2);
+        let (first, second) = (permits.take(), permits.take());
+        assert!(first.is_some() && second.is_some() && permits.take().is_none());
         drop(first);
-        assert!(places.take().is_some() && places.take().is_some());
+        assert!(permits.take().is_some() && permits.take().is_some());
     }
 }

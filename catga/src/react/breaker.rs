@@ -82,7 +82,7 @@ impl<'a> Turn<'a> {
 }
 
 /// A place among those who wait.
-struct Place<'a>(&'a Breaker, (bool, u64));
+struct QueuedProbe<'a>(&'a Breaker, (bool, u64));
 
 impl Breaker {
     pub(crate) fn new(handler: &'static str, clock: Clock, delays: (Duration, Duration)) -> Self {
@@ -147,12 +147,12 @@ impl Breaker {
         }
     }
 
-    fn queue_up(&self, is_new: bool) -> Place<'_> {
+    fn queue_up(&self, is_new: bool) -> QueuedProbe<'_> {
         let mut state = self.state();
         state.tickets += 1;
         let place = (!is_new, state.tickets);
         state.waiting.insert(place);
-        Place(self, place)
+        QueuedProbe(self, place)
     }
 
     /// An event was handled: the handler need not be paused any longer.
@@ -236,7 +236,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedProbe<'_> {
     fn drop(&mut self) {
         self.0.state().waiting.remove(&self.1);
         self.0.changes.send_replace(());
