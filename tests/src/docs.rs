@@ -88,21 +88,27 @@ pub fn steps(session: &str) -> Vec<Step> {
 /// # Panics
 /// When it can't be run.
 pub fn run(command: &str, folder: &std::path::Path, target: &std::path::Path) -> String {
-    let output = Command::new("bash")
-        .args(["-c", command])
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", target)
-        .env("CARGO_TERM_COLOR", "never")
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .expect("bash runs");
+    let mut shell = shell(command, folder, target);
+    let output = shell.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("bash runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         text
     } else {
         format!("{text}{}\n[exit {}]", String::from_utf8_lossy(&output.stderr), output.status)
     }
+}
+
+/// What runs a command in a folder, and has cargo build in `target`.
+pub fn shell(command: &str, folder: &std::path::Path, target: &std::path::Path) -> Command {
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-c", command])
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TERM_COLOR", "never")
+        // What is built for a guide is not looked into.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false");
+    shell
 }
 
 /// Whether `printed` is what `written` says. Times, which differ from run to run, may be any time.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catga_tests::docs::{Block, Step, blocks, is_as_written, run, steps};
+use catga_tests::docs::{Block, Step, blocks, is_as_written, run, shell, steps};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
@@ -79,13 +79,11 @@ impl Reader {
         assert_eq!(built, "", "it compiles");
         // The flags of `cargo run` end at `--`.
         let separator = if command.contains(" -- ") { "" } else { " --" };
-        let mut child = Command::new("bash")
-            .args(["-c", &format!("exec {command}{separator} --port 0")])
-            .current_dir(&self.folder)
-            .env("CARGO_TARGET_DIR", target())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("bash runs");
+        let mut child =
+            shell(&format!("exec {command}{separator} --port 0"), &self.folder, &target())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("bash runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut printed = String::new();
         for _ in 0..output.lines().count().max(1) {
