@@ -219,7 +219,7 @@ pub(crate) async fn open_at(flags: &Backends, location: &Location) -> Result<Sto
 pub(crate) fn describe(flags: &Backends, durability: &DurabilityReport) -> String {
     let name = flags.persistence.name();
     let mut lines =
-        format!("persistence {name}: an answered command survives: {}", durability.level);
+        format!("persistence {name}: an answered command survives: {}", durability.survives());
     for (setting, value) in &durability.settings {
         lines += &format!("\n  {setting} = {value}");
     }

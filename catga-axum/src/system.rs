@@ -161,7 +161,7 @@ fn health_response(health: &Health, status: Status) -> Response {
     let lag = health.head.saturating_sub(health.read_model_position);
     let mut store = check(&health.store.clone().and(health.appends.clone()));
     if let Some(durability) = &health.durability {
-        store["durability"] = durability.level.to_string().into();
+        store["durability"] = durability.survives().to_string().into();
         store["settings"] = durability
             .settings
             .iter()

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use crate::{
     nats::{NatsServer, Version},
+    nats_cluster::NatsCluster,
     redis::RedisServer,
 };
 
@@ -16,6 +17,8 @@ pub enum Backend {
     Redis(RedisServer),
     /// A NATS server.
     Nats(NatsServer),
+    /// Three NATS servers that keep each stream together.
+    NatsCluster(NatsCluster),
 }
 
 impl Backend {
@@ -42,17 +45,25 @@ impl Backend {
         Self::Nats(NatsServer::start_durable().await)
     }
 
-    /// What order-system is started with to use it.
+    /// Three servers of the newest version.
+    pub async fn nats_cluster() -> Self {
+        Self::NatsCluster(NatsCluster::start().await)
+    }
+
+    /// What order-system is started with to use it. The address is the last one.
     pub fn flags(&self) -> Vec<String> {
-        let flags = match self {
+        let (flags, address): (&[&str], _) = match self {
             Self::File(directory) => {
-                let directory = directory.path().join("log").display().to_string();
-                ["file", "--data-dir", &directory].map(str::to_owned)
+                (&["file", "--data-dir"], directory.path().join("log").display().to_string())
             }
-            Self::Redis(server) => ["redis", "--redis", &server.address()].map(str::to_owned),
-            Self::Nats(server) => ["nats", "--nats", &server.url()].map(str::to_owned),
+            Self::Redis(server) => (&["redis", "--redis"], server.address()),
+            Self::Nats(server) => (&["nats", "--nats"], server.url()),
+            Self::NatsCluster(cluster) => {
+                (&["nats", "--nats-replicas", "3", "--nats"], cluster.servers[0].url())
+            }
         };
-        [vec!["--persistence".to_owned()], flags.into()].concat()
+        let flags = ["--persistence"].iter().chain(flags).map(|&flag| flag.to_owned());
+        flags.chain([address]).collect()
     }
 
     /// What order-system is started with to have its transport there, and its log elsewhere.
@@ -68,10 +79,16 @@ impl Backend {
 
     /// The port that the service connects to; `None` when the store is in its process.
     pub fn port(&self) -> Option<u16> {
+        self.port_for(0)
+    }
+
+    /// The port that the `node`-th node connects to: of several servers, each node has its own.
+    pub fn port_for(&self, node: usize) -> Option<u16> {
         match self {
             Self::File(_) => None,
             Self::Redis(server) => Some(server.port),
             Self::Nats(server) => Some(server.port),
+            Self::NatsCluster(cluster) => Some(cluster.servers[node % cluster.servers.len()].port),
         }
     }
 
@@ -89,7 +106,7 @@ impl Backend {
             Self::File(_) => "no request",
             // More arguments follow the key in no other command.
             Self::Redis(_) => "{catga}:head\r\n$",
-            Self::Nats(_) => "HPUB catga.order.",
+            Self::Nats(_) | Self::NatsCluster(_) => "HPUB catga.order.",
         }
     }
 
@@ -105,6 +122,7 @@ impl Backend {
                 server.kill().await;
                 server.restart().await;
             }
+            Self::NatsCluster(cluster) => cluster.crash_all().await,
         }
     }
 }

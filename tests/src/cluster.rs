@@ -31,6 +31,7 @@ use crate::{
     },
     program,
     proxy::{Mode, Proxy},
+    signal,
 };
 
 /// How long after its death a node's work is taken over, at most.
@@ -103,13 +104,13 @@ impl Cluster {
 
     async fn of(kind: Kind<'_>, backend: &Backend, n: usize, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let target = SocketAddr::from(([127, 0, 0, 1], backend.port().expect("it is a server")));
         let mut nodes = Vec::new();
         for i in 0..n {
             let name = format!("node-{i}");
             // Nobody listens there before the node is started.
             let clients = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 1))).await;
-            let store = Proxy::start(target).await;
+            let port = backend.port_for(i).expect("it is a server");
+            let store = Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await;
             let mut all = backend.flags_at(store.address().port());
             let lease = LEASE.as_secs().to_string();
             let address = clients.address().to_string();
@@ -370,9 +371,7 @@ impl Node {
         File::create(self.directory.join(what)).expect("a file is made");
     }
 
-    async fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().await;
-        assert!(status.expect("`kill` can be run").success());
+    async fn signal(&self, name: &str) {
+        signal(self.child.as_ref().expect("it runs"), name).await;
     }
 }

@@ -11,6 +11,7 @@ pub mod effects;
 pub mod history;
 pub mod load;
 pub mod nats;
+pub mod nats_cluster;
 pub mod nemesis;
 pub mod power;
 pub mod proxy;
@@ -134,6 +135,14 @@ impl Server {
         let pid = self.child.id().expect("it runs").to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(status.expect("`kill` can be run").success());
+        self.end().await
+    }
+
+    /// The exit code with which it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn end(&mut self) -> Option<i32> {
         let exit = timeout(Duration::from_secs(15), self.child.wait()).await;
         exit.expect("it stops in time").expect("it can be waited for").code()
     }
@@ -216,6 +225,13 @@ pub fn order(customer: &str) -> Value {
 /// With the last state, when the time is over.
 pub async fn eventually<T, F: Future<Output = Result<T, String>>>(probe: impl FnMut() -> F) -> T {
     eventually_within(Duration::from_secs(10), probe).await
+}
+
+/// Sends a signal to a child process, as in `-STOP`.
+async fn signal(child: &tokio::process::Child, signal: &str) {
+    let pid = child.id().expect("it runs").to_string();
+    let status = tokio::process::Command::new("kill").args([signal, &pid]).status().await;
+    assert!(status.expect("`kill` can be run").success());
 }
 
 /// Asks `probe` until it answers `Ok`, for at most `limit`.

@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{eventually, redis::free_port};
+use crate::{eventually_within, redis::free_port, signal};
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +89,18 @@ impl NatsServer {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(version: Version, settings: Settings<'_>) -> Self {
+        let mut server = Self::spawn_with(version, settings);
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// Starts an empty server, and does not wait for it.
+    pub(crate) fn spawn_with(version: Version, settings: Settings<'_>) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let (port, monitor_port) = (free_port(), free_port());
         configure(directory.path(), [port, monitor_port], settings);
         let child = spawn(version, directory.path());
-        let mut server = Self { child, version, directory, port, monitor_port };
-        server.wait_until_ready().await;
-        server
+        Self { child, version, directory, port, monitor_port }
     }
 
     /// `nats://127.0.0.1:PORT`.
@@ -126,8 +132,23 @@ impl NatsServer {
 
     /// Starts it again, on the same port and with the same files.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.version, self.directory.path());
+        self.respawn();
         self.wait_until_ready().await;
+    }
+
+    /// As [`restart`](Self::restart), without waiting for it.
+    pub(crate) fn respawn(&mut self) {
+        self.child = spawn(self.version, self.directory.path());
+    }
+
+    /// Makes it stand still.
+    pub async fn pause(&self) {
+        signal(&self.child, "-STOP").await;
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub async fn resume(&self) {
+        signal(&self.child, "-CONT").await;
     }
 
     /// How it is set up from its next start on.
@@ -144,9 +165,10 @@ impl NatsServer {
             .expect("its files can be deleted");
     }
 
-    async fn wait_until_ready(&mut self) {
+    pub(crate) async fn wait_until_ready(&mut self) {
         let monitor = self.monitor();
-        eventually(|| async {
+        // One of several waits for an election.
+        eventually_within(Duration::from_secs(30), || async {
             // JetStream is ready when the monitoring says that the server is healthy.
             let answer = http_get(&monitor, "/healthz").await.map_err(|e| e.to_string())?;
             if !answer.contains("\"ok\"") {

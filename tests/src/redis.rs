@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::eventually;
+use crate::{eventually, signal};
 
 /// What makes a server keep everything over a power cut.
 pub const DURABLE: [&str; 6] =
@@ -77,18 +77,12 @@ impl RedisServer {
 
     /// Makes it stand still, as a machine does that swaps: connections stay open, and nothing answers.
     pub async fn pause(&self) {
-        self.signal("-STOP").await;
+        signal(&self.child, "-STOP").await;
     }
 
     /// Lets it go on after [`pause`](Self::pause).
     pub async fn resume(&self) {
-        self.signal("-CONT").await;
-    }
-
-    async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().await;
-        assert!(status.expect("`kill` can be run").success());
+        signal(&self.child, "-CONT").await;
     }
 
     /// What it answers to one command, as it stands on the wire. Words can't hold spaces.

@@ -90,7 +90,7 @@ fn each_profile_runs_order_system_on_its_store() {
         assert_eq!(serve.backends.persistence, persistence);
         let is_memory = persistence == Persistence::Inmemory;
         let level = if is_memory { Durability::Memory } else { Durability::PowerLoss };
-        assert_eq!(serve.backends.require_durability, level, "{profile}");
+        assert_eq!(serve.backends.require_durability, level.into(), "{profile}");
 
         let grace = service["stop_grace_period"].as_str().and_then(|text| text.strip_suffix('s'));
         let grace = Duration::from_secs(grace.unwrap().parse().unwrap());
@@ -123,7 +123,7 @@ fn the_cluster_profile_runs_three_nodes_that_differ_where_they_must() {
         let backends = &serve.backends;
         assert_eq!(backends.persistence, Persistence::Redis);
         assert_eq!(backends.redis.expose(), "redis:6379");
-        assert_eq!(backends.require_durability, Durability::PowerLoss);
+        assert_eq!(backends.require_durability, Durability::PowerLoss.into());
         let waits = json!({ "redis": { "condition": "service_healthy" } });
         assert_eq!(service["depends_on"], waits);
     }

@@ -9,6 +9,7 @@ fn location(backend: &Backend) -> String {
         Backend::File(directory) => format!("file:{}", directory.path().join("log").display()),
         Backend::Redis(server) => format!("redis://{}#moved", server.address()),
         Backend::Nats(server) => format!("{}#moved", server.url()),
+        Backend::NatsCluster(_) => unreachable!("a location has no replicas"),
     }
 }
 

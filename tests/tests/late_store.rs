@@ -43,7 +43,7 @@ async fn is_waited_for(mut backend: Backend, port: u16) {
     let (_directory, log) = a_log();
     let flags = backend.flags();
     match &mut backend {
-        Backend::File(_) => unreachable!("files are there"),
+        Backend::File(_) | Backend::NatsCluster(_) => unreachable!("one server is asked for"),
         Backend::Redis(server) => server.kill().await,
         Backend::Nats(server) => server.kill().await,
     }
@@ -51,7 +51,7 @@ async fn is_waited_for(mut backend: Backend, port: u16) {
         let text = until_it_waits(&log).await;
         assert!(text.contains(&port.to_string()), "it says for whom: {text}");
         match &mut backend {
-            Backend::File(_) => {}
+            Backend::File(_) | Backend::NatsCluster(_) => {}
             Backend::Redis(server) => server.restart().await,
             Backend::Nats(server) => server.restart().await,
         }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use catga::{log::Position, store::Durability};
+use catga::{log::Position, store::DurabilitySet};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::values::Allowed;
@@ -219,7 +219,8 @@ pub struct Backends {
     #[arg(long, global = true, env = "CATGA_NATS_REPLICAS", default_value = "1", value_parser = replicas, value_name = "N")]
     pub nats_replicas: usize,
     #[cfg(feature = "nats")]
-    /// The NATS server's HTTP monitoring, host:port; only this tells whether it syncs before it answers
+    /// The NATS server's HTTP monitoring, host:port, of several servers with commas; only this tells whether they sync before
+    /// they answer
     #[arg(long, global = true, env = "CATGA_NATS_MONITOR", value_name = "ADDRESS")]
     pub nats_monitor: Option<String>,
     #[cfg(feature = "nats")]
@@ -235,7 +236,7 @@ pub struct Backends {
     #[arg(long, global = true, env = "CATGA_WAIT_FOR_STORE", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
     pub wait_for_store: Duration,
     /// Refuse to start, and commands, when an acknowledged one survives less than this: memory, seconds, process-crash
-    /// or power-loss
+    /// or power-loss; with server-loss behind a comma, when it is on one server only
     #[arg(
         long,
         global = true,
@@ -245,7 +246,7 @@ pub struct Backends {
         hide_default_value = true,
         value_name = "LEVEL"
     )]
-    pub require_durability: Durability,
+    pub require_durability: DurabilitySet,
 }
 
 #[cfg(any(feature = "redis", feature = "nats"))]

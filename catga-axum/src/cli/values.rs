@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use catga::{
     log::Position,
-    store::{Durability, UnknownDurability},
+    store::{DurabilitySet, UnknownDurability},
 };
 
 /// What a flag takes: the error of a value that it does not take.
@@ -58,7 +58,7 @@ pub(super) fn reason(text: &str) -> Result<String, Allowed> {
     }
 }
 
-pub(super) fn durability(text: &str) -> Result<Durability, Allowed> {
+pub(super) fn durability(text: &str) -> Result<DurabilitySet, Allowed> {
     text.parse().map_err(|UnknownDurability| Allowed(UnknownDurability::ALLOWED))
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     log::StoreError,
-    store::{Durability, DurabilityReport, NOT_DURABLE},
+    store::{DurabilityReport, DurabilitySet, NOT_DURABLE},
 };
 
 /// How often a server is asked how it is set.
@@ -21,7 +21,7 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct DurabilityGuard {
     /// What the server is to the program, in the log and as the label of the metric.
     store: &'static str,
-    required: Durability,
+    required: DurabilitySet,
     /// Whether there is a refusal: what each append looks at.
     refuses: AtomicBool,
     told: Mutex<Told>,
@@ -37,7 +37,7 @@ struct Told {
 }
 
 impl DurabilityGuard {
-    pub(super) fn new(store: &'static str, required: Durability) -> Self {
+    pub(super) fn new(store: &'static str, required: DurabilitySet) -> Self {
         Self { store, required, refuses: AtomicBool::new(false), told: Mutex::default() }
     }
 
@@ -82,10 +82,11 @@ impl DurabilityGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Durability;
 
     #[test]
     fn appends_are_refused_for_as_long_as_the_server_would_keep_less() {
-        let guard = DurabilityGuard::new("test", Durability::ProcessCrash);
+        let guard = DurabilityGuard::new("test", Durability::ProcessCrash.into());
         assert!(guard.check().is_ok());
         for (level, is_refused) in [
             (Durability::ProcessCrash, false),

@@ -47,7 +47,7 @@ pub(crate) use self::{
 };
 pub use self::{
     backend::Backend,
-    durability::{Durability, DurabilityReport, UnknownDurability},
+    durability::{Durability, DurabilityReport, DurabilitySet, UnknownDurability},
     event_store::{Append, AppendError, Appended, EventStore},
     kv_store::{KvEntry, KvStore},
     memory::{MemoryKvStore, MemoryStore},

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
 
 use super::server_faults::Servers;
@@ -37,19 +38,12 @@ pub async fn flush(servers: &Servers, cluster: &mut Cluster, recorder: &Recorder
         Backend::File(_) => unreachable!("a cluster has a server"),
         Backend::Redis(redis) => assert_eq!(redis.command("FLUSHALL").await, "+OK"),
         Backend::Nats(nats) => make_anew(nats, "catga", true).await,
+        Backend::NatsCluster(cluster) => make_anew(&cluster.servers[0], "catga", true).await,
     }
     let at = recorder.now();
     let http = Client::builder().timeout(Duration::from_secs(5)).build().expect("plain settings");
-    for url in cluster.urls() {
-        eventually_within(NOTICED, async || {
-            let live = http.get(format!("{url}/health/live")).send().await;
-            let live = live.map_err(|error| error.to_string())?;
-            let (status, text) = (live.status(), live.text().await.unwrap_or_default());
-            let is_noticed = status == StatusCode::SERVICE_UNAVAILABLE;
-            if is_noticed { Ok(()) } else { Err(format!("{url}: {text}")) }
-        })
-        .await;
-    }
+    // They end soon after they noticed.
+    join_all(cluster.urls().iter().map(|url| has_noticed(&http, url))).await;
     let noticed = recorder.now();
     for node in &mut cluster.nodes {
         node.terminate().await;
@@ -62,6 +56,17 @@ pub async fn flush(servers: &Servers, cluster: &mut Cluster, recorder: &Recorder
         node.start().await;
     }
     Replaced { at, noticed }
+}
+
+async fn has_noticed(http: &Client, url: &str) {
+    eventually_within(NOTICED, async || {
+        let live = http.get(format!("{url}/health/live")).send().await;
+        let live = live.map_err(|error| error.to_string())?;
+        let (status, text) = (live.status(), live.text().await.unwrap_or_default());
+        let is_noticed = status == StatusCode::SERVICE_UNAVAILABLE;
+        if is_noticed { Ok(()) } else { Err(format!("{url}: {text}")) }
+    })
+    .await;
 }
 
 /// Deletes a stream, and makes it again unless the nodes do.

@@ -1,6 +1,7 @@
 //! The NATS store on the server that Debian has and on the newest. That it keeps every promise is in `promises`.
 
 mod outages;
+mod replicated;
 
 use std::{
     net::SocketAddr,

@@ -109,6 +109,11 @@ async fn p1_to_p8_hold_with_the_transport_on_another_server_whatever_dies() {
     nemesis(2, Backend::redis().await, Some(Backend::nats_newest().await)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_to_p8_hold_on_three_nats_servers_whatever_dies() {
+    nemesis(3, Backend::nats_cluster().await, None).await;
+}
+
 /// A node that leaves effects out and says that all is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_lies_is_found() {

@@ -297,6 +297,7 @@ impl EventStore for FileStore {
         let is_memory = matches!(self.file_system.as_str(), "tmpfs" | "ramfs");
         let report = DurabilityReport {
             level: if is_memory { Durability::ProcessCrash } else { Durability::PowerLoss },
+            server_loss: false,
             settings: vec![
                 ("sync", "before every acknowledgement".to_owned()),
                 ("file system", self.file_system.clone()),

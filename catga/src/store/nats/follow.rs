@@ -12,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
-    log::{LogConsumer, NatsLog},
+    log::{LogConsumer, Message, NatsLog},
     message::{last_position, sequence_after},
     publication::locked,
 };
@@ -23,6 +23,9 @@ use crate::{log::StoreError, store::Backoff};
 
 /// How often the end of the log is checked, beside what the consumer brings.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often several servers are asked for a commit before it is taken for lost.
+const ASKED: u32 = 3;
 
 /// Check after this many commits whether all were our own. Until then the server sends a node that begins to write each of
 /// its commits back, and its clients wait longer. Fewer would give false results: a commit that arrives before its answer
@@ -45,6 +48,10 @@ impl NatsLog {
         let mut backoff = new_backoff();
         loop {
             let Err(error) = self.follow_connected(&mut backoff).await;
+            if self.head.check().is_err() {
+                // There is nothing that could be followed until the store is opened anew.
+                return;
+            }
             tracing::debug!(%error, "NATS is followed anew");
             // What follows is not next to what is kept.
             locked(&self.recent).begin(0);
@@ -67,10 +74,19 @@ impl NatsLog {
     /// After an outage others may have filled the places of commits that were lost.
     async fn check_last(&self) -> Result<(), StoreError> {
         let Some(last) = locked(&self.recent).last().cloned() else { return Ok(()) };
-        let is_there = match self.topic.get(last.token).await {
-            Ok(message) => message.payload == last.frame,
-            Err(error) if error.is_unavailable() => return Err(error),
-            Err(_) => false,
+        let mut asked = 0;
+        let is_there = loop {
+            asked += 1;
+            match (self.topic.get(last.token).await, &self.barriers) {
+                (Ok(message), _) => break message.payload == last.frame,
+                (Err(error), _) if error.is_unavailable() => return Err(error),
+                // A server that is behind the others may not have it yet.
+                (Err(_), Some(barriers)) if asked < ASKED => {
+                    self.pass_barrier(barriers).await?;
+                    sleep(LOOK).await;
+                }
+                (Err(_), _) => break false,
+            }
         };
         if !is_there {
             self.head.lose("the last commit that was seen is not there");
@@ -81,19 +97,27 @@ impl NatsLog {
     /// Checks regularly whether the server still has what was seen, and whether all that it has was followed.
     async fn look(&self) -> Result<Infallible, StoreError> {
         let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missing = None;
         loop {
             look.tick().await;
             // What was seen before the server is asked can't be more than it has, if it lost nothing.
-            let seen = self.head.position();
+            let seen = self.seen();
             let end = self.ask_end().await?;
             if end < seen {
-                self.head.lose("it ends before what was seen");
+                self.check_end(seen).await?;
             }
-            self.head.rise_to(end, || ());
+            if self.barriers.is_none() {
+                self.head.rise_to(last_position(end), || ());
+            }
             // The client finds out late that a server which was away has forgotten the consumer.
             let next = locked(&self.recent).next();
-            let is_behind = (next < sequence_after(end)).then_some(next);
+            let mut is_behind = next <= end;
+            if is_behind && self.barriers.is_some() {
+                // Barriers at the end may be gone by now.
+                is_behind = self.topic.next(next).await?.is_some();
+            }
+            let is_behind = is_behind.then_some(next);
             if is_behind.is_some() && is_behind == missing {
                 return Err(StoreError::unavailable("the consumer stands still"));
             }
@@ -125,9 +149,11 @@ impl NatsLog {
         loop {
             let ours = locked(&self.recent).ours();
             for _ in 0..alone {
-                let record = cursor.next().await?.record();
-                let known = locked(&self.recent).put(record);
-                self.head.rise_to(last_position(known), || ());
+                let message = cursor.next(&self.topic).await?;
+                self.take_in(|recent| match message {
+                    Message::Commit(commit) => recent.put(commit.record()),
+                    Message::Barrier(sequence) => recent.pass(sequence),
+                });
                 *backoff = new_backoff();
             }
             // Some that came were not answered yet.

@@ -4,13 +4,15 @@
 //! is one message: the payload is the frame, and its headers say its first version, how many events it has, and
 //! where the stream's earlier commits are. It is published under the condition that the last message of its
 //! subject is the one its writer knows (`Nats-Expected-Last-Subject-Sequence`), which is also the token of an
-//! append. The position of a message's last event is 1024 times its sequence.
+//! append. The position of a message's last event is 1024 times its sequence. Where several servers keep the stream there
+//! are [barriers](barrier) in it, too.
 //!
 //! When a stream was made tells it from one of the same name that took its place. Who polls is told along, and a commit that
 //! is stored before the end that was seen went to another stream.
 //!
 //! The key-value pairs are a key-value bucket of the same name.
 
+mod barrier;
 mod follow;
 mod group;
 mod kv;
@@ -34,6 +36,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
+    barrier::Barriers,
     group::{Batcher, Counted},
     kv::KvBucket,
     log::NatsLog,
@@ -122,13 +125,13 @@ impl NatsStore {
         let topic = Topic::open(&clients, lost, &tasks, wanted.clone()).await?;
         let config = server::values_config(&options);
         let values = Topic::open(&clients[..1], lost, &tasks, config).await?;
-        let monitor = options.monitor.as_deref();
-        let is_grouped = server::prefers_batches(topic.client(), topic.config(), monitor).await
-            && topic.allow_batches().await;
-        let group = is_grouped.then(|| Batcher::new(topic.clone()));
         let required = options.require_durability;
         let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
-        let log = NatsLog::open(topic.clone()).await?;
+        let is_grouped = settings.prefers_batches().await && topic.allow_batches().await;
+        let group = is_grouped.then(|| Batcher::new(topic.clone()));
+        let has_others = options.server.contains(',');
+        let barriers = topic.has_barriers().then(|| Barriers::new(&options.prefix, has_others));
+        let log = NatsLog::open(topic.clone(), barriers).await?;
         let follower = tasks.spawn("follower of the log on NATS", {
             let log = log.clone();
             move || log.clone().follow()
@@ -244,6 +247,10 @@ impl NatsStore {
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
         self.log.head.check()?;
+        if self.topic.is_replicated() {
+            // A leader that does not know that it is none any more would answer with what it has.
+            self.end.get().await?;
+        }
         let Some((last, mut places)) = self.ask_last(stream).await? else { return Ok(Vec::new()) };
         if let Some(oldest) = places.oldest().filter(|oldest| oldest.first > from) {
             places = self.find_older(stream, places, oldest, from).await?;

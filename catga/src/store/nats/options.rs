@@ -1,13 +1,21 @@
 //! Where a NATS server is, and how to say so without its password.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr};
 use tokio::sync::watch;
 
 use crate::{
     log::{MAX_KEY, StoreError},
-    store::Durability,
+    store::{Durability, DurabilitySet},
 };
 
 /// How long connecting may take.
@@ -36,11 +44,11 @@ pub struct NatsOptions {
     pub credentials: Option<PathBuf>,
     /// Certificates in PEM that the server is trusted by, beside those of the system.
     pub ca: Option<PathBuf>,
-    /// `host:port` of the server's HTTP monitoring, which alone tells how it syncs.
+    /// `host:port` of the server's HTTP monitoring, which alone tells how it syncs; of several servers, separated by commas.
     pub monitor: Option<String>,
     /// What an acknowledged append must survive. While the server keeps less, or is not known to keep as much, it can't
     /// be opened, and appends are refused; so they are while the stream has another configuration.
-    pub require_durability: Durability,
+    pub require_durability: DurabilitySet,
 }
 
 impl NatsOptions {
@@ -53,7 +61,7 @@ impl NatsOptions {
             credentials: None,
             ca: None,
             monitor: None,
-            require_durability: Durability::Memory,
+            require_durability: Durability::Memory.into(),
         }
     }
 
@@ -115,6 +123,15 @@ impl NatsOptions {
                     log(&event);
                 }
             });
+        // Never to the one that was lost or left: it may look as well as the others.
+        let turns = Arc::new(AtomicUsize::new(0));
+        options = options.reconnect_to_server_callback(move |servers, _| {
+            let turn = turns.fetch_add(1, Ordering::Relaxed);
+            let next = servers.get(turn % servers.len().max(1)).map(|server| server.addr.clone());
+            // At first any of them, in an order of chance.
+            let next = next.filter(|_| turn > 0 && servers.len() > 1);
+            async move { next.map(|addr| ReconnectToServer { addr, delay: None }) }
+        });
         options = match login {
             Some(Login::User { name, password }) => options.user_and_password(name, password),
             Some(Login::Token(token)) => options.token(token),

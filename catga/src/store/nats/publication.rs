@@ -23,6 +23,8 @@ pub(super) enum After {
     OnSubject(u64),
     /// Of the whole stream.
     Message(u64),
+    /// Whichever it is.
+    Any,
 }
 
 /// Where a message is stored.

@@ -1,11 +1,12 @@
 //! What the server is, and what it says about how it keeps the log.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use async_nats::{
-    Client,
-    jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+    Client, ServerInfo,
+    jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
 };
+use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::options::NatsOptions;
+use super::{options::NatsOptions, publication::locked};
 use crate::{
     log::StoreError,
     store::{Durability, DurabilityReport},
@@ -29,15 +30,29 @@ const BATCHES: (u64, u64) = (2, 15);
 /// The oldest version that reads messages from a connection while it stores those before them, in all its releases.
 const QUEUES: (u64, u64) = (2, 10);
 
-/// How long the monitoring may take to answer.
-const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a monitoring may take to answer. Where a level is required, nothing is published on a new connection meanwhile.
+const MONITOR_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// The most bytes that are read from the monitoring.
 const MONITOR_BYTES: u64 = 1 << 20;
 
-/// The stream of the log. Nothing in it is ever deleted: no limit of age, size or number, and new messages are
-/// refused when the disk is full.
+/// The subject of the [barriers](super::barrier) in the stream of the log `prefix`.
+pub(super) fn barrier_subject(prefix: &str) -> String {
+    format!("{prefix}.barrier")
+}
+
+/// The stream of the log. No commit in it is ever deleted: no limit of age, size or number, and new messages are
+/// refused when the disk is full. Where several servers keep it there are barriers in it, which end by themselves.
 pub(super) fn log_config(options: &NatsOptions) -> Config {
+    let config = base_config(options);
+    if options.replicas == 1 {
+        return config;
+    }
+    let subjects = [config.subjects, vec![barrier_subject(&options.prefix)]].concat();
+    Config { subjects, allow_message_ttl: true, ..config }
+}
+
+fn base_config(options: &NatsOptions) -> Config {
     let prefix = &options.prefix;
     Config {
         name: prefix.clone(),
@@ -67,14 +82,14 @@ pub(super) fn values_config(options: &NatsOptions) -> Config {
         max_messages_per_subject: 1,
         allow_rollup: true,
         deny_purge: false,
-        ..log_config(options)
+        ..base_config(options)
     }
 }
 
 /// The stream of the topic.
 pub(super) fn topic_config(options: &NatsOptions) -> Config {
     let name = format!("{}-topic", options.prefix);
-    Config { subjects: vec![format!("{name}.*.*.*")], name, ..log_config(options) }
+    Config { subjects: vec![format!("{name}.*.*.*")], name, ..base_config(options) }
 }
 
 /// # Errors
@@ -94,14 +109,36 @@ pub(super) fn check(client: &Client, options: &NatsOptions) -> Result<(), StoreE
 /// Whether commits are better off in atomic batches: the server syncs before it answers, and syncs a batch once.
 pub(super) async fn prefers_batches(
     client: &Client,
-    config: &Config,
-    monitor: Option<&str>,
+    keepers: &Keepers,
+    monitors: &Monitors,
 ) -> bool {
-    config.num_replicas == 1
+    keepers.replicas == 1
         && numbers(&client.server_info().version) >= BATCHES
-        && durability(client, config, monitor)
+        && durability(client, keepers, monitors)
             .await
             .is_ok_and(|report| report.level == Durability::PowerLoss)
+}
+
+/// The servers that keep a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Keepers {
+    replicas: usize,
+    /// The names of them; none when the server is no part of a cluster.
+    names: Vec<String>,
+}
+
+impl Keepers {
+    pub(super) fn of(info: &Info) -> Self {
+        let cluster = info.cluster.iter();
+        let names = cluster.flat_map(|cluster| {
+            cluster
+                .leader
+                .clone()
+                .into_iter()
+                .chain(cluster.replicas.iter().map(|r| r.name.clone()))
+        });
+        Self { replicas: info.config.num_replicas, names: names.collect() }
+    }
 }
 
 /// Whether each message is checked, stored and answered before the server reads the next one of its connection, so that
@@ -115,37 +152,104 @@ fn numbers(version: &str) -> (u64, u64) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// What an acknowledged commit survives. A client can't ask how a server syncs; only its monitoring tells.
+/// The monitorings that are asked, and what they said last.
+pub(super) struct Monitors {
+    addresses: Vec<String>,
+    /// By the servers' names.
+    known: Mutex<HashMap<String, Monitored>>,
+}
+
+impl Monitors {
+    /// Those at `host:port,host:port`.
+    pub(super) fn new(addresses: Option<&str>) -> Self {
+        let addresses = addresses.iter().flat_map(|all| all.split(',')).map(str::trim);
+        let addresses = addresses.map(str::to_owned).collect();
+        Self { addresses, known: Mutex::default() }
+    }
+
+    /// Asks all of them. Answers what is wrong with one of those that said nothing. A server syncs as it did when it was
+    /// started: where several keep the stream, what is known of one that is away holds.
+    async fn ask(&self, keepers: &Keepers) -> Option<StoreError> {
+        let answers = join_all(self.addresses.iter().map(|address| ask(address))).await;
+        let mut known = locked(&self.known);
+        if keepers.replicas == 1 {
+            known.clear();
+        }
+        let mut silent = None;
+        for answer in answers {
+            match answer {
+                Ok(answer) => _ = known.insert(answer.server_name.clone(), answer),
+                Err(error) => silent = Some(error),
+            }
+        }
+        silent
+    }
+
+    /// How the servers that keep the stream sync, and whether all do always. The connection is to the server `connected`.
+    ///
+    /// # Errors
+    /// When nothing is known of any of them.
+    fn sync_of(&self, keepers: &Keepers, connected: &ServerInfo) -> Option<(String, bool)> {
+        let known = locked(&self.known);
+        let is_right = |found: &&Monitored| {
+            found.server_name != connected.server_name || found.server_id == connected.server_id
+        };
+        let of = |name: &String| {
+            known.get(name).filter(is_right).map(|found| found.jetstream.config.sync())
+        };
+        let syncs: Vec<_> = match &keepers.names[..] {
+            [] => vec![of(&connected.server_name)],
+            names => names.iter().map(of).collect(),
+        };
+        if syncs.iter().all(Option::is_none) {
+            return None;
+        }
+        // What is least is what counts.
+        let unknown = || ("not known of each server".to_owned(), false);
+        syncs.into_iter().map(|sync| sync.unwrap_or_else(unknown)).min_by_key(|(_, always)| *always)
+    }
+}
+
+/// What an acknowledged commit survives. A client can't ask how a server syncs; only the monitoring tells, of each server for
+/// itself.
+///
+/// # Errors
+/// When the monitorings say nothing of a server that keeps the stream.
 pub(super) async fn durability(
     client: &Client,
-    config: &Config,
-    monitor: Option<&str>,
+    keepers: &Keepers,
+    monitors: &Monitors,
 ) -> Result<DurabilityReport, StoreError> {
     let info = client.server_info();
-    let mut settings =
-        vec![("version", info.version.clone()), ("replicas", config.num_replicas.to_string())];
-    let (sync, is_always) = match monitor {
-        None => ("not known".to_owned(), false),
-        Some(monitor) => {
-            let monitored = ask(monitor).await?;
-            if monitored.server_id != info.server_id {
-                return Err(StoreError::unusable("the monitoring is that of another NATS server"));
-            }
-            monitored.jetstream.config.sync()
-        }
+    let is_monitored = !monitors.addresses.is_empty();
+    let (sync, is_always) = if is_monitored {
+        let silent = monitors.ask(keepers).await;
+        let other = || StoreError::unusable("the monitoring is that of another NATS server");
+        monitors.sync_of(keepers, &info).ok_or_else(|| silent.unwrap_or_else(other))?
+    } else {
+        ("not known".to_owned(), false)
     };
-    settings.push(("sync_interval", sync));
+    let advice = match (is_monitored, keepers.replicas) {
+        _ if is_always => None,
+        (false, 1) => Some(
+            "only the server's monitoring tells whether it syncs before it answers: give its address",
+        ),
+        (false, _) => Some(
+            "only the monitoring of each server tells whether it syncs before it answers: give their addresses",
+        ),
+        _ => Some(
+            "with `sync_interval: always` in its jetstream block (2.10 or newer) it survives a power cut",
+        ),
+    };
     Ok(DurabilityReport {
         level: if is_always { Durability::PowerLoss } else { Durability::ProcessCrash },
-        settings,
-        advice: (!is_always).then(|| {
-            let advice = if monitor.is_none() {
-                "only the server's monitoring tells whether it syncs before it answers: give its address"
-            } else {
-                "with `sync_interval: always` in its jetstream block (2.10 or newer) it survives a power cut"
-            };
-            advice.to_owned()
-        }),
+        server_loss: keepers.replicas > 1,
+        settings: vec![
+            ("version", info.version.clone()),
+            ("replicas", keepers.replicas.to_string()),
+            ("sync_interval", sync),
+        ],
+        advice: advice.map(str::to_owned),
         refusal: None,
     })
 }
@@ -154,6 +258,7 @@ pub(super) async fn durability(
 #[derive(Debug, Deserialize)]
 struct Monitored {
     server_id: String,
+    server_name: String,
     jetstream: JetStream,
 }
 
@@ -203,6 +308,41 @@ async fn get(monitor: &str) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_who_keep_the_stream_have_to_sync() {
+        let keepers = |names: &[&str]| Keepers {
+            replicas: names.len().max(1),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let monitors = Monitors::new(Some("a:1, b:1"));
+        assert_eq!(monitors.addresses, ["a:1", "b:1"]);
+        let says = |name: &str, sync_always| {
+            let config = JetStreamConfig { sync_interval: Some(120_000_000_000), sync_always };
+            let (server_id, server_name) = (format!("id-{name}"), name.to_owned());
+            let found = Monitored { server_id, server_name, jetstream: JetStream { config } };
+            locked(&monitors.known).insert(name.to_owned(), found);
+        };
+        let connected = |id: &str| ServerInfo {
+            server_id: id.to_owned(),
+            server_name: "a".to_owned(),
+            ..ServerInfo::default()
+        };
+        let of = |names: &[&str], id| monitors.sync_of(&keepers(names), &connected(id));
+        let always = || Some(("always".to_owned(), true));
+        says("x", true);
+        assert_eq!((of(&[], "id-a"), of(&["a", "b", "c"], "id-a")), (None, None));
+        says("a", true);
+        assert_eq!(of(&[], "id-a"), always());
+        assert_eq!(of(&[], "id-new"), None, "it was started anew, or is another one of that name");
+        let unknown = Some(("not known of each server".to_owned(), false));
+        assert_eq!(of(&["a", "b", "c"], "id-a"), unknown);
+        says("b", false);
+        says("c", true);
+        assert_eq!(of(&["a", "b", "c"], "id-a"), Some(("120s".to_owned(), false)));
+        says("b", true);
+        assert_eq!(of(&["a", "b", "c"], "id-a"), always());
+    }
 
     #[test]
     fn versions_are_compared_by_number() {

@@ -3,7 +3,7 @@
 //! asked on, and an answer from over such a time is not trusted.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -14,13 +14,15 @@ use tokio::{
 };
 
 use super::{
-    NatsOptions, server,
+    NatsOptions,
+    publication::locked,
+    server::{self, Keepers, Monitors},
     topic::{Topic, difference},
 };
 use crate::{
     log::StoreError,
     store::{
-        Durability, DurabilityReport,
+        Durability, DurabilityReport, DurabilitySet,
         guard::{ASK_EVERY, DurabilityGuard},
     },
 };
@@ -43,8 +45,10 @@ pub(super) struct Settings {
     topic: Topic,
     /// How the stream has to be.
     wanted: Config,
-    /// Where to ask how it syncs.
-    monitor: Option<String>,
+    /// Who keeps the stream, as far as was found out.
+    keepers: Mutex<Keepers>,
+    /// Where to ask how they sync.
+    monitors: Monitors,
     /// What counts how often each connection was made. The client does before it uses one.
     connections: Vec<Arc<Statistics>>,
     /// How often they had been made when the server was asked last.
@@ -61,14 +65,16 @@ impl Settings {
         topic: Topic,
         wanted: Config,
         options: &NatsOptions,
-        require_durability: Durability,
+        require_durability: DurabilitySet,
     ) -> Result<Arc<Self>, StoreError> {
+        let (_, keepers) = topic.ask_keepers().await?;
         let settings = Self {
             guard: DurabilityGuard::new("nats", require_durability),
-            is_strict: require_durability > Durability::Memory,
+            is_strict: require_durability != Durability::Memory.into(),
             topic,
             wanted,
-            monitor: options.monitor.clone(),
+            keepers: Mutex::new(keepers),
+            monitors: Monitors::new(options.monitor.as_deref()),
             connections: clients.iter().map(Client::statistics).collect(),
             asked_at: AtomicU64::new(0),
         };
@@ -118,10 +124,17 @@ impl Settings {
         !self.is_strict || Connects(self.connects()) == before
     }
 
+    /// Whether commits are better off in atomic batches.
+    pub(super) async fn prefers_batches(&self) -> bool {
+        let keepers = locked(&self.keepers).clone();
+        server::prefers_batches(self.topic.client(), &keepers, &self.monitors).await
+    }
+
     /// What an acknowledged append survives now.
     pub(super) async fn durability(&self) -> Result<DurabilityReport, StoreError> {
         let refusal = self.guard.refusal();
-        match self.report(self.topic.config()).await {
+        let keepers = locked(&self.keepers).clone();
+        match self.report(&keepers).await {
             Ok(report) => Ok(DurabilityReport { refusal, ..report }),
             Err(_) if refusal.is_some() => {
                 Ok(DurabilityReport { refusal, ..Durability::ProcessCrash.into() })
@@ -130,8 +143,8 @@ impl Settings {
         }
     }
 
-    async fn report(&self, config: &Config) -> Result<DurabilityReport, StoreError> {
-        server::durability(self.topic.client(), config, self.monitor.as_deref()).await
+    async fn report(&self, keepers: &Keepers) -> Result<DurabilityReport, StoreError> {
+        server::durability(self.topic.client(), keepers, &self.monitors).await
     }
 
     /// Keeps an eye on how the server is set, for as long as the store is open.
@@ -150,8 +163,9 @@ impl Settings {
 
     async fn ask(&self) -> Result<(), StoreError> {
         let connects = self.connects();
-        let config = self.topic.ask_config().await?;
-        let report = match self.report(&config).await {
+        let (config, keepers) = self.topic.ask_keepers().await?;
+        locked(&self.keepers).clone_from(&keepers);
+        let report = match self.report(&keepers).await {
             Ok(report) => report,
             // A server syncs as it did when it was started: only of another one it has to be found out.
             Err(error) if self.asked_at.load(Ordering::Acquire) == connects => return Err(error),

@@ -24,6 +24,7 @@ use super::{
     options::REQUEST_TIMEOUT,
     publication::{After, NotPublished, Publication, Published, connection_lost, unavailable},
     publisher::Publishers,
+    server::Keepers,
 };
 use crate::{
     log::{LogId, StoreError},
@@ -64,17 +65,7 @@ impl Topic {
         context.set_timeout(REQUEST_TIMEOUT);
         let stream = match context.get_stream(&config.name).await {
             Ok(stream) => stream,
-            Err(error) if is_missing(&error.kind()) => {
-                context.create_stream(&config).await.map_err(|error| {
-                    let text = format!("the stream {} can't be made: {error}", config.name);
-                    match error.kind() {
-                        CreateStreamErrorKind::JetStream(error) if !may_heal(&error) => {
-                            StoreError::unusable(text)
-                        }
-                        _ => StoreError::unavailable(text),
-                    }
-                })?
-            }
+            Err(error) if is_missing(&error.kind()) => create(&context, &config).await?,
             Err(error) => {
                 return Err(match error.kind() {
                     GetStreamErrorKind::JetStream(answer) if !may_heal(&answer) => {
@@ -84,6 +75,7 @@ impl Topic {
                 });
             }
         };
+        let stream = with_barriers(&context, stream, &config).await?;
         if let Some(difference) = difference(&config, &stream.cached_info().config) {
             return Err(StoreError::unusable(format!(
                 "the stream {} is there with another configuration: {difference}",
@@ -108,9 +100,25 @@ impl Topic {
         &self.stream.cached_info().config
     }
 
-    /// How the stream is set now.
-    pub(super) async fn ask_config(&self) -> Result<Config, StoreError> {
-        Ok(self.info_of_one().await?.config)
+    /// How the stream is set now, and who keeps it.
+    pub(super) async fn ask_keepers(&self) -> Result<(Config, Keepers), StoreError> {
+        let info = self.info_of_one().await?;
+        let keepers = Keepers::of(&info);
+        Ok((info.config, keepers))
+    }
+
+    /// Whether several servers keep the stream.
+    pub(super) fn is_replicated(&self) -> bool {
+        self.is_replicated
+    }
+
+    /// Whether there are messages in the stream that end by themselves.
+    pub(super) fn has_barriers(&self) -> bool {
+        self.is_replicated && self.config().allow_message_ttl
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     /// Which stream is there now, and the sequence of its last message, 0 when there is none. `None` when there is no stream.
@@ -167,7 +175,7 @@ impl Topic {
         self.check().map_err(NotPublished::Refused)?;
         let Publication { subject, headers, payload, after } = self.expecting(message)?;
         let publisher = match after {
-            After::OnSubject(_) => self.publishers.any(),
+            After::OnSubject(_) | After::Any => self.publishers.any(),
             // It may be sent before the one it comes after is answered.
             After::Message(_) => self.publishers.in_order(),
         };
@@ -225,6 +233,7 @@ impl Topic {
         let (name, sequence) = match message.after {
             After::OnSubject(sequence) => (header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence),
             After::Message(sequence) => (header::NATS_EXPECTED_LAST_SEQUENCE, sequence),
+            After::Any => return Ok(message),
         };
         message.headers.insert(name, sequence.to_string());
         Ok(message)
@@ -245,6 +254,16 @@ impl Topic {
             DirectGetErrorKind::NotFound => lost(),
             _ => unavailable("JetStream", error),
         })
+    }
+
+    /// The first message from `sequence` on that there is, as the leader knows it.
+    pub(super) async fn next(&self, sequence: u64) -> Result<Option<StreamMessage>, StoreError> {
+        let next = self.stream.raw_message_builder().sequence(sequence).next_by_subject(">");
+        match self.ask(next.send()).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable("JetStream", error)),
+        }
     }
 
     /// The last message of `subject`.
@@ -297,6 +316,12 @@ impl Topic {
         }
     }
 
+    /// Gives the connection up, and makes one to any of the servers.
+    pub(super) async fn reconnect(&self) {
+        // When the client has ended, others notice.
+        let _ = self.client.force_reconnect().await;
+    }
+
     /// Returns when a connection that is there now is lost.
     pub(super) fn lost(&self) -> impl Future<Output = StoreError> + Send + 'static {
         let mut lost = self.lost.clone();
@@ -311,17 +336,61 @@ impl Topic {
     /// # Errors
     /// When the server is away. Without this, the client would keep requests until it is back.
     fn check(&self) -> Result<(), StoreError> {
-        match self.client.connection_state() {
-            State::Connected => Ok(()),
-            _ => Err(StoreError::unavailable("NATS is not connected")),
+        match self.is_connected() {
+            true => Ok(()),
+            false => Err(StoreError::unavailable("NATS is not connected")),
         }
     }
 }
 
+/// Makes a stream, or answers the one that another node makes at the same time.
+async fn create(context: &Context, config: &Config) -> Result<Stream, StoreError> {
+    let error = match context.create_stream(config).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    if let Ok(stream) = context.get_stream(&config.name).await {
+        return Ok(stream);
+    }
+    let text = format!("the stream {} can't be made: {error}", config.name);
+    Err(match error.kind() {
+        CreateStreamErrorKind::JetStream(error) if !may_heal(&error) => StoreError::unusable(text),
+        _ => StoreError::unavailable(text),
+    })
+}
+
+/// The stream as it has to be for barriers to be in it, if that is wanted. Who has one from before they were, or from a single
+/// server, is given it so.
+async fn with_barriers(
+    context: &Context,
+    stream: Stream,
+    wanted: &Config,
+) -> Result<Stream, StoreError> {
+    let found = &stream.cached_info().config;
+    let is_ready = found.allow_message_ttl && found.subjects == wanted.subjects;
+    if !wanted.allow_message_ttl || is_ready {
+        return Ok(stream);
+    }
+    let subjects = wanted.subjects.clone();
+    let config = Config { allow_message_ttl: true, subjects, ..found.clone() };
+    if difference(wanted, &config).is_some() {
+        // It is refused as it is.
+        return Ok(stream);
+    }
+    context.update_stream(config).await.map_err(|error| match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) if !may_heal(&answer) => {
+            StoreError::unusable(format!("the stream {} can't take barriers: {error}", wanted.name))
+        }
+        _ => unavailable("JetStream", error),
+    })?;
+    context.get_stream(&wanted.name).await.map_err(|error| unavailable("JetStream", error))
+}
+
 /// Whether JetStream may yet come to answer otherwise, with nothing changed by anybody: it starts, or has no leader, or
-/// not all of its servers.
+/// not all of its servers, or another node makes the stream just now.
 fn may_heal(error: &jetstream::Error) -> bool {
-    error.code() == 503 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS
+    let healing = [ErrorCode::CLUSTER_NO_PEERS, ErrorCode::STREAM_NAME_EXIST];
+    error.code() == 503 || healing.contains(&error.error_code())
 }
 
 /// The id of a stream: the nanosecond in which it was made. Servers older than 2.10 keep nothing else with a stream; two

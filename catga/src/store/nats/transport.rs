@@ -57,7 +57,7 @@ struct Open {
 
 impl Open {
     async fn new(topic: Topic) -> Result<Self, StoreError> {
-        let log = NatsLog::open(topic.clone()).await?;
+        let log = NatsLog::open(topic.clone(), None).await?;
         let follower = topic.tasks().spawn("follower of the topic on NATS", {
             let log = log.clone();
             move || log.clone().follow()
@@ -99,7 +99,7 @@ impl NatsTransport {
         let tasks = Tasks::default();
         let topic = Topic::open(&clients, &connector.lost, &tasks, wanted.clone()).await?;
         // What a topic loses is brought again from the log: it must not be deleted, and need not be as durable.
-        let required = Durability::Memory;
+        let required = Durability::Memory.into();
         let settings = Settings::open(&clients, topic.clone(), wanted, &options, required).await?;
         let open = Mutex::new(Open::new(topic.clone()).await?);
         let prefix = format!("{}-topic", options.prefix);

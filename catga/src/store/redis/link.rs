@@ -21,7 +21,7 @@ use super::server::Server;
 use crate::{
     log::StoreError,
     store::{
-        Backoff, Durability, DurabilityReport,
+        Backoff, DurabilityReport, DurabilitySet,
         guard::{ASK_EVERY, DurabilityGuard},
     },
 };
@@ -91,7 +91,11 @@ struct Outage {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, name: &'static str, require_durability: Durability) -> Self {
+    pub(super) fn new(
+        client: Client,
+        name: &'static str,
+        require_durability: DurabilitySet,
+    ) -> Self {
         let guard = DurabilityGuard::new(name, require_durability);
         Self { client, guard, live: Mutex::default(), outage: tokio::sync::Mutex::default() }
     }

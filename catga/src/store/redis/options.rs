@@ -9,7 +9,7 @@ use redis::{
 
 use crate::{
     log::{MAX_KEY, StoreError},
-    store::Durability,
+    store::{Durability, DurabilitySet},
 };
 
 /// Which Redis server, and which keys on it.
@@ -27,7 +27,7 @@ pub struct RedisOptions {
     pub ca: Option<PathBuf>,
     /// What an acknowledged append must survive. While the server is set to less, it can't be opened, and appends are
     /// refused; so they are while it could delete events to make room.
-    pub require_durability: Durability,
+    pub require_durability: DurabilitySet,
 }
 
 impl RedisOptions {
@@ -37,7 +37,7 @@ impl RedisOptions {
             server: server.into(),
             prefix: "catga".to_owned(),
             ca: None,
-            require_durability: Durability::Memory,
+            require_durability: Durability::Memory.into(),
         }
     }
 

@@ -88,7 +88,8 @@ impl Server {
             let value = self.config(name).unwrap_or("(CONFIG GET is forbidden)");
             settings.push((name, value.to_owned()));
         }
-        DurabilityReport { level, settings, advice: advice.map(str::to_owned), refusal: None }
+        let advice = advice.map(str::to_owned);
+        DurabilityReport { level, server_loss: false, settings, advice, refusal: None }
     }
 
     fn level(&self) -> (Durability, Option<&'static str>) {

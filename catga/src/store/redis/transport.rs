@@ -77,7 +77,7 @@ impl RedisTransport {
     async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         options.check_prefix()?;
         // What a topic loses is brought again from the log: it must not be evicted, and need not be as durable.
-        let link = Arc::new(Link::new(options.client()?, "redis topic", Durability::Memory));
+        let link = Arc::new(Link::new(options.client()?, "redis topic", Durability::Memory.into()));
         link.open().await?;
         let end = format!("{{{}}}:topic", options.prefix);
         let partitions = (0..PARTITIONS).map(|partition| format!("{end}:{partition}")).collect();
