@@ -35,7 +35,8 @@
 //! `redis` and `nats`, both by default: the stores of these names, with their flags.
 //!
 //! # Modules, in reading order
-//! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`, `maintenance`: a service, from its routes to its exit code
+//! - `app`, `serve`, [`cli`], `usage`, `healthcheck`, `backend`, `maintenance`, `start_again`: a service,
+//!   from its routes to its exit code
 //! - `server`, `connections`, `stream`, `timer`, `body`, `service`, `routes`, `refusals`: connections and what all requests go through
 //! - `endpoint`, `command`, `query`, `page`, `history`: kinds of routes
 //! - `path`, `message`, `request`, `respond`, [`json`], `money`, `view`, [`validate`], `event_json`, `members`: reading and
@@ -83,6 +84,7 @@ mod routes;
 mod serve;
 mod server;
 mod service;
+mod start_again;
 mod stream;
 mod system;
 mod timer;

@@ -34,6 +34,7 @@ use crate::{
     log_lines::{LogLines, log_panics},
     maintenance, server,
     service::{Node, Shared},
+    start_again::StartAgain,
     usage::{self, Usage},
 };
 
@@ -46,8 +47,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs a service: reads the command line and does what it says, which is to serve unless it says otherwise.
 ///
-/// The exit code is 0 when it went well, 1 when it did not, which stderr explains, 2 for wrong usage, and 130 when a
-/// second Ctrl-C ended it at once.
+/// The exit code is 0 when it went well, 1 when it did not, which stderr explains, 2 for wrong usage, 75 when the log lost its
+/// end, or another one took its place, and only a new start helps, and 130 when a second Ctrl-C ended it at once.
 pub fn main<A: Args + Send + Sync + 'static>(app: App<A>) -> ExitCode {
     let program = program();
     let read = usage::read::<A>(&mut app.clap(program), std::env::args_os());
@@ -114,7 +115,11 @@ fn run(program: &str, flags: &Serve, task: impl Future<Output = Result<(), Failu
         lines.push(format!("{program}: {failure}\n").as_bytes());
     }
     lines.finish();
-    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<StartAgain>() => StartAgain::EXIT_CODE.into(),
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Serves until a signal.
@@ -194,13 +199,21 @@ async fn serve<A: Args>(app: App<A>, flags: &Serve, own: &A, program: &str) -> R
         stop.cancel();
         outcome
     };
-    let serving = async { tokio::join!(serving, handing_over) };
-    let outcome = tokio::select! {
-        (outcome, ()) = serving => outcome,
+    let start_again = async {
+        let reason = stop.run_until_cancelled(StartAgain::when_needed(&catga)).await;
+        stop.cancel();
+        reason
+    };
+    let serving = async { tokio::join!(serving, handing_over, start_again) };
+    let (outcome, start_again) = tokio::select! {
+        (outcome, (), start_again) = serving => (outcome, start_again),
         never = upkeep(&metrics, UPKEEP) => match never {},
     };
     catga.shutdown().await;
     outcome.map_err(|error| format!("connections are not accepted any more: {error}"))?;
+    if let Some(reason) = start_again {
+        return Err(reason.into());
+    }
     tracing::info!("stopped");
     Ok(())
 }

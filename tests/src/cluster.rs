@@ -299,9 +299,17 @@ impl Node {
     /// When it is down, or takes longer than 15 seconds.
     pub async fn terminate(&mut self) {
         self.signal("-TERM").await;
+        assert_eq!(self.end().await, Some(0));
+    }
+
+    /// The exit code with which it ends by itself.
+    ///
+    /// # Panics
+    /// When it is down, or takes longer than 15 seconds.
+    pub async fn end(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
         let exit = timeout(Duration::from_secs(15), child.wait()).await;
-        assert!(exit.expect("it stops in time").expect("it can be waited for").success());
+        exit.expect("it stops in time").expect("it can be waited for").code()
     }
 
     /// Makes it stand still.

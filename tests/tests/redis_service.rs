@@ -57,7 +57,7 @@ async fn handlers_are_done(server: &Server) {
 async fn on_a_server_that_was_emptied_nothing_is_acknowledged_before_a_new_start() {
     let redis = RedisServer::start().await;
     let address = redis.address();
-    let server = start(&address).await;
+    let mut server = start(&address).await;
     let former = server.post("/orders", &order("c")).send().await.unwrap();
     let position = former.headers()["x-catga-position"].clone();
     assert_eq!(redis.command("FLUSHALL").await, "+OK");
@@ -73,7 +73,7 @@ async fn on_a_server_that_was_emptied_nothing_is_acknowledged_before_a_new_start
     let health = server.get("/health/live").send().await.unwrap().json::<Value>().await.unwrap();
     let reason = health["checks"]["store"]["reason"].as_str().unwrap();
     assert!(reason.contains("another log"), "{reason}");
-    drop(server);
+    assert_eq!(server.end().await, Some(75), "so that it is started again");
 
     let server = start(&address).await;
     let id = server.create("c").await;

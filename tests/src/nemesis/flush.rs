@@ -29,7 +29,7 @@ pub struct Replaced {
     pub noticed: Tick,
 }
 
-/// Puts an empty log in the place of the log, waits until every node has noticed, and starts them anew.
+/// Puts an empty log in the place of the log, waits until every node has noticed and ended, and starts them anew.
 ///
 /// # Panics
 /// When a node does not notice, or does not start.
@@ -46,7 +46,7 @@ pub async fn flush(servers: &Servers, cluster: &mut Cluster, recorder: &Recorder
     join_all(cluster.urls().iter().map(|url| has_noticed(&http, url))).await;
     let noticed = recorder.now();
     for node in &mut cluster.nodes {
-        node.terminate().await;
+        assert_eq!(node.end().await, Some(75), "so that it is started again");
     }
     // A topic that holds the former log would be left alone.
     if let Some(Backend::Nats(nats)) = &servers.topic {
