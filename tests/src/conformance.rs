@@ -15,7 +15,7 @@ use catga::{
     },
 };
 
-use crate::{nats::NatsServer, redis::RedisServer};
+use crate::{nats::NatsServer, nats_cluster::NatsCluster, redis::RedisServer};
 
 /// A prefix that nobody has used.
 fn fresh_prefix() -> String {
@@ -61,6 +61,13 @@ impl OnServer {
             monitor: Some(server.monitor()),
             ..NatsOptions::new(server.url())
         };
+        Self { log: Log::Nats(options), topic: None }
+    }
+
+    /// An empty log that three servers of NATS keep.
+    pub fn nats_cluster(cluster: &NatsCluster) -> Self {
+        let options =
+            NatsOptions { prefix: fresh_prefix(), replicas: 3, ..NatsOptions::new(cluster.urls()) };
         Self { log: Log::Nats(options), topic: None }
     }
 

@@ -9,6 +9,7 @@ use catga_tests::{
     conformance::OnServer,
     eventually,
     nats::{NatsServer, Version},
+    nats_cluster::NatsCluster,
     redis::RedisServer,
 };
 use tempfile::TempDir;
@@ -37,6 +38,12 @@ async fn p10_the_newest_nats_keeps_every_promise() {
 async fn p10_nats_that_syncs_keeps_every_promise() {
     let server = NatsServer::start_durable().await;
     conformance::backend(async || OnServer::nats(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_three_servers_of_nats_keep_every_promise() {
+    let cluster = NatsCluster::start().await;
+    conformance::backend(async || OnServer::nats_cluster(&cluster)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

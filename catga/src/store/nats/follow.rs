@@ -149,7 +149,7 @@ impl NatsLog {
         loop {
             let ours = locked(&self.recent).ours();
             for _ in 0..alone {
-                let message = cursor.next(&self.topic).await?;
+                let message = cursor.next_checked(&self.topic).await?;
                 self.take_in(|recent| match message {
                     Message::Commit(commit) => recent.put(commit.record()),
                     Message::Barrier(sequence) => recent.pass(sequence),

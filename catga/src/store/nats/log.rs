@@ -1,6 +1,9 @@
 //! Reading the log in order: its end from memory, little by sequence, much through a consumer.
 
-use std::sync::{Arc, Mutex, atomic::AtomicUsize};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, atomic::AtomicUsize},
+};
 
 use async_nats::jetstream::consumer::pull::Ordered;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -58,7 +61,12 @@ pub(super) struct LogConsumer {
     messages: Ordered,
 }
 
-/// What a consumer brings.
+/// What a consumer brings, and the sequences that it left out before that.
+struct Brought {
+    message: Message,
+    gap: Option<Range<u64>>,
+}
+
 pub(super) enum Message {
     Commit(CommitMessage),
     /// With its sequence.
@@ -260,17 +268,20 @@ impl NatsLog {
             Some(cursor) => cursor,
             None => LogConsumer::new(&self.topic, first).await?,
         };
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut gaps, mut bytes) = (Vec::new(), Vec::new(), 0);
         while records.len() < limit && bytes < PAGE_BYTES && cursor.next <= last {
-            let message = timeout(REQUEST_TIMEOUT, cursor.next(&self.topic)).await;
-            let message = message
+            let brought = timeout(REQUEST_TIMEOUT, cursor.next(&self.topic)).await;
+            let brought = brought
                 .map_err(|_| StoreError::unavailable("NATS did not send the log in time"))??;
             check_not_behind(cursor.next - 1, Some(last))?;
-            if let Message::Commit(stored) = message {
+            gaps.extend(brought.gap);
+            if let Message::Commit(stored) = brought.message {
                 bytes += stored.frame.len();
                 records.push(stored.record());
             }
         }
+        let checks = stream::iter(gaps).map(|gap| check_gap(&self.topic, gap));
+        checks.buffered(PARALLEL).try_collect::<()>().await?;
         if cursor.next <= last {
             let mut cursors = locked(&self.cursors);
             if cursors.len() == CURSORS {
@@ -288,8 +299,17 @@ impl LogConsumer {
         Ok(Self { next, name, messages })
     }
 
-    /// The next message, which must be the next one of the log: nothing is ever skipped.
-    pub(super) async fn next(&mut self, topic: &Topic) -> Result<Message, StoreError> {
+    /// As [`next`](Self::next), which must be the next one of the log: nothing is ever skipped.
+    pub(super) async fn next_checked(&mut self, topic: &Topic) -> Result<Message, StoreError> {
+        let Brought { message, gap } = self.next(topic).await?;
+        if let Some(gap) = gap {
+            check_gap(topic, gap).await?;
+        }
+        Ok(message)
+    }
+
+    /// The next message. Whoever takes it [checks the gap](check_gap) before it.
+    async fn next(&mut self, topic: &Topic) -> Result<Brought, StoreError> {
         let message = match self.messages.next().await {
             Some(message) => message.map_err(|error| unavailable("JetStream", error))?,
             None => return Err(StoreError::unavailable("NATS closed the consumer")),
@@ -299,17 +319,17 @@ impl LogConsumer {
             let what = format!("a consumer brought message {sequence} once more");
             return Err(StoreError::unavailable(what));
         }
-        if sequence > self.next {
-            check_gap(topic, self.next, sequence).await?;
-        }
+        let gap = (self.next < sequence).then_some(self.next..sequence);
         self.next = sequence + 1;
         let message = message.message;
         // The frame of a commit is never empty.
-        if topic.has_barriers() && message.payload.is_empty() {
-            return Ok(Message::Barrier(sequence));
-        }
-        CommitMessage::read(sequence, message.headers.as_ref(), message.payload)
-            .map(Message::Commit)
+        let message = if topic.has_barriers() && message.payload.is_empty() {
+            Message::Barrier(sequence)
+        } else {
+            let headers = message.headers.as_ref();
+            Message::Commit(CommitMessage::read(sequence, headers, message.payload)?)
+        };
+        Ok(Brought { message, gap })
     }
 
     /// Has the server forget the consumer, which it would do by itself after a while.
@@ -319,13 +339,13 @@ impl LogConsumer {
     }
 }
 
-/// Asks whether there is no commit from `next` on before the message with `sequence`, which a consumer brought. Where several
-/// servers keep the log there were barriers, which each server lets end for itself; but the consumer may be on a server that is
-/// behind the others, and leave out what is there.
-async fn check_gap(topic: &Topic, mut next: u64, sequence: u64) -> Result<(), StoreError> {
-    while topic.is_replicated() && next < sequence {
+/// Asks whether there is no commit in a gap that a consumer left. Where several servers keep the log there were barriers, which
+/// each server lets end for itself; but the consumer may be on a server that is behind the others, and leave out what is there.
+async fn check_gap(topic: &Topic, gap: Range<u64>) -> Result<(), StoreError> {
+    let mut next = gap.start;
+    while topic.is_replicated() && next < gap.end {
         match topic.next(next).await? {
-            Some(message) if message.sequence >= sequence => break,
+            Some(message) if message.sequence >= gap.end => break,
             Some(message) if message.payload.is_empty() => next = message.sequence + 1,
             Some(_) => {
                 let what = format!("a consumer left out message {next}");
