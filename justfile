@@ -22,20 +22,20 @@ run-redis *flags:
 run-nats *flags:
     scripts/run-with.sh nats {{flags}}
 
-# Three nodes on one store, redis or nats, on ports 5000 to 5002
+# Three nodes on one store, redis, nats or three servers (nats3), on ports 5000 to 5002
 [group('run')]
 cluster store='redis' *flags:
     scripts/cluster.sh run {{store}} {{flags}}
 
-# Kill node 2 or 3 of the running cluster, to see the others take over
+# Kill `node 2|3`, `server 1|2|3` or the `leader` of the running cluster, to see the others go on
 [group('run')]
-cluster-kill node='2':
-    scripts/cluster.sh kill {{node}}
+cluster-kill what='node' number='2':
+    scripts/cluster.sh kill {{what}} {{number}}
 
-# Bring a killed node back
+# Bring a killed node or server back
 [group('run')]
-cluster-start node='2':
-    scripts/cluster.sh start {{node}}
+cluster-start what='node' number='2':
+    scripts/cluster.sh start {{what}} {{number}}
 
 # Drive a running server through an order's life: a ✓ or ✗ a step
 [group('test')]
