@@ -33,7 +33,7 @@ use crate::{
 /// How long the faults of one log last at most, before another takes its place.
 const LONGEST_EPOCH: Duration = Duration::from_secs(300);
 
-/// The seed when none is set: every fault of nodes is among the first ones of the three runs.
+/// The seed when none is set: every fault of nodes is among the first ones of the runs.
 const SEED: u64 = 2;
 
 /// How many commands are acknowledged between two faults: a fault without load says nothing.
@@ -91,7 +91,7 @@ fn setting(name: &str, default: u64) -> u64 {
 /// # Panics
 /// When anything is wrong.
 pub async fn run(n: u64, log: Backend, topic: Option<Backend>) -> Ended {
-    let time = Duration::from_secs(setting("CATGA_SECONDS", 40));
+    let time = Duration::from_secs(setting("CATGA_SECONDS", 30));
     let seed = setting("CATGA_SEED", SEED) + n;
     let logs = u32::try_from(time.as_secs().div_ceil(LONGEST_EPOCH.as_secs())).expect("a few");
     let mut run = Run::start(seed, log, topic).await;
