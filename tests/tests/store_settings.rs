@@ -80,7 +80,7 @@ async fn p2_a_redis_that_comes_back_weaker_is_given_no_command_until_it_is_set_r
     let flags = [&flags[..], &["--require-durability", "power-loss"]].concat();
     let server = Server::start_logged(&flags, File::create(&log).unwrap()).await;
     let id = server.create("c").await;
-    assert!(is_ready(&server).await);
+    until_ready_is(&server, true).await;
     redis.set(&["--appendfsync", "everysec"]);
     redis.kill().await;
     takes_nothing(&server, redis.restart(), Duration::from_secs(2)).await;
