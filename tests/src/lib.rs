@@ -132,9 +132,7 @@ impl Server {
     /// # Panics
     /// When it takes longer than 15 seconds.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(status.expect("`kill` can be run").success());
+        signal(&self.child, "-TERM").await;
         self.end().await
     }
 

@@ -32,15 +32,15 @@ const GONE_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Barriers {
     /// The subjects of the commits.
-    pub(super) commits: String,
+    commits: String,
     /// The subject of the barriers.
-    pub(super) subject: String,
+    subject: String,
     /// Whether there are other servers to connect to.
-    pub(super) has_others: bool,
+    has_others: bool,
     /// Since when no barrier was stored, if none is.
-    failing: Mutex<Option<Instant>>,
+    failing: Since,
     /// Since when the stream is gone, if it is.
-    gone: Mutex<Option<Instant>>,
+    gone: Since,
 }
 
 impl Barriers {
@@ -52,7 +52,10 @@ impl Barriers {
 
     /// Takes in whether the server knows of the stream. Answers whether that is gone for good.
     pub(super) fn is_gone_for_good(&self, is_there: bool) -> bool {
-        is_for_long(&self.gone, !is_there, GONE_FOR)
+        if is_there {
+            self.gone.end();
+        }
+        !is_there && self.gone.lasts(GONE_FOR)
     }
 
     /// The sequence of the last commit, 0 when there is none, as the leader knows it.
@@ -75,7 +78,7 @@ impl Barriers {
         };
         match topic.publish(barrier).await {
             Ok(sequence) => {
-                is_for_long(&self.failing, false, STUCK);
+                self.failing.end();
                 Ok(sequence)
             }
             Err(error) => {
@@ -90,23 +93,29 @@ impl Barriers {
 
     /// Connects to another server when this one seems to be cut off from the others: its connection is as good as ever.
     async fn leave_server(&self, topic: &Topic) {
-        let is_connected = topic.is_connected();
-        if is_for_long(&self.failing, is_connected, STUCK) && self.has_others {
-            is_for_long(&self.failing, false, STUCK);
+        if !topic.is_connected() {
+            self.failing.end();
+        } else if self.failing.lasts(STUCK) && self.has_others {
+            self.failing.end();
             tracing::warn!("the server of NATS stores nothing: another one is tried");
             topic.reconnect().await;
         }
     }
 }
 
-/// Takes in whether something is so now. Answers whether it has been for `long`.
-fn is_for_long(since: &Mutex<Option<Instant>>, is_so: bool, long: Duration) -> bool {
-    let mut since = locked(since);
-    if !is_so {
-        *since = None;
-        return false;
+/// Since when something goes on, if it does.
+#[derive(Debug, Default)]
+struct Since(Mutex<Option<Instant>>);
+
+impl Since {
+    /// Takes in that it goes on. Answers whether it has for `long`.
+    fn lasts(&self, long: Duration) -> bool {
+        locked(&self.0).get_or_insert_with(Instant::now).elapsed() >= long
     }
-    since.get_or_insert_with(Instant::now).elapsed() >= long
+
+    fn end(&self) {
+        *locked(&self.0) = None;
+    }
 }
 
 #[cfg(test)]
@@ -117,16 +126,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_so_for_long_is_told_from_what_comes_and_goes() {
-        let (since, long) = (Mutex::new(None), Duration::from_secs(9));
+        let (since, long) = (Since::default(), Duration::from_secs(9));
         for _ in 0..100 {
-            assert!(!is_for_long(&since, true, long), "many at once are not long");
+            assert!(!since.lasts(long), "many at once are not long");
         }
         advance(long / 2).await;
-        assert!(!is_for_long(&since, true, long));
-        assert!(!is_for_long(&since, false, long));
+        assert!(!since.lasts(long));
+        since.end();
         advance(long).await;
-        assert!(!is_for_long(&since, true, long), "it begins anew");
+        assert!(!since.lasts(long), "it begins anew");
         advance(long).await;
-        assert!(is_for_long(&since, true, long));
+        assert!(since.lasts(long));
     }
 }

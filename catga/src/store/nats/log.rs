@@ -67,6 +67,7 @@ struct Brought {
     gap: Option<Range<u64>>,
 }
 
+/// A message of the log.
 pub(super) enum Message {
     Commit(CommitMessage),
     /// With its sequence.
@@ -299,7 +300,7 @@ impl LogConsumer {
         Ok(Self { next, name, messages })
     }
 
-    /// As [`next`](Self::next), which must be the next one of the log: nothing is ever skipped.
+    /// The next message, once it is certain that it is the next one of the log: nothing is ever skipped.
     pub(super) async fn next_checked(&mut self, topic: &Topic) -> Result<Message, StoreError> {
         let Brought { message, gap } = self.next(topic).await?;
         if let Some(gap) = gap {

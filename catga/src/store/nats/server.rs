@@ -185,10 +185,8 @@ impl Monitors {
         silent
     }
 
-    /// How the servers that keep the stream sync, and whether all do always. The connection is to the server `connected`.
-    ///
-    /// # Errors
-    /// When nothing is known of any of them.
+    /// How the servers that keep the stream sync, and whether all do always; `None` when nothing is known of any of them. The
+    /// connection is to the server `connected`.
     fn sync_of(&self, keepers: &Keepers, connected: &ServerInfo) -> Option<(String, bool)> {
         let known = locked(&self.known);
         let is_right = |found: &&Monitored| {

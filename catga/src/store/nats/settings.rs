@@ -67,13 +67,12 @@ impl Settings {
         options: &NatsOptions,
         require_durability: DurabilitySet,
     ) -> Result<Arc<Self>, StoreError> {
-        let (_, keepers) = topic.ask_keepers().await?;
         let settings = Self {
             guard: DurabilityGuard::new("nats", require_durability),
             is_strict: require_durability != Durability::Memory.into(),
+            keepers: Mutex::new(topic.keepers()),
             topic,
             wanted,
-            keepers: Mutex::new(keepers),
             monitors: Monitors::new(options.monitor.as_deref()),
             connections: clients.iter().map(Client::statistics).collect(),
             asked_at: AtomicU64::new(0),

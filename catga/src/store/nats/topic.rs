@@ -100,6 +100,11 @@ impl Topic {
         &self.stream.cached_info().config
     }
 
+    /// Who kept the stream when this was opened.
+    pub(super) fn keepers(&self) -> Keepers {
+        Keepers::of(self.stream.cached_info())
+    }
+
     /// How the stream is set now, and who keeps it.
     pub(super) async fn ask_keepers(&self) -> Result<(Config, Keepers), StoreError> {
         let info = self.info_of_one().await?;
